@@ -1,0 +1,103 @@
+"""The command line: one dispatch table. Nothing heavy is imported before a command is known."""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nst_lightning import __version__
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: where its function is, one line about it, and which of its arguments are positional, with their nargs."""
+
+    target: str
+    summary: str
+    positional: dict[str, str | None] = field(default_factory=dict)
+
+
+TRAINING = "nst_lightning.training.cli:main"
+COMMANDS = {
+    "fit": Command(TRAINING, "train a transfer network on a folder of photos and a painting"),
+    "validate": Command(TRAINING, "losses and quality figures of a checkpoint on held-out photos"),
+    "test": Command(TRAINING, "the same on test photos, beside the figures of the photos themselves"),
+    "predict": Command(TRAINING, "stylize a folder of photos with a checkpoint"),
+    "export": Command("nst_lightning.export.onnx:export", "write a checkpoint as ONNX file", {"checkpoint": None}),
+    "stylize": Command("nst_lightning.inference.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}),
+    "measure": Command(
+        "nst_lightning.perception.measure:measure",
+        "content, style and grit of stylized pictures",
+        {"photo": None, "painting": None, "pictures": "+"},
+    ),
+}
+PROGRAM = "python -m nst_lightning"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the command and its own arguments; by default those of the process.
+
+    Returns:
+        The exit code: 0, 1 when the work failed, 2 when the request was wrong.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"nst-lightning {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
+        return _fail(f"unknown command {name!r}; {hint}", 2)
+    try:
+        if COMMANDS[name].target == TRAINING:
+            _function(TRAINING)(name, rest)
+        else:
+            _call(name, rest)
+    except (ValueError, FileNotFoundError) as error:
+        return _fail(f"{name}: {error}", 2, error)
+    except (OSError, RuntimeError, FloatingPointError) as error:
+        return _fail(f"{name}: {error}", 1, error)
+    return 0
+
+
+def _call(name: str, arguments: list[str]) -> None:
+    """Call a command's function with arguments parsed by its signature; its docstring is the help."""
+    from docstring_parser import parse
+    from jsonargparse import ArgumentParser
+
+    command = COMMANDS[name]
+    function = _function(command.target)
+    help_of = {param.arg_name: param.description for param in parse(function.__doc__).params}
+    parser = ArgumentParser(prog=f"{PROGRAM} {name}", description=parse(function.__doc__).short_description)
+    for argument, nargs in command.positional.items():
+        parser.add_argument(argument, nargs=nargs, help=help_of[argument])
+    parser.add_function_arguments(function, skip=set(command.positional), as_group=False)
+    function(**parser.instantiate_classes(parser.parse_args(arguments)).as_dict())
+
+
+def _function(target: str) -> Callable:
+    module, function = target.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _help() -> str:
+    lines = [f"  {name:10}{command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [f"usage: {PROGRAM} COMMAND ...", "", "commands:", *lines, "", f"{PROGRAM} COMMAND --help says more."]
+    )
+
+
+def _fail(message: str, code: int, error: Exception | None = None) -> int:
+    if error is not None and os.environ.get("NST_DEBUG"):
+        raise error
+    print(f"nst-lightning: {' '.join(message.split())}", file=sys.stderr)
+    return code

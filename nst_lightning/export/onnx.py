@@ -1,0 +1,111 @@
+"""One ONNX file with dynamic sizes and metadata, checked against torch before it takes its place."""
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from nst_lightning.images import atomic_path, expand_path
+from nst_lightning.networks import load_network
+
+OPSET = 20
+VERIFIED_SHAPES = ((1, 3, 32, 33), (2, 3, 67, 45), (1, 3, 120, 161))
+TOLERANCE = 1e-3
+"""Largest difference from torch, in [0, 1], of a file that is accepted; a quarter of one step of 8 bits."""
+
+
+def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, str]) -> float:
+    """Write a transfer network as one ONNX file: input `photo`, output `picture`, float32 RGB in [0, 1], (N, 3, H, W).
+
+    Batch, height and width are dynamic. The file is compared with torch at several odd sizes and only then renamed into
+    place; the largest difference is stored in its metadata as `largest_difference`.
+
+    Args:
+        network: on any device; a copy on the CPU is exported.
+        path: where to, ending in .onnx.
+        metadata: names and values stored in the file.
+
+    Returns:
+        The largest absolute difference between ONNX Runtime and torch.
+
+    Raises:
+        ValueError: `path` doesn't end in .onnx.
+        RuntimeError: the file doesn't reproduce the network.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise ValueError(f"output: {path} is not allowed; the file name must end in .onnx")
+    network = copy.deepcopy(network).cpu().float().eval()
+    with atomic_path(path) as temporary:
+        _write(network, temporary)
+        difference = _largest_difference(network, temporary)
+        if not difference <= TOLERANCE:
+            raise RuntimeError(f"{path}: not written, ONNX Runtime differs from torch by {difference:.2g} of 1")
+        model = onnx.load(temporary)
+        onnx.helper.set_model_props(model, {**metadata, "largest_difference": f"{difference:.2e}"})
+        onnx.save(model, temporary)
+    return difference
+
+
+def export(checkpoint: str, output: str) -> None:
+    """Export a checkpoint of `fit` as ONNX file.
+
+    Args:
+        checkpoint: the .ckpt file.
+        output: the .onnx file to write.
+    """
+    network, metadata = load_network(checkpoint)
+    difference = export_onnx(network, expand_path(output), metadata=metadata)
+    print(f"{output}: largest difference from torch {difference:.1e}")
+
+
+def _write(network: nn.Module, path: Path) -> None:
+    dynamic = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=32), 3: torch.export.Dim("width", min=32)}
+    with _quiet():
+        torch.onnx.export(
+            network,
+            (torch.rand(2, 3, 96, 128),),
+            path,
+            input_names=["photo"],
+            output_names=["picture"],
+            dynamic_shapes=(dynamic,),
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+def _largest_difference(network: nn.Module, path: Path) -> float:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    differences = []
+    for shape in VERIFIED_SHAPES:
+        photo = torch.rand(shape, generator=generator)
+        with torch.no_grad():
+            expected = network(photo)
+        (picture,) = session.run(None, {"photo": photo.numpy()})
+        differences.append((torch.from_numpy(picture) - expected).abs().max().item())
+    return max(differences, key=lambda value: (value != value, value))  # NaN counts as the largest
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep the exporter's progress and its warnings about itself to itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

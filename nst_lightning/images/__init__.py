@@ -1,0 +1,31 @@
+"""Pictures in and out, with NumPy and Pillow only."""
+
+from nst_lightning.images.files import (
+    Picture,
+    PictureError,
+    WRITABLE,
+    atomic_path,
+    expand_path,
+    list_pictures,
+    read_picture,
+    read_rgb,
+    write_picture,
+)
+from nst_lightning.images.pixels import array_to_image, image_to_array, resize_short_side
+from nst_lightning.images.sheet import draw_sheet
+
+__all__ = [
+    "WRITABLE",
+    "Picture",
+    "PictureError",
+    "array_to_image",
+    "atomic_path",
+    "draw_sheet",
+    "expand_path",
+    "image_to_array",
+    "list_pictures",
+    "read_picture",
+    "read_rgb",
+    "resize_short_side",
+    "write_picture",
+]

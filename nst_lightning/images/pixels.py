@@ -1,0 +1,21 @@
+"""Between Pillow images and float arrays: the one place where value ranges change."""
+
+import numpy as np
+from PIL import Image
+
+
+def image_to_array(image: Image.Image) -> np.ndarray:
+    """An RGB image as float32 array of shape (3, H, W) in [0, 1]."""
+    return np.ascontiguousarray(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255)
+
+
+def array_to_image(array: np.ndarray) -> Image.Image:
+    """A float array of shape (3, H, W) as RGB image; values outside [0, 1] are clipped."""
+    return Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
+
+
+def resize_short_side(image: Image.Image, size: int) -> Image.Image:
+    """The image scaled so that its short side measures `size` pixels, proportions kept (Lanczos, up or down)."""
+    scale = size / min(image.size)
+    target = tuple(max(size, round(side * scale)) for side in image.size)
+    return image if target == image.size else image.resize(target, Image.Resampling.LANCZOS)

@@ -1,0 +1,29 @@
+"""How a picture looks to VGG: encoders, feature statistics, losses and quality metrics."""
+
+from nst_lightning.perception.encoders import VGG19, CompactEncoder, Encoder, EncoderChain
+from nst_lightning.perception.losses import (
+    Normalization,
+    PerceptualLoss,
+    content_loss,
+    style_loss,
+    total_variation_loss,
+)
+from nst_lightning.perception.metrics import ContentDistance, Grit, StyleDistance
+from nst_lightning.perception.statistics import gram_matrix, shrink
+
+__all__ = [
+    "VGG19",
+    "CompactEncoder",
+    "ContentDistance",
+    "Encoder",
+    "EncoderChain",
+    "Grit",
+    "Normalization",
+    "PerceptualLoss",
+    "StyleDistance",
+    "content_loss",
+    "gram_matrix",
+    "shrink",
+    "style_loss",
+    "total_variation_loss",
+]

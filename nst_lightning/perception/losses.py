@@ -1,0 +1,185 @@
+"""Content, style and total variation losses: pure functions, and the perceptual loss composed of them."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nst_lightning.perception.encoders import Encoder
+from nst_lightning.perception.statistics import gram_matrix, shrink
+
+Normalization = Literal["relative", "gatys", "mean"]
+"""How losses are scaled: by the target's energy, as Gatys et al. 2015 wrote them, or by 1 / (4 n_H n_W n_C)."""
+
+_EPSILON = 1e-8
+
+
+def content_loss(features: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
+    """Content loss between features F of the picture and P of the photo.
+
+    - `relative`: sum (F - P)^2 / sum P^2, sums over the whole batch, so that a nearly flat photo with little energy of its
+      own doesn't outweigh the others.
+    - `gatys`: 1/2 sum (F - P)^2 of each picture (Gatys et al. 2015, equation 1), averaged over the batch.
+    - `mean`: 1 / (4 n_H n_W n_C) sum (F - P)^2 of each picture, averaged over the batch.
+
+    Args:
+        features: shape (N, C, H, W).
+        target: same shape.
+        normalization: one of the three above.
+
+    Returns:
+        A scalar.
+    """
+    precision = torch.promote_types(features.dtype, torch.float32)
+    target = target.to(precision)
+    squares = (features.to(precision) - target).square()
+    if normalization == "relative":
+        return squares.sum() / (target.square().sum() + _EPSILON)
+    if normalization == "gatys":
+        return squares.sum() / (2 * len(features))
+    return squares.mean() / 4
+
+
+def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
+    """Style loss of one layer, between Gram matrices averaged over positions (see `gram_matrix`), averaged over the batch.
+
+    - `relative`: sum (G - A)^2 / sum A^2.
+    - `gatys` and `mean`: 1 / (4 N_l^2) sum (G - A)^2, which is Gatys' 1 / (4 N_l^2 M_l^2) sum (G - A)^2 for Gram matrices
+      summed over the M_l positions, N_l being the channels.
+
+    Args:
+        gram: of the pictures, shape (N, C, C).
+        target: of the painting, shape (1, C, C) or (N, C, C).
+        normalization: one of the three above.
+
+    Returns:
+        A scalar.
+    """
+    squares = (gram - target).square().sum(dim=(1, 2))
+    if normalization == "relative":
+        return (squares / (target.square().sum(dim=(1, 2)) + _EPSILON)).mean()
+    return (squares / (4 * gram.shape[1] ** 2)).mean()
+
+
+def total_variation_loss(pictures: Tensor) -> Tensor:
+    """Mean squared difference between neighbours, down plus across, of pictures of shape (N, C, H, W); a scalar.
+
+    Values from 0 (flat) to 2 (a chessboard of pixels); photographs have about 0.01.
+    """
+    down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().mean()
+    across = (pictures[..., :, 1:] - pictures[..., :, :-1]).square().mean()
+    return down + across
+
+
+class PerceptualLoss(nn.Module):
+    """Content, style at several scales and total variation, weighted (Gatys et al. 2015; Johnson et al. 2016).
+
+    The painting's Gram matrices are computed once. Show it at the size at which its strokes should appear: the larger it
+    is, the larger they are.
+
+    Args:
+        encoder: whose features are compared.
+        painting: the style picture, RGB in [0, 1], shape (1, 3, H, W).
+        content_layers: layer names and their weights.
+        style_layers: layer names and their weights.
+        scales: factors by which picture and painting are shrunk before their styles are compared, and the weight of each;
+            large factors make large strokes.
+        content_weight: weight of the content loss (Gatys' alpha).
+        style_weight: weight of the style loss (Gatys' beta). With `relative` losses 5 is subtle and 40 is strong.
+        tv_weight: weight of the total variation loss, against noise and dots.
+        normalization: `relative`, `gatys` or `mean`, see `content_loss` and `style_loss`. Weights of layers and scales
+            are divided by their sum, so that `style_weight` means the same for any number of them.
+
+    Raises:
+        ValueError: a weight is negative or all are zero, a layer is unknown, or the painting is too small.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        painting: Tensor,
+        *,
+        content_layers: Mapping[str, float],
+        style_layers: Mapping[str, float],
+        scales: Mapping[int, float],
+        content_weight: float = 1.0,
+        style_weight: float = 10.0,
+        tv_weight: float = 0.0,
+        normalization: Normalization = "relative",
+    ) -> None:
+        super().__init__()
+        for name, value in (("content_weight", content_weight), ("style_weight", style_weight), ("tv_weight", tv_weight)):
+            if not value >= 0:
+                raise ValueError(f"{name}: {value} is not allowed; it must be 0 or more")
+        self.encoder = encoder
+        self.content_layers = _shares("content_layers", content_layers)
+        self.style_layers = _shares("style_layers", style_layers)
+        self.scales = _shares("scales", scales)
+        if any(factor < 1 for factor in self.scales):
+            raise ValueError(f"scales: {list(self.scales)} are not allowed; pictures are shrunk by 1 or more")
+        encoder.require([*self.content_layers, *self.style_layers])
+        self.content_weight, self.style_weight, self.tv_weight = content_weight, style_weight, tv_weight
+        self.normalization: Normalization = normalization
+        self._check_size("the painting", painting)
+        with torch.no_grad():
+            for factor in self.scales:
+                for layer, features in encoder(shrink(painting, factor), list(self.style_layers)).items():
+                    self.register_buffer(f"gram_{layer}_at_{factor}", gram_matrix(features), persistent=False)
+
+    def forward(self, pictures: Tensor, photos: Tensor) -> dict[str, Tensor]:
+        """Losses of stylized pictures against their photos.
+
+        Args:
+            pictures: RGB in [0, 1], shape (N, 3, H, W).
+            photos: the photos they were made of, same shape.
+
+        Returns:
+            Scalars `content`, `style` and `variation`, unweighted, and `loss`, their weighted sum.
+        """
+        self._check_size("a picture", pictures)
+        with torch.no_grad():
+            targets = self.encoder(photos, list(self.content_layers))
+        content, style = pictures.new_zeros(()), pictures.new_zeros(())
+        for factor, share in self.scales.items():
+            layers = [*self.style_layers, *(self.content_layers if factor == 1 else ())]
+            features = self.encoder(shrink(pictures, factor), list(dict.fromkeys(layers)))
+            style = style + share * self._style(features, factor)
+            if factor == 1:
+                content = self._content(features, targets)
+        if 1 not in self.scales:
+            content = self._content(self.encoder(pictures, list(self.content_layers)), targets)
+        variation = total_variation_loss(pictures)
+        loss = self.content_weight * content + self.style_weight * style + self.tv_weight * variation
+        return {"loss": loss, "content": content, "style": style, "variation": variation}
+
+    def _content(self, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
+        return sum(
+            weight * content_loss(features[layer], targets[layer], self.normalization)
+            for layer, weight in self.content_layers.items()
+        )
+
+    def _style(self, features: Mapping[str, Tensor], factor: int) -> Tensor:
+        return sum(
+            weight
+            * style_loss(gram_matrix(features[layer]), self.get_buffer(f"gram_{layer}_at_{factor}"), self.normalization)
+            for layer, weight in self.style_layers.items()
+        )
+
+    def _check_size(self, what: str, pictures: Tensor) -> None:
+        deepest = max(self.style_layers, key=self.encoder.minimum_size)
+        needed = self.encoder.minimum_size(deepest) * max(self.scales)
+        height, width = pictures.shape[-2:]
+        if min(height, width) < needed:
+            raise ValueError(
+                f"{what} of {width}x{height} is too small for {deepest} at scale 1/{max(self.scales)}: "
+                f"at least {needed}x{needed}"
+            )
+
+
+def _shares(name: str, weights: Mapping) -> dict:
+    """The weights divided by their sum."""
+    total = sum(weights.values())
+    if not weights or any(not weight >= 0 for weight in weights.values()) or total == 0:
+        raise ValueError(f"{name}: {dict(weights)} is not allowed; weights must be 0 or more, and one of them above 0")
+    return {key: weight / total for key, weight in weights.items() if weight > 0}

@@ -1,0 +1,170 @@
+"""What happens beside the training itself: sample sheets, the ONNX file, the picture rate, written predictions."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from PIL import Image
+from torch import Tensor
+
+from nst_lightning.export import export_onnx
+from nst_lightning.images import (
+    array_to_image,
+    draw_sheet,
+    image_to_array,
+    list_pictures,
+    read_rgb,
+    resize_short_side,
+    write_picture,
+)
+
+
+class SampleSheet(L.Callback):
+    """Draws photos beside their stylized pictures, with the painting, as PNG and in TensorBoard.
+
+    Files go to `sheets/step-000250.png` in the run's folder.
+
+    Args:
+        every_n_steps: how often; the last step always has one. 0 draws none.
+        photos: folder of photos to show; by default the first held-out photos of the data module.
+        count: how many photos.
+        size: short side in pixels at which they are stylized.
+    """
+
+    def __init__(self, every_n_steps: int = 250, photos: str | None = None, count: int = 4, size: int = 256) -> None:
+        self.every_n_steps, self.folder, self.count, self.size = every_n_steps, photos, count, size
+        self._photos: list[Image.Image] = []
+        self._drawn_at = -1
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Read the photos."""
+        if not self.every_n_steps or not trainer.is_global_zero:
+            return
+        if self.folder is not None:
+            paths = list_pictures(self.folder)
+        elif hasattr(trainer.datamodule, "photos"):
+            paths = trainer.datamodule.photos("val")
+        else:
+            raise ValueError("sheet.photos: without a PhotoDataModule, a folder of photos to show must be given")
+        self._photos = [resize_short_side(read_rgb(path, short_side=self.size), self.size) for path in paths[: self.count]]
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw, if it is time."""
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the last sheet."""
+        if self.every_n_steps:
+            self._draw(trainer, pl_module)
+
+    @rank_zero_only
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        step = trainer.global_step
+        if step == self._drawn_at:
+            return
+        self._drawn_at = step
+        pairs = [(photo, _stylize(pl_module, photo)) for photo in self._photos]
+        sheet = draw_sheet(pl_module.painting, pairs, caption=f"{pl_module.metadata['style']}\nstep {step}")
+        path = Path(trainer.log_dir or trainer.default_root_dir) / "sheets" / f"step-{step:06d}.png"
+        write_picture(path, sheet)
+        rank_zero_info(f"sample sheet: {path}")
+        for logger in trainer.loggers:
+            if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
+                logger.experiment.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
+
+
+class ExportOnnx(L.Callback):
+    """Writes the network as a verified ONNX file when training ends.
+
+    Args:
+        filename: in the run's folder. Empty writes none.
+    """
+
+    def __init__(self, filename: str = "style.onnx") -> None:
+        if filename and Path(filename).suffix != ".onnx":
+            raise ValueError(f"export.filename: {filename!r} is not allowed; it must end in .onnx, or be empty")
+        self.filename = filename
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Export from a copy on the CPU."""
+        if not self.filename:
+            return
+        path = Path(trainer.log_dir or trainer.default_root_dir) / self.filename
+        metadata = {**pl_module.metadata, "steps": str(trainer.global_step)}
+        difference = export_onnx(pl_module.network, path, metadata=metadata)
+        rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference:.1e})")
+
+
+class PictureRate(L.Callback):
+    """Logs training pictures per second, over all devices, averaged over the last few steps."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._seconds = 0.0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Tensor, batch_idx: int
+    ) -> None:
+        """Log the rate; validation and sheets between two steps don't count."""
+        now = time.perf_counter()
+        if self._last is not None:
+            self._seconds = 0.9 * self._seconds + 0.1 * (now - self._last) if self._seconds else now - self._last
+            pl_module.log("pictures_per_second", len(batch) * trainer.world_size / self._seconds, prog_bar=True)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Tensor, batch_idx: int
+    ) -> None:
+        """Start the clock."""
+        self._last = time.perf_counter()
+
+
+class PictureWriter(BasePredictionWriter):
+    """Writes what `predict` stylizes, one PNG a photo, under the photo's name and sub-folder.
+
+    Args:
+        output: the folder to write to.
+    """
+
+    def __init__(self, output: str = "out") -> None:
+        super().__init__("batch")
+        self.output = output
+
+    def write_on_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        prediction: Tensor,
+        batch_indices: list[int],
+        batch: Tensor,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write a batch."""
+        photos = trainer.datamodule.photos("predict")
+        root = Path(trainer.datamodule.folders["predict"])
+        for index, picture in zip(batch_indices, prediction):
+            name = photos[index].relative_to(root)
+            write_picture(Path(self.output) / name.parent / f"{name.name}.png", _image(picture))
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Wait for every process to have written."""
+        trainer.strategy.barrier()
+
+
+@torch.no_grad()
+def _stylize(pl_module: L.LightningModule, photo: Image.Image) -> Image.Image:
+    array = torch.from_numpy(image_to_array(photo))[None].to(pl_module.device)
+    return _image(pl_module.network(array)[0])
+
+
+def _image(picture: Tensor) -> Image.Image:
+    return array_to_image(picture.float().cpu().numpy())

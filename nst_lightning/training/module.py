@@ -1,0 +1,239 @@
+"""The LightningModule: a transfer network learns a style under a perceptual loss."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from nst_lightning import __version__
+from nst_lightning.images import expand_path, image_to_array, read_rgb, resize_short_side
+from nst_lightning.networks import load_network, network_record
+from nst_lightning.networks.checkpoint import PREFIX, RECORD
+from nst_lightning.perception import ContentDistance, Encoder, Grit, Normalization, PerceptualLoss, StyleDistance
+from nst_lightning.perception.metrics import CONTENT_LAYER, SCALES, STYLE_LAYERS
+
+STYLE_LAYERS_EVENLY = dict.fromkeys(STYLE_LAYERS, 1.0)
+
+
+class StyleTransfer(L.LightningModule):
+    """Trains a transfer network on photos to paint in one style (Johnson et al. 2016).
+
+    Batches are photos, RGB in [0, 1], shape (N, 3, H, W). Checkpoints hold the network and the optimizer, not the encoder.
+
+    Args:
+        network: the transfer network, photos in, pictures of the same shape out.
+        encoder: whose features the losses compare.
+        style: the painting, a picture file.
+        size: short side of the photos in pixels; the painting is scaled to it, so that it is seen as the photos are.
+        style_scale: enlarges the painting, and with it the strokes, relative to the photos.
+        content_layers: layers whose features keep the photo's content, and their weights.
+        style_layers: layers whose Gram matrices carry the style, and their weights.
+        style_scales: factors by which pictures and painting are shrunk to compare style, and their weights: the first
+            makes texture, the larger ones make strokes.
+        content_weight: weight of the content loss.
+        style_weight: weight of the style loss: 5 is subtle, 40 is strong (for `relative` losses).
+        tv_weight: weight of the total variation loss, against dots.
+        normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
+        learning_rate: the highest, of Adam; it falls to zero along a cosine over the run.
+        warmup_steps: over which the learning rate rises from zero.
+        max_bad_steps: steps in a row with non-finite gradients, each skipped, after which training stops.
+        init_from: a checkpoint of the same kind of network to start from.
+        title: of the painting, for the model's metadata.
+        painter: of the painting, for the model's metadata.
+        license: of the model, for its metadata.
+
+    Raises:
+        ValueError: the painting can't be read, a weight or layer is not allowed, or `init_from` doesn't fit.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        encoder: Encoder,
+        style: str,
+        size: int = 256,
+        style_scale: float = 1.0,
+        content_layers: dict[str, float] = {"relu3_1": 1.0, "relu4_1": 1.0},  # noqa: B006 - shown in --help
+        style_layers: dict[str, float] = STYLE_LAYERS_EVENLY,
+        style_scales: dict[int, float] = {1: 0.6, 2: 0.25, 4: 0.15},  # noqa: B006
+        content_weight: float = 1.0,
+        style_weight: float = 12.0,
+        tv_weight: float = 0.3,
+        normalization: Normalization = "relative",
+        learning_rate: float = 2e-3,
+        warmup_steps: int = 100,
+        max_bad_steps: int = 10,
+        init_from: str | None = None,
+        title: str | None = None,
+        painter: str | None = None,
+        license: str | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("style_scale", style_scale), ("learning_rate", learning_rate)):
+            if not value > 0:
+                raise ValueError(f"model.{name}: {value} is not allowed; it must be more than 0")
+        self.network = network
+        self.learning_rate, self.warmup_steps, self.max_bad_steps = learning_rate, warmup_steps, max_bad_steps
+        self._bad_steps = 0
+        self.strict_loading = False  # checkpoints leave the frozen encoder out
+        image = read_rgb(style)
+        self.loss = PerceptualLoss(
+            encoder,
+            _to_tensor(resize_short_side(image, round(size * style_scale))),
+            content_layers=content_layers,
+            style_layers=style_layers,
+            scales=style_scales,
+            content_weight=content_weight,
+            style_weight=style_weight,
+            tv_weight=tv_weight,
+            normalization=normalization,
+        )
+        self.painting = resize_short_side(image, size)
+        self.metadata = {
+            "style": title or expand_path(style).stem,
+            "painter": painter or "",
+            "license": license or "",
+            "encoder": encoder.description,
+            "size": str(size),
+            "style_scale": str(style_scale),
+            "weights": f"content {content_weight}, style {style_weight}, variation {tv_weight}, {normalization}",
+            "version": __version__,
+        }
+        self._add_metrics(encoder, _to_tensor(self.painting))
+        if init_from is not None:
+            _copy_weights(init_from, network)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Stylized pictures, RGB in [0, 1], of photos of the same shape (N, 3, H, W)."""
+        return self.network(photos)
+
+    def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
+        """The perceptual loss of a batch of photos."""
+        losses = self.loss(self.network(photos), photos)
+        for name, value in losses.items():
+            self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(photos))
+        return losses["loss"]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Skip a step whose gradients are not finite; every process sees the same gradients, so all skip it together."""
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        if all(torch.isfinite(norm) for norm in torch._foreach_norm(gradients)):
+            self._bad_steps = 0
+            return
+        optimizer.zero_grad(set_to_none=True)  # an optimizer passes over parameters without gradient
+        self._bad_steps += 1
+        if self._bad_steps >= self.max_bad_steps:
+            raise FloatingPointError(
+                f"the loss was not finite for {self._bad_steps} steps in a row, the last of them step "
+                f"{self.global_step}; lower model.learning_rate or model.style_weight, or use 32-bit precision"
+            )
+
+    def validation_step(self, photos: Tensor, batch_idx: int) -> None:
+        """Losses and the three figures of quality on held-out photos."""
+        self._evaluate(self.network(photos), photos, "val")
+
+    def test_step(self, photos: Tensor, batch_idx: int) -> None:
+        """As in validation, and the style figure of the photos themselves to compare with."""
+        self._evaluate(self.network(photos), photos, "test")
+        if "photo_style" in self.metrics:
+            self.metrics["photo_style"].update(photos)
+
+    def predict_step(self, photos: Tensor, batch_idx: int) -> Tensor:
+        """Stylized pictures."""
+        return self.network(photos)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the medians over the held-out photos."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the medians over the test photos."""
+        self._log_metrics("test")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with a linear warm-up and a cosine to zero over the run."""
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
+        total = self.trainer.max_steps if self.trainer.max_steps > 0 else self.trainer.estimated_stepping_batches
+        if not math.isfinite(total):
+            raise ValueError("trainer.max_steps: the learning rate falls over the run, so its length must be given")
+        warmup = min(self.warmup_steps, total // 2)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the encoder and the metrics out, and say which network this is."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith(PREFIX)}
+        if hasattr(self.network, "init_args"):
+            checkpoint[RECORD] = network_record(self.network, self.metadata)
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse the checkpoint of another network; Lightning itself would load what happens to fit."""
+        _check_state(
+            {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)},
+            self.network,
+            "ckpt_path",
+        )
+
+    def _add_metrics(self, encoder: Encoder, painting: Tensor) -> None:
+        """The figures need layers that an encoder which ends early doesn't have: then there are none."""
+        if not {CONTENT_LAYER, *STYLE_LAYERS} <= set(encoder.layers):
+            self.metrics = nn.ModuleDict()
+            return
+        self.metrics = nn.ModuleDict(
+            {
+                "content": ContentDistance(encoder),
+                "style": StyleDistance(encoder, painting),
+                "photo_style": StyleDistance(encoder, painting),
+                "grit": Grit(painting),
+            }
+        )
+
+    def _evaluate(self, pictures: Tensor, photos: Tensor, stage: str) -> None:
+        for name, value in self.loss(pictures, photos).items():
+            self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
+        if self.metrics:
+            self.metrics["content"].update(pictures, photos)
+            self.metrics["style"].update(pictures)
+            self.metrics["grit"].update(pictures)
+
+    def _log_metrics(self, stage: str) -> None:
+        for name, metric in self.metrics.items():
+            if not metric.update_called:
+                continue
+            values = metric.compute()
+            metric.reset()
+            self.log(f"{stage}/{name}_median", values.mean(), sync_dist=True)
+            if values.ndim:
+                for factor, value in zip(SCALES, values):
+                    self.log(f"{stage}/{name}_median_at_{factor}", value, sync_dist=True)
+
+
+def _to_tensor(image: Any) -> Tensor:
+    return torch.from_numpy(image_to_array(image))[None]
+
+
+def _copy_weights(path: str, network: nn.Module) -> None:
+    source, _ = load_network(path)
+    _check_state(source.state_dict(), network, "model.init_from")
+    network.load_state_dict(source.state_dict())
+
+
+def _check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) -> None:
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    for key in sorted(own.keys() | given.keys()):
+        if own.get(key) != given.get(key):
+            raise ValueError(
+                f"{argument}: the checkpoint holds another network than model.network: "
+                f"{key} is {given.get(key, 'missing')} there and {own.get(key, 'missing')} here"
+            )
