@@ -12,7 +12,7 @@ from nst_lightning import __version__
 
 @dataclass(frozen=True)
 class Command:
-    """A command: where its function is, one line about it, and which of its arguments are positional, with their nargs."""
+    """A command: where its function is, a line about it, and its positional arguments with their nargs."""
 
     target: str
     summary: str

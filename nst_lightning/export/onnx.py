@@ -68,7 +68,11 @@ def export(checkpoint: str, output: str) -> None:
 
 
 def _write(network: nn.Module, path: Path) -> None:
-    dynamic = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=32), 3: torch.export.Dim("width", min=32)}
+    dynamic = {
+        0: torch.export.Dim("batch"),
+        2: torch.export.Dim("height", min=32),
+        3: torch.export.Dim("width", min=32),
+    }
     with _quiet():
         torch.onnx.export(
             network,

@@ -1,9 +1,9 @@
 """Pictures in and out, with NumPy and Pillow only."""
 
 from nst_lightning.images.files import (
+    WRITABLE,
     Picture,
     PictureError,
-    WRITABLE,
     atomic_path,
     expand_path,
     list_pictures,

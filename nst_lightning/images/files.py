@@ -36,7 +36,7 @@ class Picture:
 
 def expand_path(path: str | Path) -> Path:
     """The path with `~` and `$VARIABLES` expanded; a variable that isn't set is a ValueError that names it."""
-    expanded = os.path.expandvars(os.path.expanduser(path))
+    expanded = os.path.expandvars(Path(path).expanduser())
     if "$" in expanded:
         missing = expanded.split("$", 1)[1].split("/", 1)[0].strip("{}")
         raise ValueError(f"{path}: the environment variable {missing} is not set")
@@ -110,7 +110,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
 
 
 def list_pictures(folder: str | Path) -> list[Path]:

@@ -46,7 +46,7 @@ def _caption(text: str, height: int) -> list[Image.Image]:
     if not text:
         return []
     font = ImageFont.load_default(max(12, height // 14))
-    left, top, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), text, font=font)
+    *_, right, _ = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), text, font=font)
     label = Image.new("RGB", (int(right) + 1, height), PAPER)
     ImageDraw.Draw(label).multiline_text((0, 0), text, font=font, fill=INK)
     return [label]

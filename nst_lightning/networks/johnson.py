@@ -1,6 +1,7 @@
 """Johnson's transfer network, with what makes strokes large and networks small left to choose."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,16 +14,16 @@ MINIMUM_SIZE = 32
 class JohnsonNet(nn.Module):
     """Convolution, down-samplings, residual blocks, resize-convolutions, convolution (Johnson et al. 2016).
 
-    The defaults are the paper's network with instance normalisation and with resize-convolutions (Odena et al. 2016) in
-    place of transposed ones. A picture comes out exactly as large as it went in.
+    The defaults are the paper's network, with instance normalisation, and with resize-convolutions (Odena et al. 2016)
+    in place of transposed ones. A picture comes out exactly as large as it went in.
 
     Args:
         width: channels after the first convolution; doubled at every down-sampling.
         blocks: number of residual blocks.
         kernel_size: of the first and the last convolution, odd; 9 in the paper, 3 costs much less at full resolution.
         downsamplings: 2 as in the paper, or 3: strokes twice as large for the same number of blocks.
-        dilations: one for each residual block, for example [1, 2, 4, 2, 1]: a receptive field as wide as large strokes at
-            no cost. None stands for 1 everywhere.
+        dilations: one for each residual block, for example [1, 2, 4, 2, 1]: a receptive field as wide as large strokes
+            at no cost. None stands for 1 everywhere.
         upsampling: `nearest` or `bilinear`, which is softer and leaves no grid.
 
     Raises:
@@ -52,7 +53,7 @@ class JohnsonNet(nn.Module):
         self.upsampling: Upsampling = upsampling
         widths = [width * 2**level for level in range(downsamplings + 1)]
         self.head = ConvNorm(3, width, kernel_size)
-        self.down = nn.ModuleList(ConvNorm(a, b, 3, stride=2) for a, b in zip(widths, widths[1:]))
+        self.down = nn.ModuleList(ConvNorm(a, b, 3, stride=2) for a, b in pairwise(widths))
         self.blocks = nn.Sequential(*(ResidualBlock(widths[-1], dilation=dilation) for dilation in dilations))
         self.up = nn.ModuleList(ConvNorm(b, a, 3) for a, b in zip(widths[-2::-1], widths[:0:-1]))
         self.tail = nn.Conv2d(width, 3, kernel_size, padding=kernel_size // 2, padding_mode="reflect")

@@ -1,4 +1,4 @@
-"""Building blocks of transfer networks: reflection padding everywhere, instance normalisation, no transposed convolution."""
+"""Building blocks of transfer networks: reflection padding, instance normalisation, no transposed convolutions."""
 
 from typing import Literal
 

@@ -17,7 +17,9 @@ ALL_LAYERS = tuple(kind + name[4:] for name in CONVOLUTIONS for kind in ("conv",
 """Every layer name of VGG-19: conv1_1, relu1_1, ... relu5_4."""
 
 _BLOCK_OF = {name: int(name[4]) for name in ALL_LAYERS}
-_L2_GAIN = 1.33  # measured on photographs: mean of max pooling over mean of the root mean square, blocks 1 to 3
+_L2_GAIN = (
+    1.38  # measured on photographs: mean of max pooling over mean of the RMS is 1.26, 1.51, 1.37 in blocks 1 to 3
+)
 
 
 class Encoder(nn.Module):
@@ -99,7 +101,7 @@ class VGG19(Encoder):
         self.requires_grad_(False).to(memory_format=torch.channels_last).eval()
 
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
-        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the layers asked for, computed no deeper than those."""
+        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the layers asked for."""
         self._check(pictures, layers)
         return _run(self.convolutions, (pictures - self.mean) / self.std, layers, self.pooling)
 
@@ -207,8 +209,6 @@ def _convolutions(tensors: Mapping[str, Tensor], *, first_padding: str, padding:
 def _convolution(tensors: Mapping[str, Tensor], name: str, padding_mode: str = "zeros") -> nn.Conv2d:
     weight, bias = tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float()
     out_channels, in_channels, kernel_size, _ = weight.shape
-    convolution = nn.Conv2d(
-        in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode=padding_mode
-    )
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode=padding_mode)
     convolution.load_state_dict({"weight": weight, "bias": bias})
     return convolution

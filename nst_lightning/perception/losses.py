@@ -18,8 +18,8 @@ _EPSILON = 1e-8
 def content_loss(features: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
     """Content loss between features F of the picture and P of the photo.
 
-    - `relative`: sum (F - P)^2 / sum P^2, sums over the whole batch, so that a nearly flat photo with little energy of its
-      own doesn't outweigh the others.
+    - `relative`: sum (F - P)^2 / sum P^2, sums over the whole batch, so that a nearly flat photo with little energy of
+      its own doesn't outweigh the others.
     - `gatys`: 1/2 sum (F - P)^2 of each picture (Gatys et al. 2015, equation 1), averaged over the batch.
     - `mean`: 1 / (4 n_H n_W n_C) sum (F - P)^2 of each picture, averaged over the batch.
 
@@ -42,11 +42,11 @@ def content_loss(features: Tensor, target: Tensor, normalization: Normalization 
 
 
 def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
-    """Style loss of one layer, between Gram matrices averaged over positions (see `gram_matrix`), averaged over the batch.
+    """Style loss of one layer, between Gram matrices averaged over positions (see `gram_matrix`).
 
-    - `relative`: sum (G - A)^2 / sum A^2.
-    - `gatys` and `mean`: 1 / (4 N_l^2) sum (G - A)^2, which is Gatys' 1 / (4 N_l^2 M_l^2) sum (G - A)^2 for Gram matrices
-      summed over the M_l positions, N_l being the channels.
+    - `relative`: sum (G - A)^2 / sum A^2, averaged over the batch.
+    - `gatys` and `mean`: 1 / (4 N_l^2) sum (G - A)^2, which is Gatys' 1 / (4 N_l^2 M_l^2) sum (G - A)^2 for Gram
+      matrices summed over the M_l positions, N_l being the channels; averaged over the batch.
 
     Args:
         gram: of the pictures, shape (N, C, C).
@@ -75,16 +75,16 @@ def total_variation_loss(pictures: Tensor) -> Tensor:
 class PerceptualLoss(nn.Module):
     """Content, style at several scales and total variation, weighted (Gatys et al. 2015; Johnson et al. 2016).
 
-    The painting's Gram matrices are computed once. Show it at the size at which its strokes should appear: the larger it
-    is, the larger they are.
+    The painting's Gram matrices are computed once. Show it at the size at which its strokes should appear: the larger
+    it is, the larger they are.
 
     Args:
         encoder: whose features are compared.
         painting: the style picture, RGB in [0, 1], shape (1, 3, H, W).
         content_layers: layer names and their weights.
         style_layers: layer names and their weights.
-        scales: factors by which picture and painting are shrunk before their styles are compared, and the weight of each;
-            large factors make large strokes.
+        scales: factors by which picture and painting are shrunk before their styles are compared, and the weight of
+            each; large factors make large strokes.
         content_weight: weight of the content loss (Gatys' alpha).
         style_weight: weight of the style loss (Gatys' beta). With `relative` losses 5 is subtle and 40 is strong.
         tv_weight: weight of the total variation loss, against noise and dots.
@@ -109,7 +109,11 @@ class PerceptualLoss(nn.Module):
         normalization: Normalization = "relative",
     ) -> None:
         super().__init__()
-        for name, value in (("content_weight", content_weight), ("style_weight", style_weight), ("tv_weight", tv_weight)):
+        for name, value in (
+            ("content_weight", content_weight),
+            ("style_weight", style_weight),
+            ("tv_weight", tv_weight),
+        ):
             if not value >= 0:
                 raise ValueError(f"{name}: {value} is not allowed; it must be 0 or more")
         self.encoder = encoder

@@ -17,7 +17,12 @@ from nst_lightning.perception.metrics import (
 
 
 def measure(
-    photo: str, painting: str, pictures: list[str], vgg19: str = "imagenet", compact: str | None = None, size: int = SHORT_SIDE
+    photo: str,
+    painting: str,
+    pictures: list[str],
+    vgg19: str = "imagenet",
+    compact: str | None = None,
+    size: int = SHORT_SIDE,
 ) -> None:
     """Print content, style across scales (and at each) and grit of stylized pictures, after the photo's own.
 

@@ -44,19 +44,15 @@ def style_distance(grams: list[list[Tensor]], targets: list[list[Tensor]]) -> Te
     Returns:
         Shape (N, 3): at scales 1, 1/2 and 1/4. A good picture is low at all three.
     """
-    return torch.stack(
-        [
-            torch.stack(
-                [(g - s).square().sum((1, 2)) / s.square().sum((1, 2)) for g, s in zip(of_scale, target)]
-            ).mean(0)
-            for of_scale, target in zip(grams, targets)
-        ],
-        dim=1,
-    )
+    of_scales = []
+    for of_scale, target in zip(grams, targets):
+        of_layers = [(g - s).square().sum((1, 2)) / s.square().sum((1, 2)) for g, s in zip(of_scale, target)]
+        of_scales.append(torch.stack(of_layers).mean(0))
+    return torch.stack(of_scales, dim=1)
 
 
 def fine_energy(pictures: Tensor) -> Tensor:
-    """Root mean square of the finest Laplacian band: the picture minus its half-size self, enlarged again; shape (N,)."""
+    """RMS of the finest Laplacian band: the picture minus its half-size self, enlarged again; shape (N,)."""
     half = F.avg_pool2d(pictures, 2)
     blurred = F.interpolate(half, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
     return (pictures - blurred).square().mean((1, 2, 3)).sqrt()

@@ -66,8 +66,8 @@ def load_vgg19(weights: str) -> VGGWeights:
 
     Args:
         weights: `imagenet` (torchvision's), `caffe` (Simonyan & Zisserman's own), or a .safetensors or .pth file with
-            torchvision's names, which may end early. A safetensors file may carry `mean` and `std` in its metadata; other
-            files are taken to expect torchvision's. `NST_VGG19_WEIGHTS` names a file to use in place of the downloads.
+            torchvision's names, which may end early. A safetensors file may carry `mean` and `std` in its metadata;
+            other files are taken to expect torchvision's. `NST_VGG19_WEIGHTS` names a file to use for the downloads.
 
     Raises:
         ValueError: no such file, not a weights file, wrong shapes, or the download failed.
@@ -102,7 +102,7 @@ def read_tensors(path: Path, *, argument: str) -> tuple[dict[str, Tensor], dict[
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{argument}: {path} is damaged or no weights file ({_first_line(error)})") from None

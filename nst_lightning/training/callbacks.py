@@ -8,7 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch import Tensor
 
@@ -51,7 +51,9 @@ class SampleSheet(L.Callback):
             paths = trainer.datamodule.photos("val")
         else:
             raise ValueError("sheet.photos: without a PhotoDataModule, a folder of photos to show must be given")
-        self._photos = [resize_short_side(read_rgb(path, short_side=self.size), self.size) for path in paths[: self.count]]
+        self._photos = [
+            resize_short_side(read_rgb(path, short_side=self.size), self.size) for path in paths[: self.count]
+        ]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -65,15 +67,14 @@ class SampleSheet(L.Callback):
         if self.every_n_steps:
             self._draw(trainer, pl_module)
 
-    @rank_zero_only
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        step = trainer.global_step
-        if step == self._drawn_at:
+        step, folder = trainer.global_step, _run_folder(trainer)
+        if step == self._drawn_at or not trainer.is_global_zero:
             return
         self._drawn_at = step
         pairs = [(photo, _stylize(pl_module, photo)) for photo in self._photos]
         sheet = draw_sheet(pl_module.painting, pairs, caption=f"{pl_module.metadata['style']}\nstep {step}")
-        path = Path(trainer.log_dir or trainer.default_root_dir) / "sheets" / f"step-{step:06d}.png"
+        path = folder / "sheets" / f"step-{step:06d}.png"
         write_picture(path, sheet)
         rank_zero_info(f"sample sheet: {path}")
         for logger in trainer.loggers:
@@ -93,12 +94,11 @@ class ExportOnnx(L.Callback):
             raise ValueError(f"export.filename: {filename!r} is not allowed; it must end in .onnx, or be empty")
         self.filename = filename
 
-    @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export from a copy on the CPU."""
-        if not self.filename:
+        path = _run_folder(trainer) / self.filename
+        if not self.filename or not trainer.is_global_zero:
             return
-        path = Path(trainer.log_dir or trainer.default_root_dir) / self.filename
         metadata = {**pl_module.metadata, "steps": str(trainer.global_step)}
         difference = export_onnx(pl_module.network, path, metadata=metadata)
         rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference:.1e})")
@@ -158,6 +158,11 @@ class PictureWriter(BasePredictionWriter):
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait for every process to have written."""
         trainer.strategy.barrier()
+
+
+def _run_folder(trainer: L.Trainer) -> Path:
+    """Where a run keeps its files. All processes must ask together: Lightning has them agree on it."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 @torch.no_grad()

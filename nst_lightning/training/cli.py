@@ -1,7 +1,9 @@
 """`fit`, `validate`, `test` and `predict` on LightningCLI."""
 
 import ctypes
+import logging
 import sys
+import warnings
 from typing import Any
 
 import lightning as L
@@ -74,12 +76,13 @@ def main(command: str, arguments: list[str]) -> None:
         arguments: what follows it on the command line.
     """
     _keep_freed_memory()
+    for message in (".*dataloader is not resumable.*", ".*in eval mode at the start of training.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", message=message)  # data resumes by itself, encoders stay frozen, not ours
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
     if sys.argv[1:] != [command, *arguments]:  # processes that Lightning launches read sys.argv
         sys.argv[1:] = [command, *arguments]
-    usage = {
-        name: {"usage": f"python -m nst_lightning {name} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."}
-        for name in COMMANDS
-    }
+    options = "--config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
+    usage = {name: {"usage": f"python -m nst_lightning {name} {options}"} for name in COMMANDS}
     StyleTransferCLI(
         StyleTransfer,
         PhotoDataModule,

@@ -86,7 +86,7 @@ class PhotoDataModule(L.LightningDataModule):
         if split in ("train", "val") and self.folders["val"] is None:
             found = list_pictures(self._folder("train"))
             if len(found) < 2:
-                raise PictureError(f"{self.folders['train']}: one photo can't be both trained on and held out; give data.val")
+                raise PictureError(f"{self._folder('train')}: a single photo can't be held out too; give data.val")
             held_out = found[:: max(20, len(found) // 32 + 1)]
             return held_out if split == "val" else [path for path in found if path not in set(held_out)]
         return list_pictures(self._folder(split))
@@ -95,13 +95,17 @@ class PhotoDataModule(L.LightningDataModule):
         """Batches of random crops, from the batch on at which a resumed run stopped."""
         dataset = _Crops(self.photos("train"), self.size, self.max_scale, self.flip, self.seed)
         trainer = self.trainer
-        steps = trainer.max_steps * trainer.accumulate_grad_batches if trainer and trainer.max_steps > 0 else None
+        replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        if trainer and trainer.max_steps > 0:  # the whole run is one epoch: the progress bar shows how much is left
+            batches = trainer.max_steps * trainer.accumulate_grad_batches
+        else:
+            batches = max(1, len(dataset) // (replicas * self.batch_size))
         sampler = _Positions(
             dataset,
             seed=self.seed,
-            replicas=trainer.world_size if trainer else 1,
-            rank=trainer.global_rank if trainer else 0,
-            length=steps * self.batch_size if steps else None,
+            replicas=replicas,
+            rank=rank,
+            length=batches * self.batch_size,
             start=self._first_batch * self.batch_size,
         )
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=True)
@@ -154,7 +158,7 @@ class PhotoDataModule(L.LightningDataModule):
 
 
 class _Crops(Dataset):
-    """Random square crops; an item is asked for by (index, position in the run), and the same pair gives the same crop."""
+    """Random square crops, asked for by (index, position in the run): the same pair gives the same crop."""
 
     def __init__(self, photos: Sequence[Path], size: int, max_scale: float, flip: bool, seed: int) -> None:
         self.photos, self.size, self.max_scale, self.flip, self.seed = photos, size, max_scale, flip, seed
@@ -199,16 +203,13 @@ class _Positions(DistributedSampler):
         seed: of the order.
         replicas: number of processes.
         rank: of this process.
-        length: samples that this process draws in an epoch; by default its share of one pass.
+        length: samples that this process draws in an epoch.
         start: samples that this process drew before a resume.
     """
 
-    def __init__(
-        self, dataset: Dataset, *, seed: int, replicas: int, rank: int, length: int | None, start: int
-    ) -> None:
+    def __init__(self, dataset: Dataset, *, seed: int, replicas: int, rank: int, length: int, start: int) -> None:
         super().__init__(dataset, num_replicas=replicas, rank=rank, seed=seed)
-        self.length = length or max(1, len(dataset) // replicas)
-        self.start = start
+        self.length, self.start = length, start
         self.epoch = start // self.length
 
     def __len__(self) -> int:
@@ -220,7 +221,8 @@ class _Positions(DistributedSampler):
             position = drawn * self.num_replicas + self.rank
             in_pass, offset = divmod(position, len(self.dataset))
             if in_pass != current_pass:
-                current_pass, order = in_pass, np.random.default_rng((self.seed, in_pass)).permutation(len(self.dataset))
+                current_pass = in_pass
+                order = np.random.default_rng((self.seed, in_pass)).permutation(len(self.dataset))
             yield int(order[offset]), position
 
 
@@ -237,7 +239,7 @@ def _read_from(photos: Sequence[Path], index: int, short_side: int | None) -> tu
         if min(image.size) >= MINIMUM_SIZE:
             return image, unreadable
         unreadable.append(f"{path}: {image.width}x{image.height} is smaller than {MINIMUM_SIZE}x{MINIMUM_SIZE}")
-    raise PictureError(f"{photos[0].parent}: none of the {len(photos)} pictures can be used; the first: {unreadable[0]}")
+    raise PictureError(f"none of the {len(photos)} photos can be used; the first: {unreadable[0]}")
 
 
 def _bytes(pixels: np.ndarray) -> Tensor:

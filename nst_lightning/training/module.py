@@ -21,7 +21,7 @@ STYLE_LAYERS_EVENLY = dict.fromkeys(STYLE_LAYERS, 1.0)
 class StyleTransfer(L.LightningModule):
     """Trains a transfer network on photos to paint in one style (Johnson et al. 2016).
 
-    Batches are photos, RGB in [0, 1], shape (N, 3, H, W). Checkpoints hold the network and the optimizer, not the encoder.
+    Batches are photos, RGB in [0, 1], shape (N, 3, H, W). Checkpoints hold network and optimizer, not the encoder.
 
     Args:
         network: the transfer network, photos in, pictures of the same shape out.
@@ -118,7 +118,7 @@ class StyleTransfer(L.LightningModule):
         return losses["loss"]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Skip a step whose gradients are not finite; every process sees the same gradients, so all skip it together."""
+        """Skip a step whose gradients are not finite. All processes see the same gradients, so all skip it."""
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
         if all(torch.isfinite(norm) for norm in torch._foreach_norm(gradients)):
             self._bad_steps = 0

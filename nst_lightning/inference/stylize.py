@@ -1,0 +1,74 @@
+"""The command `stylize`: photos and folders in, pictures of the same names out."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from nst_lightning.images import WRITABLE, PictureError, expand_path, list_pictures, read_picture, write_picture
+from nst_lightning.inference.stylizer import Stylizer
+
+
+def stylize(
+    photos: list[str],
+    model: str,
+    output: str,
+    size: int | None = None,
+    format: Literal["keep", "jpg", "png", "webp", "tif"] = "keep",
+    quality: int = 95,
+    threads: int = 0,
+) -> None:
+    """Stylize photos with an ONNX file. Names, transparency and colour profiles are kept.
+
+    Args:
+        photos: picture files, and folders that are searched recursively.
+        model: the .onnx file.
+        output: folder to write to; folders below a given folder are kept.
+        size: short side in pixels to scale photos to first; by default they keep their size. Smaller makes strokes
+            larger in the picture.
+        format: of the files written; `keep` writes each as it was read, or as PNG where that format can't be written.
+        quality: of JPEG and WebP, 1 to 100.
+        threads: processor threads to use; 0 lets ONNX Runtime choose.
+    """
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality: {quality} is not allowed; it must be 1 to 100")
+    jobs = _plan(photos, expand_path(output), format)
+    stylizer = Stylizer(model, threads=threads)
+    failed = 0
+    for source, target in jobs:
+        try:
+            photo = read_picture(source)
+            picture = stylizer(photo.rgb, size=size)
+        except PictureError as error:
+            failed += _report(str(error))
+        except ValueError as error:
+            failed += _report(f"{source}: {error}")
+        else:
+            alpha = photo.alpha.resize(picture.size) if photo.alpha else None
+            write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
+            print(target)
+    if failed:
+        raise RuntimeError(f"{failed} of {len(jobs)} photos could not be stylized, see above")
+
+
+def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[Path, Path]]:
+    """Every photo and the file it becomes; refuses two of the same name before any work is done."""
+    jobs: dict[Path, Path] = {}
+    for given in map(expand_path, photos):
+        if not given.exists():
+            raise PictureError(f"photos: no such file or folder: {given}")
+        for source in list_pictures(given) if given.is_dir() else [given]:
+            name = source.relative_to(given) if given.is_dir() else Path(source.name)
+            ending = name.suffix if file_format == "keep" else f".{file_format}"
+            target = output / name.with_suffix(ending if ending.lower() in WRITABLE else ".png")
+            if jobs.setdefault(target, source) != source:
+                raise ValueError(f"photos: {jobs[target]} and {source} would both be written to {target}")
+            if target.exists() and target.samefile(source):
+                raise ValueError(f"output: {target} would overwrite the photo itself")
+    return [(source, target) for target, source in jobs.items()]
+
+
+def _report(message: str) -> int:
+    print(f"nst-lightning: {message}", file=sys.stderr)
+    return 1

@@ -1,0 +1,80 @@
+"""From an ONNX file to stylized pictures."""
+
+from pathlib import Path
+
+import onnxruntime
+from PIL import Image
+
+from nst_lightning.images import array_to_image, expand_path, image_to_array, resize_short_side
+
+MINIMUM_SIZE = 32
+
+
+class ModelError(ValueError):
+    """A file is missing, damaged, or an ONNX model of something else."""
+
+
+class Stylizer:
+    """A transfer network in an ONNX file: `Stylizer("style.onnx")(image)` is the stylized image.
+
+    Args:
+        model: the .onnx file that `fit` or `export` wrote.
+        threads: processor threads to use; 0 lets ONNX Runtime choose.
+        providers: ONNX Runtime's execution providers, best first; by default all that are installed.
+
+    Raises:
+        ModelError: the file is missing, damaged or no transfer network.
+    """
+
+    def __init__(self, model: str | Path, *, threads: int = 0, providers: list[str] | None = None) -> None:
+        if threads < 0:
+            raise ValueError(f"threads: {threads} is not allowed; it must be 0 or more")
+        path = expand_path(model)
+        if not path.is_file():
+            raise ModelError(f"model: no such file: {path}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=providers or onnxruntime.get_available_providers()
+            )
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
+            raise ModelError(f"model: {path} is damaged or no ONNX file ({str(error).splitlines()[0][:120]})") from None
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [_form(node) for node in (*inputs, *outputs)] != [("tensor(float)", 4, 3)] * 2:
+            described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (*inputs, *outputs))
+            raise ModelError(f"model: {path} is no transfer network, photo in and picture out: {described}")
+        self._input = inputs[0].name
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def __call__(self, image: Image.Image, *, size: int | None = None) -> Image.Image:
+        """Stylize an image.
+
+        Args:
+            image: any mode that converts to RGB.
+            size: short side in pixels to scale the image to before it is stylized; by default it keeps its own. Strokes
+                have a fixed size in pixels, so a smaller size makes them larger in the picture.
+
+        Returns:
+            An RGB image, as large as the image or its scaled self.
+
+        Raises:
+            ValueError: the image or `size` is smaller than 32 pixels.
+        """
+        if size is not None and size < MINIMUM_SIZE:
+            raise ValueError(f"size: {size} is not allowed; it must be {MINIMUM_SIZE} or more")
+        if size is None and min(image.size) < MINIMUM_SIZE:
+            raise ValueError(
+                f"a photo of {image.width}x{image.height} is too small: at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
+            )
+        rgb = image.convert("RGB")
+        if size is not None:
+            rgb = resize_short_side(rgb, size)
+        (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None]})
+        return array_to_image(picture[0])
+
+
+def _form(node: onnxruntime.NodeArg) -> tuple[str, int, int | None]:
+    """Element type, number of dimensions and channels of an input or output."""
+    return node.type, len(node.shape), node.shape[1] if len(node.shape) == 4 else None

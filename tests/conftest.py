@@ -1,0 +1,77 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from nst_lightning.perception.weights import VGG_BLOCKS
+
+
+torch.set_num_threads(1)  # the tensors here are tiny
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real weights and photographs; where CI requires it, missing is failing."""
+    folder = Path(os.environ.get("NST_SHARED", "../shared"))
+    if not (folder / "weights").is_dir():
+        if os.environ.get("NST_REQUIRE_WEIGHTS"):
+            pytest.fail(f"{folder.absolute()} has no weights")
+        pytest.skip("needs the real weights: set NST_SHARED")
+    return folder
+
+
+def draw(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture with smooth areas, edges and noise, different for every seed."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(width, height)
+    waves = [np.sin(8 * (a * x + b * y) + c) for a, b, c in random.normal(size=(3, 3))]
+    pixels = np.stack(waves, -1) * 90 + 128
+    left, top = random.integers(0, width // 2), random.integers(0, height // 2)
+    pixels[top : top + height // 3, left : left + width // 3] = random.integers(0, 256, 3)
+    return Image.fromarray((pixels + random.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def picture():
+    return draw
+
+
+@pytest.fixture(scope="session")
+def compact_weights(tmp_path_factory) -> str:
+    """A file in the compact encoder's format: very narrow, random weights."""
+    generator = torch.Generator().manual_seed(0)
+    narrow, wide = (4, 4, 6, 6, 6), (6, 6, 8, 8, 8)
+    tensors, channels = {}, 3
+    for block, (count, width) in enumerate(zip(VGG_BLOCKS, narrow), 1):
+        for i in range(1, (count if block < 5 else 1) + 1):
+            tensors[f"conv{block}_{i}.weight"] = (
+                torch.randn(width, channels, 3, 3, generator=generator) * (2 / (9 * channels)) ** 0.5
+            )
+            tensors[f"conv{block}_{i}.bias"] = 0.1 * torch.rand(width, generator=generator)
+            channels = width
+        tensors[f"embed{block}_1.weight"] = torch.randn(wide[block - 1], width, 1, 1, generator=generator)
+        tensors[f"embed{block}_1.bias"] = 0.1 * torch.rand(wide[block - 1], generator=generator)
+    path = tmp_path_factory.mktemp("weights") / "compact.safetensors"
+    save_file(tensors, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder of eight photos, some in a sub-folder."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "more").mkdir()
+    for i in range(8):
+        draw(150 + 7 * i, 140, seed=i).save(folder / ("more" if i % 2 else ".") / f"photo{i}.jpg", quality=92)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def painting(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("painting") / "painting.png"
+    draw(180, 150, seed=99).save(path)
+    return str(path)

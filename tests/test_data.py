@@ -1,0 +1,151 @@
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nst_lightning.training import PhotoDataModule
+from nst_lightning.training.data import _Positions
+
+
+def batches(module, count):
+    """Training batches as the Trainer's hooks would see them."""
+    loader = iter(module.train_dataloader())
+    return [module.on_after_batch_transfer(next(loader), 0) for _ in range(count)]
+
+
+def test_batches_are_rgb_in_0_1(photos):
+    module = PhotoDataModule(str(photos), size=64, batch_size=3, workers=0)
+    (batch,) = batches(module, 1)
+    assert batch.shape == (3, 3, 64, 64)
+    assert batch.dtype == torch.float32
+    assert 0 <= batch.min() < batch.max() <= 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_same_seed_same_batches(photos, workers):
+    first = batches(PhotoDataModule(str(photos), size=48, batch_size=2, workers=0), 3)
+    again = batches(PhotoDataModule(str(photos), size=48, batch_size=2, workers=workers), 3)
+    other = batches(PhotoDataModule(str(photos), size=48, batch_size=2, workers=0, seed=1), 3)
+    torch.testing.assert_close(torch.stack(first), torch.stack(again), rtol=0, atol=0)
+    assert not torch.equal(torch.stack(first), torch.stack(other))
+
+
+def test_a_resumed_run_sees_the_batches_that_follow(photos):
+    whole = batches(PhotoDataModule(str(photos), size=48, batch_size=1, workers=0), 6)
+    module = PhotoDataModule(str(photos), size=48, batch_size=1, workers=0)
+    module.load_state_dict({"batches": 4})
+    torch.testing.assert_close(torch.stack(batches(module, 2)), torch.stack(whole[4:6]), rtol=0, atol=0)
+
+
+def test_positions_cover_every_photo_once_a_pass():
+    dataset = list(range(10))
+    drawn = list(_Positions(dataset, seed=3, replicas=1, rank=0, length=30, start=0))
+    assert [position for _, position in drawn] == list(range(30))
+    passes = [[index for index, _ in drawn[start : start + 10]] for start in (0, 10, 20)]
+    assert all(sorted(indices) == dataset for indices in passes)
+    assert passes[0] != passes[1]
+
+
+def test_processes_share_the_positions_of_one():
+    dataset = list(range(7))
+    alone = list(_Positions(dataset, seed=0, replicas=1, rank=0, length=20, start=0))
+    shared = [list(_Positions(dataset, seed=0, replicas=2, rank=rank, length=10, start=0)) for rank in (0, 1)]
+    assert sorted(shared[0] + shared[1], key=lambda item: item[1]) == alone
+
+
+@pytest.mark.parametrize("length", [6, 9])
+def test_positions_go_on_in_the_epoch_where_they_stopped(length):
+    dataset = list(range(6))
+    options = {"seed": 0, "replicas": 1, "rank": 0, "length": length}
+    sampler = _Positions(dataset, **options, start=0)
+    whole = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        whole += list(sampler)
+    resumed = _Positions(dataset, **options, start=10)
+    assert list(resumed) == whole[10 : 2 * len(resumed)]
+    resumed.set_epoch(2)
+    assert list(resumed) == whole[2 * len(resumed) :]
+
+
+def test_scale_crop_and_flip_vary(tmp_path):
+    gradient = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 4, (64, 1, 3))
+    for name in ("a", "b"):
+        Image.fromarray(gradient).save(tmp_path / f"{name}.png")
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=64, max_scale=2, batch_size=32, workers=0)
+    module.trainer = None
+    dataset = module.train_dataloader().dataset
+    crops = [dataset[(0, position)].pictures[0].float() for position in range(40)]
+    slopes = torch.stack([(crop[:, -1] - crop[:, 0]).mean() for crop in crops])
+    flipped = slopes < 0
+    assert 8 < flipped.sum() < 32
+    assert slopes.abs().min() < 160 < 210 < slopes.abs().max()  # enlarged crops see less of the gradient
+
+
+def test_unreadable_photos_are_left_out_counted_and_named(tmp_path, photos):
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    (folder / "broken.jpg").write_bytes((folder / "photo0.jpg").read_bytes()[:500])
+    (folder / "text.png").write_text("not a picture")
+    Image.new("RGB", (20, 100)).save(folder / "tiny.png")
+    module = PhotoDataModule(str(folder), val=str(photos), size=48, batch_size=11, workers=0)
+    with pytest.warns(UserWarning, match="3 unreadable photos") as record:
+        (batch,) = batches(module, 1)
+    assert batch.shape[0] == 11
+    message = str(record[0].message)
+    assert all(name in message for name in ("broken.jpg", "text.png", "tiny.png: 20x100 is smaller than 32x32"))
+    with warnings.catch_warnings():  # each is named once
+        warnings.simplefilter("error")
+        batches(module, 1)
+
+
+def test_a_folder_of_nothing_readable_fails(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_text("no")
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=48, batch_size=1, workers=0)
+    with pytest.raises(ValueError, match="none of the 3 photos can be used"):
+        batches(module, 1)
+
+
+def test_held_out_photos_are_not_trained_on(photos):
+    module = PhotoDataModule(str(photos))
+    train, held_out = module.photos("train"), module.photos("val")
+    assert len(train) + len(held_out) == 8
+    assert not set(train) & set(held_out)
+    assert module.photos("test") == held_out
+
+
+def test_validation_photos_are_whole(photos):
+    module = PhotoDataModule(str(photos), val=str(photos), size=64, workers=0)
+    shapes = {tuple(module.on_after_batch_transfer(batch, 0).shape) for batch in module.val_dataloader()}
+    assert all(min(shape[2:]) == 64 and shape[3] > 64 for shape in shapes)
+    assert len(shapes) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 31}, "data.size: 31 is not allowed; it must be 32 or more"),
+        ({"max_scale": 0.5}, "data.max_scale: 0.5"),
+        ({"batch_size": 0}, "data.batch_size: 0"),
+        ({"workers": -1}, "data.workers: -1"),
+    ],
+)
+def test_bad_numbers(options, message):
+    with pytest.raises(ValueError, match=message):
+        PhotoDataModule("photos", **options)
+
+
+def test_missing_folders(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.train: no folder of photos given"):
+        PhotoDataModule().photos("train")
+    with pytest.raises(ValueError, match="no such folder"):
+        PhotoDataModule(str(tmp_path / "nowhere")).photos("train")
+    with pytest.raises(ValueError, match="no pictures"):
+        PhotoDataModule(str(tmp_path)).photos("train")
+    Image.new("RGB", (64, 64)).save(tmp_path / "only.png")
+    with pytest.raises(ValueError, match="can't be held out too; give data.val"):
+        PhotoDataModule(str(tmp_path)).photos("train")

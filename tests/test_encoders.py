@@ -1,0 +1,230 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from torchvision.models import vgg
+
+from nst_lightning.perception import VGG19, CompactEncoder, EncoderChain
+from nst_lightning.perception import encoders as encoders_module
+from nst_lightning.perception import weights as weights_module
+from nst_lightning.perception.encoders import ALL_LAYERS
+
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def features():
+    """Torchvision's own VGG-19, random weights: the independent reference."""
+    torch.manual_seed(0)
+    return vgg.make_layers(vgg.cfgs["E"]).eval()
+
+
+@pytest.fixture(scope="module")
+def whole_file(features, tmp_path_factory):
+    path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
+    torch.save({f"features.{key}": value for key, value in features.state_dict().items()}, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def early_file(features, tmp_path_factory):
+    """Ends at relu2_1, with a normalisation of its own."""
+    path = tmp_path_factory.mktemp("vgg") / "early.safetensors"
+    state = {f"features.{key}": value for key, value in features.state_dict().items() if int(key.split(".")[0]) <= 5}
+    save_file(state, path, metadata={"mean": "0.5,0.4,0.3", "std": "0.2,0.2,0.2"})
+    return str(path)
+
+
+def test_layer_names():
+    assert len(ALL_LAYERS) == 32
+    assert ALL_LAYERS[:3] == ("conv1_1", "relu1_1", "conv1_2")
+    assert ALL_LAYERS[-1] == "relu5_4"
+
+
+def test_every_layer_is_torchvisions(features, whole_file):
+    x = torch.rand(2, 3, 37, 48)
+    found = VGG19(whole_file)(x, ALL_LAYERS)
+    expected, y = [], (x - MEAN) / STD
+    for layer in features:
+        y = layer(y.clone())  # torchvision's ReLUs work in place
+        if not isinstance(layer, torch.nn.MaxPool2d):
+            expected.append(y.clone())
+    assert list(found) == list(ALL_LAYERS)
+    for name, reference in zip(ALL_LAYERS, expected):
+        torch.testing.assert_close(found[name], reference, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_padding_and_pooling_of_the_first_block(features, whole_file):
+    x = torch.rand(1, 3, 16, 16)
+    normalised = (x - MEAN) / STD
+    padded = F.conv2d(F.pad(normalised, (1, 1, 1, 1), mode="replicate"), features[0].weight, features[0].bias)
+    torch.testing.assert_close(VGG19(whole_file, padding="replicate")(x, ["conv1_1"])["conv1_1"], padded)
+    before = features[:4](normalised.clone())
+    for pooling, pooled in (
+        ("average", before.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))),
+        ("l2", encoders_module._L2_GAIN * before.unfold(2, 2, 2).unfold(3, 2, 2).square().mean((4, 5)).sqrt()),
+    ):
+        expected = features[5](pooled)
+        torch.testing.assert_close(
+            VGG19(whole_file, pooling=pooling)(x, ["conv2_1"])["conv2_1"], expected, rtol=1e-3, atol=1e-3
+        )
+
+
+def test_l2_pooling_has_a_gradient_where_features_are_zero(whole_file):
+    x = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    VGG19(whole_file, pooling="l2")(x, ["relu3_1"])["relu3_1"].sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_runs_no_deeper_than_needed(whole_file):
+    encoder = VGG19(whole_file)
+    encoder.convolutions["conv2_1"].register_forward_hook(lambda *_: pytest.fail("ran too deep"))
+    encoder(torch.rand(1, 3, 32, 32), ["relu1_1", "conv1_2"])
+
+
+def test_early_file_and_its_normalisation(features, early_file):
+    encoder = VGG19(early_file)
+    assert encoder.layers[-1] == "relu2_1"
+    x = torch.rand(1, 3, 16, 16)
+    expected = features[:2]((x - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / 0.2)
+    torch.testing.assert_close(encoder(x, ["relu1_1"])["relu1_1"], expected)
+    with pytest.raises(ValueError, match=r"early\.safetensors\) has no layer relu4_1; it goes as far as relu2_1"):
+        encoder(x, ["relu4_1"])
+
+
+def test_unknown_layer_lists_the_valid_ones(early_file):
+    with pytest.raises(ValueError, match="unknown layer 'relu6_1'; allowed: conv1_1, relu1_1.*relu5_4"):
+        VGG19(early_file).require(["relu6_1"])
+
+
+def test_too_small_a_picture_says_the_numbers(whole_file, compact_weights):
+    with pytest.raises(ValueError, match="20x10 is too small for relu5_1: at least 16x16"):
+        VGG19(whole_file)(torch.rand(1, 3, 10, 20), ["relu5_1"])
+    compact = CompactEncoder(compact_weights)
+    with pytest.raises(ValueError, match="at least 32x32"):
+        compact(torch.rand(1, 3, 31, 40), ["relu5_1"])
+    assert compact(torch.rand(1, 3, 32, 40), ["relu5_1"])["relu5_1"].shape == (1, 8, 2, 2)
+
+
+def test_encoders_are_frozen(compact_weights):
+    encoder = CompactEncoder(compact_weights).train()
+    assert not encoder.training
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_compact_encoder_is_its_formula(compact_weights):
+    from safetensors.torch import load_file
+
+    tensors = load_file(compact_weights)
+    x = torch.rand(1, 3, 40, 48)
+
+    def convolve(y, name):
+        padded = F.pad(y, (1, 1, 1, 1), mode="reflect")
+        return F.relu(F.conv2d(padded, tensors[f"{name}.weight"], tensors[f"{name}.bias"]))
+
+    def embed(y, name):
+        return F.relu(F.conv2d(y, tensors[f"{name}.weight"], tensors[f"{name}.bias"]))
+
+    one = convolve(x, "conv1_1")
+    two = convolve(F.max_pool2d(convolve(one, "conv1_2"), 2), "conv2_1")
+    found = CompactEncoder(compact_weights)(x, ["relu1_1", "relu2_1"])
+    torch.testing.assert_close(found["relu1_1"], embed(one, "embed1_1"))
+    torch.testing.assert_close(found["relu2_1"], embed(two, "embed2_1"))
+
+
+def test_chain_takes_each_layer_from_the_first_that_offers_it(early_file, compact_weights):
+    exact, compact = VGG19(early_file), CompactEncoder(compact_weights)
+    chain = EncoderChain([exact, compact])
+    x = torch.rand(1, 3, 32, 32)
+    found = chain(x, ["relu5_1", "relu1_1"])
+    assert list(found) == ["relu5_1", "relu1_1"]
+    torch.testing.assert_close(found["relu1_1"], exact(x, ["relu1_1"])["relu1_1"])
+    torch.testing.assert_close(found["relu5_1"], compact(x, ["relu5_1"])["relu5_1"])
+    assert (chain.minimum_size("relu1_1"), chain.minimum_size("relu5_1")) == (1, 32)
+    with pytest.raises(ValueError, match="at least one"):
+        EncoderChain([])
+
+
+@pytest.mark.parametrize("preset", ["imagenet", "caffe"])
+def test_no_download_names_the_ways_out(monkeypatch, preset):
+    monkeypatch.delenv("NST_VGG19_WEIGHTS", raising=False)
+
+    def offline(*_, **__):
+        raise OSError("network unreachable")
+
+    monkeypatch.setattr(weights_module, "load_state_dict_from_url", offline)
+    with pytest.raises(ValueError, match=r"network unreachable.*NST_VGG19_WEIGHTS.*CompactEncoder"):
+        VGG19(preset)
+
+
+def test_caffe_weights_act_on_bgr_and_255(monkeypatch, features):
+    monkeypatch.delenv("NST_VGG19_WEIGHTS", raising=False)
+    state = {f"features.{key}": value for key, value in features.state_dict().items()}
+    monkeypatch.setattr(weights_module, "load_state_dict_from_url", lambda *_, **__: dict(state))
+    x = torch.rand(1, 3, 8, 8)
+    mean = torch.tensor([123.680, 116.779, 103.939]).view(3, 1, 1)
+    expected = features[0]((255 * x - mean).flip(1))
+    torch.testing.assert_close(VGG19("caffe")(x, ["conv1_1"])["conv1_1"], expected, rtol=1e-4, atol=1e-2)
+
+
+def test_environment_variable_replaces_the_download(monkeypatch, early_file):
+    monkeypatch.setenv("NST_VGG19_WEIGHTS", early_file)
+    assert VGG19("imagenet").layers[-1] == "relu2_1"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"garbage", "damaged|no file of plain tensors"),
+        ({"features.0.weight": torch.zeros(64, 3, 5, 5), "features.0.bias": torch.zeros(64)}, r"\(64, 3, 3, 3\)"),
+        ({"other": torch.zeros(1)}, "features.0.weight, is missing"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_bad_weights_files(tmp_path, content, message, ending):
+    path = tmp_path / f"weights.{ending}"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        (save_file if ending == "safetensors" else torch.save)(content, path)
+    with pytest.raises(ValueError, match=message):
+        VGG19(str(path))
+
+
+def test_compact_weights_of_something_else(tmp_path, early_file):
+    with pytest.raises(ValueError, match=r"early\.safetensors has no conv1_1\.weight"):
+        CompactEncoder(early_file)
+
+
+@pytest.mark.weights
+def test_real_files(shared):
+    exact = VGG19(str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors"))
+    compact = CompactEncoder(str(shared / "weights/vgg19_16x_distilled.safetensors"))
+    assert exact.layers[-1] == "relu3_4"
+    assert compact.layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    with pytest.raises(ValueError, match="as far as relu3_4"):
+        exact.require(["relu4_1"])
+    from nst_lightning.images import image_to_array, read_rgb
+
+    photo = torch.from_numpy(image_to_array(read_rgb(sorted((shared / "photos/val").iterdir())[0])))[None]
+    layers = ["relu1_1", "relu2_1", "relu3_1"]
+    for layer, least in zip(layers, (0.95, 0.8, 0.75)):  # the two know each other: shared/README gives 0.98, 0.86, 0.81
+        a, b = (encoder(photo, [layer])[layer][0].flatten(1) for encoder in (exact, compact))
+        correlations = [torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(a, b)]
+        assert torch.stack(correlations).nanmedian() > least
+
+
+@pytest.mark.weights
+def test_l2_pooling_keeps_the_magnitude_of_max_pooling(shared):
+    from nst_lightning.images import image_to_array, read_rgb
+
+    exact = VGG19(str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors"))
+    ratios = []
+    for path in sorted((shared / "photos/val").iterdir())[:6]:
+        features = exact(torch.from_numpy(image_to_array(read_rgb(path)))[None], ["relu1_2", "relu2_2", "relu3_4"])
+        for x in features.values():
+            ratios.append(encoders_module._pool(x, "l2").mean() / encoders_module._pool(x, "max").mean())
+    assert torch.stack(ratios).mean() == pytest.approx(1, abs=0.05)
+    assert max(ratios) < 1.3

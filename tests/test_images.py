@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from nst_lightning.images import (
+    Picture,
+    PictureError,
+    array_to_image,
+    atomic_path,
+    draw_sheet,
+    expand_path,
+    image_to_array,
+    list_pictures,
+    read_picture,
+    read_rgb,
+    resize_short_side,
+    write_picture,
+)
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
+def test_every_mode_becomes_rgb_of_the_same_look(tmp_path, mode):
+    grey = Image.fromarray(np.linspace(0, 255, 64 * 48).reshape(48, 64).astype(np.uint8))
+    if mode.startswith("I"):
+        sixteen = (np.asarray(grey).astype(np.uint16) * 257).astype(np.int32 if mode == "I" else np.uint16)
+        image = Image.fromarray(sixteen)
+    else:
+        image = grey.convert("RGB").quantize() if mode == "P" else grey.convert("RGB").convert(mode)
+    image.save(tmp_path / "picture.tif")
+    read = read_rgb(tmp_path / "picture.tif")
+    assert (read.mode, read.size) == ("RGB", (64, 48))
+    if mode != "1":
+        assert np.abs(np.asarray(read).astype(int) - np.asarray(grey.convert("RGB")).astype(int)).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, picture, orientation):
+    upright = picture(60, 40)
+    inverse = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(inverse[orientation]) if orientation in inverse else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "photo.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(read_rgb(tmp_path / "photo.png")), np.asarray(upright))
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tif"])
+def test_alpha_and_profile_survive(tmp_path, picture, ending):
+    alpha = Image.linear_gradient("L").resize((50, 40))
+    write_picture(tmp_path / f"a.{ending}", Picture(picture(50, 40), alpha, SRGB), quality=100)
+    read = read_picture(tmp_path / f"a.{ending}")
+    assert np.abs(np.asarray(read.alpha).astype(int) - np.asarray(alpha)).max() <= 1
+    assert read.icc_profile == SRGB
+
+
+def test_jpeg_lays_transparency_on_white(tmp_path, picture):
+    write_picture(tmp_path / "a.jpg", Picture(picture(40, 40), Image.new("L", (40, 40), 0)))
+    assert np.asarray(read_rgb(tmp_path / "a.jpg")).min() >= 254
+
+
+def test_draft_reads_large_jpegs_at_a_smaller_size_but_not_too_small(tmp_path, picture):
+    picture(800, 640).save(tmp_path / "large.jpg")
+    read = read_rgb(tmp_path / "large.jpg", short_side=150)
+    assert 150 <= min(read.size) < 640
+
+
+def test_arrays_round_trip(picture):
+    image = picture(33, 21)
+    array = image_to_array(image)
+    assert array.shape == (3, 21, 33)
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(np.asarray(array_to_image(array)), np.asarray(image))
+    assert np.asarray(array_to_image(np.full((3, 2, 2), 7.0))).max() == 255
+
+
+@pytest.mark.parametrize(("size", "expected"), [((100, 50), (64, 32)), ((50, 100), (32, 64)), ((32, 40), (32, 40))])
+def test_resize_short_side(picture, size, expected):
+    assert resize_short_side(picture(*size), 32).size == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\xff\xd8\xff\xe0 truncated"])
+def test_unreadable_files_are_named(tmp_path, content):
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    with pytest.raises(PictureError, match=r"broken\.jpg: "):
+        read_picture(path)
+
+
+def test_truncated_jpeg_is_unreadable(tmp_path, picture):
+    picture(200, 200).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
+    with pytest.raises(PictureError, match=r"cut\.jpg: can't be read"):
+        read_rgb(tmp_path / "cut.jpg")
+
+
+def test_missing_file_and_unknown_ending(tmp_path, picture):
+    with pytest.raises(PictureError, match="nowhere.png: no such file"):
+        read_rgb(tmp_path / "nowhere.png")
+    with pytest.raises(PictureError, match=r"endings allowed: \.jpg"):
+        write_picture(tmp_path / "picture.xyz", picture(32, 32))
+
+
+def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch, picture):
+    target = tmp_path / "picture.png"
+    target.write_bytes(b"before")
+    monkeypatch.setattr(Image.Image, "save", lambda *_, **__: (_ for _ in ()).throw(OSError("No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_picture(target, picture(32, 32))
+    assert target.read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_atomic_path_renames_only_on_success(tmp_path):
+    with atomic_path(tmp_path / "new" / "file.txt") as temporary:
+        temporary.write_text("done")
+        assert not (tmp_path / "new" / "file.txt").exists()
+    assert (tmp_path / "new" / "file.txt").read_text() == "done"
+
+
+def test_list_pictures(tmp_path, photos):
+    assert len(list_pictures(photos)) == 8
+    with pytest.raises(PictureError, match="no such folder"):
+        list_pictures(tmp_path / "nowhere")
+    with pytest.raises(PictureError, match="no pictures"):
+        list_pictures(tmp_path)
+    with pytest.raises(PictureError, match="is a file"):
+        list_pictures(photos / "photo0.jpg")
+
+
+def test_expand_path_names_the_missing_variable(monkeypatch):
+    monkeypatch.setenv("NST_TEST_FOLDER", "somewhere")
+    assert str(expand_path("$NST_TEST_FOLDER/a")) == "somewhere/a"
+    monkeypatch.delenv("NST_TEST_FOLDER")
+    with pytest.raises(ValueError, match="variable NST_TEST_FOLDER is not set"):
+        expand_path("${NST_TEST_FOLDER}/a")
+
+
+def test_sheet_holds_every_picture_unscaled(picture):
+    painting, photo, stylized = picture(60, 40, 1), picture(50, 40, 2), picture(50, 40, 3)
+    sheet = np.asarray(draw_sheet(painting, [(photo, stylized)] * 3, caption="A painting", height=40, columns=2))
+    for image, count in ((painting, 1), (photo, 3), (stylized, 3)):
+        pixels = np.asarray(image)
+        windows = np.lib.stride_tricks.sliding_window_view(sheet[..., 0], pixels.shape[:2])
+        assert (windows == pixels[..., 0]).all((2, 3)).sum() == count

@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from nst_lightning.perception import (
+    CompactEncoder,
+    PerceptualLoss,
+    content_loss,
+    gram_matrix,
+    shrink,
+    style_loss,
+    total_variation_loss,
+)
+from nst_lightning.perception.statistics import resize_to
+
+
+def reference_gram(features):
+    """Sums over positions, in float64, element by element as in Gatys et al. 2015, equation 3."""
+    channels = features.reshape(features.shape[0], -1).astype(np.float64)
+    return np.array([[np.sum(a * b) for b in channels] for a in channels])
+
+
+def features_of(seed, *shape):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape)).float()
+
+
+def test_gram_by_hand():
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # two channels, two positions
+    assert gram_matrix(features).tolist() == [[[2.5, 5.5], [5.5, 12.5]]]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gram_against_float64(memory_format):
+    features = features_of(0, 2, 5, 7, 6).contiguous(memory_format=memory_format)
+    for gram, one in zip(gram_matrix(features), features):
+        np.testing.assert_allclose(gram, reference_gram(one.numpy()) / 42, rtol=1e-5, atol=1e-6)
+
+
+def test_gram_gradient():
+    assert gradcheck(gram_matrix, features_of(0, 1, 3, 4, 4).double().requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gram_is_float32_whatever_the_features_are(dtype):
+    features = (300 * features_of(0, 1, 4, 64, 64)).to(dtype)  # sums of squares are beyond float16
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        gram = gram_matrix(features)
+    assert gram.dtype == torch.float32
+    torch.testing.assert_close(gram, gram_matrix(features.float()))
+
+
+def test_content_by_hand():
+    picture, photo = torch.tensor([3.0, 0.0, 0.0, 0.0]), torch.tensor([1.0, 2.0, 0.0, 0.0])
+    arguments = (picture.view(1, 1, 2, 2), photo.view(1, 1, 2, 2))  # squared differences 4 + 4
+    assert content_loss(*arguments, "gatys").item() == 4
+    assert content_loss(*arguments, "mean").item() == 8 / (4 * 2 * 2 * 1)
+    assert content_loss(*arguments, "relative").item() == pytest.approx(8 / 5)
+
+
+@pytest.mark.parametrize("normalization", ["gatys", "mean", "relative"])
+def test_losses_against_float64(normalization):
+    picture, photo = features_of(1, 2, 4, 6, 5), features_of(2, 2, 4, 6, 5)
+    f, p = picture.double().numpy(), photo.double().numpy()
+    content = {
+        "gatys": np.mean([0.5 * np.sum((a - b) ** 2) for a, b in zip(f, p)]),
+        "mean": np.mean([np.sum((a - b) ** 2) / (4 * 6 * 5 * 4) for a, b in zip(f, p)]),
+        "relative": np.sum((f - p) ** 2) / np.sum(p**2),
+    }
+    assert content_loss(picture, photo, normalization).item() == pytest.approx(content[normalization], rel=1e-5)
+
+    painting = features_of(3, 1, 4, 6, 5)
+    target = reference_gram(painting[0].numpy())
+    channels, positions = 4, 30
+    of_each = []
+    for one in f:
+        difference = np.sum((reference_gram(one) - target) ** 2)
+        if normalization == "relative":
+            of_each.append(difference / np.sum(target**2))
+        else:
+            of_each.append(difference / (4 * channels**2 * positions**2))
+    found = style_loss(gram_matrix(picture), gram_matrix(painting), normalization)
+    assert found.item() == pytest.approx(np.mean(of_each), rel=1e-5)
+
+
+def test_total_variation_by_hand():
+    chessboard = torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]])
+    assert total_variation_loss(chessboard).item() == 2
+    assert total_variation_loss(torch.full((1, 3, 4, 4), 0.5)).item() == 0
+    steps = torch.tensor([[[[0.0, 0.5, 1.0]] * 2]])
+    assert total_variation_loss(steps).item() == 0.25
+
+
+def test_shrink_averages():
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    assert shrink(x, 2).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert shrink(x, 1) is x
+
+
+def test_resize_to():
+    x = torch.full((1, 3, 40, 60), 0.25)
+    assert resize_to(x, 40) is x
+    torch.testing.assert_close(resize_to(x, 20), torch.full((1, 3, 20, 30), 0.25))
+
+
+@pytest.fixture
+def options(compact_weights):
+    return {
+        "encoder": CompactEncoder(compact_weights),
+        "painting": torch.rand(1, 3, 80, 90, generator=torch.Generator().manual_seed(1)),
+        "content_layers": {"relu3_1": 3.0},
+        "style_layers": {"relu1_1": 1.0, "relu2_1": 3.0},
+        "scales": {1: 0.5, 2: 0.5},
+        "content_weight": 2.0,
+        "style_weight": 5.0,
+        "tv_weight": 7.0,
+    }
+
+
+def test_perceptual_loss_is_the_weighted_sum(options):
+    pictures, photos = torch.rand(2, 3, 64, 72), torch.rand(2, 3, 64, 72)
+    encoder, painting = options["encoder"], options["painting"]
+    losses = PerceptualLoss(**options)(pictures, photos)
+    content = content_loss(*(encoder(x, ["relu3_1"])["relu3_1"] for x in (pictures, photos)))
+    style = 0.0
+    for factor in (1, 2):
+        for layer, share in (("relu1_1", 0.25), ("relu2_1", 0.75)):
+            of_pictures, of_painting = (
+                gram_matrix(encoder(torch.nn.functional.avg_pool2d(x, factor), [layer])[layer])
+                for x in (pictures, painting)
+            )
+            style += 0.5 * share * style_loss(of_pictures, of_painting)
+    variation = total_variation_loss(pictures)
+    for name, expected in (("content", content), ("style", style), ("variation", variation)):
+        torch.testing.assert_close(losses[name], expected)
+    torch.testing.assert_close(losses["loss"], 2 * content + 5 * style + 7 * variation)
+
+
+@pytest.mark.parametrize("scales", [{1: 1.0}, {2: 1.0}])
+def test_the_photo_has_no_content_loss_and_the_painting_no_style_loss(options, scales):
+    painting = options["painting"]
+    losses = PerceptualLoss(**{**options, "scales": scales})(painting, painting)
+    assert losses["content"].item() == pytest.approx(0, abs=1e-8)
+    assert losses["style"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_gradients_reach_the_pictures_only(options):
+    pictures = torch.rand(1, 3, 64, 64, requires_grad=True)
+    loss = PerceptualLoss(**options)
+    loss(pictures, torch.rand(1, 3, 64, 64))["loss"].backward()
+    assert pictures.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in loss.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"style_weight": -1.0}, "style_weight: -1.0 is not allowed; it must be 0 or more"),
+        ({"content_weight": float("nan")}, "content_weight: nan is not allowed"),
+        ({"style_layers": {"relu1_1": -1.0}}, "style_layers: .*weights must be 0 or more"),
+        ({"style_layers": {"relu1_1": 0.0}}, "one of them above 0"),
+        ({"content_layers": {}}, "content_layers: {} is not allowed"),
+        ({"scales": {0: 1.0}}, "scales: .0. are not allowed"),
+        ({"style_layers": {"relu9_9": 1.0}}, "unknown layer 'relu9_9'"),
+        ({"style_layers": {"relu1_2": 1.0}}, "has no layer relu1_2; it offers relu1_1"),
+        ({"style_layers": {"relu5_1": 1.0}, "scales": {4: 1.0}}, "painting of 90x80 is too small .* 128x128"),
+    ],
+)
+def test_bad_options(options, change, message):
+    with pytest.raises(ValueError, match=message):
+        PerceptualLoss(**{**options, **change})
+
+
+def test_small_pictures_are_refused_with_the_number(options):
+    loss = PerceptualLoss(**{**options, "style_layers": {"relu4_1": 1.0}})
+    with pytest.raises(ValueError, match="a picture of 40x31 is too small for relu4_1 at scale 1/2: at least 32x32"):
+        loss(torch.rand(1, 3, 31, 40), torch.rand(1, 3, 31, 40))

@@ -1,0 +1,123 @@
+import pytest
+import torch
+
+from nst_lightning.networks import JohnsonNet, load_network, network_record
+from nst_lightning.networks.layers import ConvNorm, upsample
+
+
+@pytest.mark.parametrize("downsamplings", [2, 3])
+@pytest.mark.parametrize("upsampling", ["nearest", "bilinear"])
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (50, 35), (61, 64)])
+def test_pictures_come_out_as_large_as_they_went_in(downsamplings, upsampling, size):
+    network = JohnsonNet(4, 2, 3, downsamplings, [1, 3], upsampling)
+    picture = network(torch.rand(2, 3, *size))
+    assert picture.shape == (2, 3, *size)
+    assert picture.min() >= 0
+    assert picture.max() <= 1
+
+
+def test_default_is_the_papers_network():
+    network = JohnsonNet()
+    convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    shapes = [tuple(c.weight.shape) + c.stride for c in convolutions]
+    assert shapes == [
+        (32, 3, 9, 9, 1, 1),
+        (64, 32, 3, 3, 2, 2),
+        (128, 64, 3, 3, 2, 2),
+        *[(128, 128, 3, 3, 1, 1)] * 10,
+        (64, 128, 3, 3, 1, 1),
+        (32, 64, 3, 3, 1, 1),
+        (3, 32, 9, 9, 1, 1),
+    ]
+    assert all(c.padding_mode == "reflect" for c in convolutions)
+    assert not any(isinstance(module, torch.nn.ConvTranspose2d) for module in network.modules())
+
+
+def test_dilation_widens_what_a_pixel_sees():
+    def reach(dilations):
+        """How far from its place a changed pixel changes the picture, with the normalisation frozen."""
+        torch.manual_seed(0)
+        network = JohnsonNet(4, len(dilations), 3, 2, dilations)
+        for module in network.modules():
+            if isinstance(module, ConvNorm):
+                module[1] = torch.nn.Identity()
+        photo = torch.rand(1, 3, 160, 160)
+        changed = photo.clone()
+        changed[..., 80, 80] += 1
+        rows = (network(photo) != network(changed)).any(1)[0].any(1).nonzero()
+        return (rows.max() - rows.min()).item()
+
+    assert reach([4, 4]) > reach([1, 1]) + 30
+
+
+def test_upsampling_keeps_flat_areas_flat():
+    for mode in ("nearest", "bilinear"):
+        torch.testing.assert_close(
+            upsample(torch.full((1, 2, 5, 4), 0.3), (10, 7), mode), torch.full((1, 2, 10, 7), 0.3)
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"width": 0}, "width: 0 is not allowed; it must be 1 or more"),
+        ({"blocks": -1}, "blocks: -1"),
+        ({"kernel_size": 4}, "kernel_size: 4 is not allowed; it must be odd"),
+        ({"downsamplings": 4}, "downsamplings: 4 is not allowed; it must be 2 or 3"),
+        ({"dilations": [1, 2]}, r"dilations: \[1, 2\] is not allowed; it must be a number for each of the 5 blocks"),
+        ({"dilations": [1, 2, 4, 2, 1], "downsamplings": 3}, "1 to 3 at this depth"),
+        ({"upsampling": "cubic"}, "upsampling: 'cubic' is not allowed; it must be nearest or bilinear"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        JohnsonNet(**arguments)
+
+
+@pytest.fixture
+def checkpoint():
+    network = JohnsonNet(4, 1, 3)
+    return network, {
+        "state_dict": {f"network.{key}": value for key, value in network.state_dict().items()},
+        "transfer_network": network_record(network, {"style": "test"}),
+    }
+
+
+def test_checkpoints_rebuild_their_network(tmp_path, checkpoint):
+    network, content = checkpoint
+    torch.save(content, tmp_path / "a.ckpt")
+    loaded, metadata = load_network(tmp_path / "a.ckpt")
+    photo = torch.rand(1, 3, 40, 40)
+    torch.testing.assert_close(loaded(photo), network(photo), rtol=0, atol=0)
+    assert metadata == {"style": "test"}
+    assert not loaded.training
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda content, path: None, "no such checkpoint"),
+        (lambda content, path: path.write_bytes(b"garbage"), "damaged, or no checkpoint"),
+        (lambda content, path: torch.save({"state_dict": {}}, path), "not of a transfer network"),
+        (lambda content, path: torch.save([1, 2], path), "not of a transfer network"),
+        (lambda content, path: torch.save({**content, "state_dict": {}}, path), "Missing key|Error"),
+        (
+            lambda content, path: torch.save(
+                {**content, "transfer_network": {"class": "system", "init_args": {}, "metadata": {}}}, path
+            ),
+            "AttributeError",
+        ),
+    ],
+)
+def test_foreign_checkpoints(tmp_path, checkpoint, spoil, message):
+    path = tmp_path / "a.ckpt"
+    spoil(checkpoint[1], path)
+    with pytest.raises(ValueError, match=rf"a\.ckpt: .*({message})"):
+        load_network(path)
+
+
+def test_truncated_checkpoint(tmp_path, checkpoint):
+    torch.save(checkpoint[1], tmp_path / "whole.ckpt")
+    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:3000])
+    with pytest.raises(ValueError, match=r"cut\.ckpt: damaged"):
+        load_network(tmp_path / "cut.ckpt")

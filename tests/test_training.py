@@ -1,0 +1,307 @@
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from nst_lightning.cli import main
+from nst_lightning.inference import Stylizer
+from nst_lightning.networks import JohnsonNet, load_network
+from nst_lightning.perception import CompactEncoder
+from nst_lightning.training import ExportOnnx, PhotoDataModule, PictureRate, SampleSheet, StyleTransfer
+
+
+def module_of(compact_weights, painting, **options):
+    torch.manual_seed(0)
+    network = JohnsonNet(4, 1, 3)
+    options = {"size": 64, "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0}, "warmup_steps": 2, **options}
+    return StyleTransfer(network, CompactEncoder(compact_weights), painting, **options)
+
+
+def trainer_of(folder, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0}
+    return L.Trainer(accelerator="cpu", default_root_dir=folder, **{**quiet, **options})
+
+
+def data_of(photos, **options):
+    return PhotoDataModule(str(photos), **{"size": 64, "batch_size": 2, "workers": 0, **options})
+
+
+def weights_of(module):
+    return torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
+
+
+def test_training_lowers_the_loss(tmp_path, compact_weights, painting, photos):
+    module, data = module_of(compact_weights, painting, learning_rate=5e-3), data_of(photos)
+    batch = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
+    before = module.loss(module(batch), batch)["loss"].item()
+    trainer_of(tmp_path, max_steps=40, enable_checkpointing=False).fit(module, data)
+    assert module.loss(module(batch), batch)["loss"].item() < 0.8 * before
+
+
+@pytest.mark.parametrize(
+    ("length", "stop"),
+    [({"max_steps": 7}, 3), ({"max_steps": 7}, 6), ({"max_epochs": 3}, 4)],
+    ids=["early", "late", "by epochs"],
+)
+def test_resume_is_exact(tmp_path, compact_weights, painting, photos, length, stop):
+    whole = module_of(compact_weights, painting)
+    save = L.pytorch.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    trainer_of(tmp_path, **length, callbacks=[save]).fit(whole, data_of(photos))
+    resumed = module_of(compact_weights, painting)
+    trainer = trainer_of(tmp_path, **length, enable_checkpointing=False)
+    trainer.fit(resumed, data_of(photos, workers=1), ckpt_path=tmp_path / f"step={stop}.ckpt")
+    assert trainer.global_step == (7 if "max_steps" in length else 9)
+    assert weights_of(whole).equal(weights_of(resumed))
+
+
+def test_checkpoints_leave_the_encoder_out_and_hold_no_code(tmp_path, compact_weights, painting, photos):
+    module = module_of(compact_weights, painting, title="A painting")
+    trainer = trainer_of(tmp_path, max_steps=1)
+    trainer.fit(module, data_of(photos))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert all(key.startswith("network.") for key in content["state_dict"])
+    network, metadata = load_network(tmp_path / "a.ckpt")
+    photo = torch.rand(1, 3, 40, 40)
+    torch.testing.assert_close(network(photo), module(photo), rtol=0, atol=0)
+    assert metadata["style"] == "A painting"
+    assert "compact.safetensors" in metadata["encoder"]
+
+
+def test_resume_refuses_another_network(tmp_path, compact_weights, painting, photos):
+    trainer = trainer_of(tmp_path, max_steps=1)
+    trainer.fit(module_of(compact_weights, painting), data_of(photos))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    other = module_of(compact_weights, painting)
+    other.network = JohnsonNet(6, 1, 3)
+    with pytest.raises(ValueError, match=r"ckpt_path: .*another network .*\(4,\) there and \(6,\) here"):
+        trainer_of(tmp_path, max_steps=2).fit(other, data_of(photos), ckpt_path=tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"init_from: .*another network"):
+        StyleTransfer(
+            JohnsonNet(6, 1, 3), CompactEncoder(compact_weights), painting, size=128, init_from=str(tmp_path / "a.ckpt")
+        )
+    warm = module_of(compact_weights, painting, init_from=str(tmp_path / "a.ckpt"))
+    assert weights_of(warm).equal(torch.cat([p.flatten() for p in load_network(tmp_path / "a.ckpt")[0].parameters()]))
+
+
+class Spoiled(StyleTransfer):
+    """Non-finite losses at chosen steps."""
+
+    bad = ()
+
+    def training_step(self, photos, batch_idx):
+        loss = super().training_step(photos, batch_idx)
+        return loss * math.nan if self.global_step in self.bad else loss
+
+
+def test_a_non_finite_step_is_skipped(tmp_path, compact_weights, painting, photos):
+    module = module_of(compact_weights, painting)
+    module.__class__, module.bad = Spoiled, (2,)
+    history = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            history.append(weights_of(pl_module))
+
+    trainer_of(tmp_path, max_steps=4, enable_checkpointing=False, callbacks=[Watch()]).fit(module, data_of(photos))
+    moved = [not a.equal(b) for a, b in zip(history, history[1:])]
+    assert moved == [True, False, True]
+    assert history[-1].isfinite().all()
+
+
+def test_several_non_finite_steps_in_a_row_stop_the_run(tmp_path, compact_weights, painting, photos):
+    module = module_of(compact_weights, painting, max_bad_steps=3)
+    module.__class__, module.bad = Spoiled, (1, 3, 4, 5)
+    trainer = trainer_of(tmp_path, max_steps=9, enable_checkpointing=False)
+    with pytest.raises(FloatingPointError, match="not finite for 3 steps in a row.*lower model.learning_rate"):
+        trainer.fit(module, data_of(photos))
+    assert trainer.global_step == 5
+
+
+def test_learning_rate_rises_and_falls(tmp_path, compact_weights, painting, photos):
+    module = module_of(compact_weights, painting, learning_rate=1e-3, warmup_steps=2)
+    rates = []
+
+    class Watch(L.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    trainer_of(tmp_path, max_steps=8, enable_checkpointing=False, callbacks=[Watch()]).fit(module, data_of(photos))
+    assert rates == pytest.approx(
+        [5e-4, *(5e-4 * (1 + math.cos(math.pi * i / 6)) for i in (-1, 0, 1, 2, 3, 4, 5))][:1]
+        + [1e-3]
+        + [5e-4 * (1 + math.cos(math.pi * i / 6)) for i in range(6)]
+    )
+
+
+def test_works_in_somebody_elses_trainer(tmp_path, compact_weights, painting, photos):
+    """Their own data: batches of photos are all that the module asks for."""
+    theirs = torch.utils.data.DataLoader(torch.rand(4, 3, 64, 64), batch_size=2)
+    callbacks = [SampleSheet(2, str(photos), count=2, size=64), ExportOnnx("mine.onnx"), PictureRate()]
+    trainer = trainer_of(tmp_path, max_steps=3, callbacks=callbacks, enable_checkpointing=False)
+    trainer.fit(module_of(compact_weights, painting), theirs)
+    assert [path.name for path in sorted((tmp_path / "sheets").iterdir())] == ["step-000002.png", "step-000003.png"]
+    assert (tmp_path / "mine.onnx").is_file()
+
+
+def test_sheet_needs_photos_without_our_data(tmp_path, compact_weights, painting):
+    theirs = torch.utils.data.DataLoader(torch.rand(4, 3, 64, 64), batch_size=2)
+    trainer = trainer_of(tmp_path, max_steps=1, callbacks=[SampleSheet()], enable_checkpointing=False)
+    with pytest.raises(ValueError, match="sheet.photos"):
+        trainer.fit(module_of(compact_weights, painting), theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"style_scale": 0}, "model.style_scale: 0 is not allowed"),
+        ({"learning_rate": -1}, "model.learning_rate: -1"),
+        ({"style_weight": -3.0}, "style_weight: -3.0"),
+        ({"style_layers": {"relu7_1": 1.0}}, "unknown layer 'relu7_1'"),
+    ],
+)
+def test_bad_options(compact_weights, painting, options, message):
+    with pytest.raises(ValueError, match=message):
+        module_of(compact_weights, painting, **options)
+
+
+@pytest.fixture
+def config(tmp_path, compact_weights, painting, photos):
+    """A tiny run as YAML file; metrics need all layers at a quarter of the size, hence 128 pixels."""
+    content = {
+        "trainer": {
+            "max_steps": 4,
+            "accelerator": "cpu",
+            "default_root_dir": str(tmp_path / "runs"),
+            "val_check_interval": 2,
+            "check_val_every_n_epoch": None,
+            "log_every_n_steps": 1,
+        },
+        "data": {"train": str(photos), "val": str(photos), "size": 128, "batch_size": 1, "workers": 0},
+        "model": {
+            "style": painting,
+            "network": {
+                "class_path": "nst_lightning.networks.JohnsonNet",
+                "init_args": {"width": 4, "blocks": 1, "kernel_size": 3},
+            },
+            "encoder": {
+                "class_path": "nst_lightning.perception.CompactEncoder",
+                "init_args": {"weights": compact_weights},
+            },
+        },
+        "checkpoint": {"every_n_train_steps": 2},
+        "sheet": {"every_n_steps": 2, "count": 2, "size": 64},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def own_arguments(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["nst-lightning"])
+
+
+def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys):
+    assert main(["fit", "--config", config]) == 0
+    run = tmp_path / "runs/version_0"
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml",
+        "metrics.csv",
+        "style.onnx",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "checkpoints/step-000004.ckpt",
+        "sheets/step-000002.png",
+        "sheets/step-000004.png",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    header = (run / "metrics.csv").read_text().splitlines()[0].split(",")
+    for name in (
+        "train/loss",
+        "pictures_per_second",
+        "val/loss",
+        "val/content_median",
+        "val/style_median",
+        "val/grit_median",
+    ):
+        assert name in header
+    stylizer = Stylizer(run / "style.onnx")
+    assert stylizer.metadata["steps"] == "4"
+    assert float(stylizer.metadata["largest_difference"]) < 1e-3
+
+    saved, last = ["--config", str(run / "config.yaml")], ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    capsys.readouterr()
+    assert main(["validate", *saved, *last]) == 0
+    assert "val/style_median" in capsys.readouterr().out
+    assert main(["test", *saved, *last]) == 0
+    assert "test/photo_style_median" in capsys.readouterr().out
+    out = tmp_path / "out"
+    assert main(["predict", *saved, *last, "--data.predict", str(photos), "--writer.output", str(out)]) == 0
+    assert len(list(out.rglob("*.png"))) == 8
+    with Image.open(out / "more/photo1.jpg.png") as picture, Image.open(photos / "more/photo1.jpg") as photo:
+        assert picture.size == photo.size
+
+    assert main(["export", str(run / "checkpoints/best.ckpt"), "--output", str(tmp_path / "best.onnx")]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    assert main(["fit", *saved, *last, "--trainer.max_steps", "6"]) == 0
+    assert torch.load(tmp_path / "runs/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.style", "nowhere.jpg"], "nowhere.jpg: no such file"),
+        (["--data.train", "nowhere", "--data.val", "null"], "nowhere: no such folder"),
+        (["--model.style_layers", "{relu9_1: 1}"], "unknown layer 'relu9_1'; allowed: conv1_1"),
+        (["--model.style_weight", "-1"], "style_weight: -1.0 is not allowed"),
+        (["--model.network.init_args.upsampling", "cubic"], "nearest"),
+        (["--model.stile", "a.jpg"], "model.stile"),
+        (["--model.encoder.init_args.weights", "nowhere.pth"], "no such file"),
+        (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
+        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--trainer.default_root_dir", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(["fit", "--config", config, *arguments])
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code in (1, 2)
+    errors = [line for line in capsys.readouterr().err.splitlines() if "rror" in line or "nst-lightning:" in line]
+    assert any(message in line for line in errors), errors
+    assert "Traceback" not in "".join(errors)
+
+
+def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
+    """In processes of their own, as Lightning launches them."""
+    script = tmp_path / "watch.py"
+    script.write_text(
+        "import sys, torch, lightning as L\n"
+        "import nst_lightning.training.cli as cli\n"
+        "class Watch(L.Callback):\n"
+        "    def on_fit_end(self, trainer, module):\n"
+        "        torch.save(module.network.state_dict(), f'{sys.argv[0]}.{trainer.global_rank}.pt')\n"
+        "cli.PictureRate = Watch\n"
+        "cli.main('fit', sys.argv[2:])\n"
+    )
+    arguments = ["fit", "--config", config, "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, script, *arguments], capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    first, second = (torch.load(Path(f"{script}.{rank}.pt"), weights_only=True) for rank in (0, 1))
+    assert all(first[key].equal(second[key]) for key in first)
+    assert len(list((tmp_path / "runs").rglob("style.onnx"))) == 1
+    assert (result.stdout + result.stderr).count("ONNX file:") == 1
