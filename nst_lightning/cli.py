@@ -4,6 +4,7 @@ import difflib
 import importlib
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
             _function(TRAINING)(name, rest)
         else:
             _call(name, rest)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ArgumentError) as error:
         return _fail(f"{name}: {error}", 2, error)
     except (OSError, RuntimeError, FloatingPointError) as error:
         return _fail(f"{name}: {error}", 1, error)
@@ -77,7 +78,9 @@ def _call(name: str, arguments: list[str]) -> None:
     command = COMMANDS[name]
     function = _function(command.target)
     help_of = {param.arg_name: param.description for param in parse(function.__doc__).params}
-    parser = ArgumentParser(prog=f"{PROGRAM} {name}", description=parse(function.__doc__).short_description)
+    parser = ArgumentParser(
+        prog=f"{PROGRAM} {name}", description=parse(function.__doc__).short_description, exit_on_error=False
+    )
     for argument, nargs in command.positional.items():
         parser.add_argument(argument, nargs=nargs, help=help_of[argument])
     parser.add_function_arguments(function, skip=set(command.positional), as_group=False)

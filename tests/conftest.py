@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 
 from nst_lightning.perception.weights import VGG_BLOCKS
 
-
 torch.set_num_threads(1)  # the tensors here are tiny
 
 

@@ -147,5 +147,5 @@ def test_missing_folders(tmp_path):
     with pytest.raises(ValueError, match="no pictures"):
         PhotoDataModule(str(tmp_path)).photos("train")
     Image.new("RGB", (64, 64)).save(tmp_path / "only.png")
-    with pytest.raises(ValueError, match="can't be held out too; give data.val"):
+    with pytest.raises(ValueError, match=r"can't be held out too; give data\.val"):
         PhotoDataModule(str(tmp_path)).photos("train")

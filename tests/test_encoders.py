@@ -94,7 +94,7 @@ def test_early_file_and_its_normalisation(features, early_file):
 
 
 def test_unknown_layer_lists_the_valid_ones(early_file):
-    with pytest.raises(ValueError, match="unknown layer 'relu6_1'; allowed: conv1_1, relu1_1.*relu5_4"):
+    with pytest.raises(ValueError, match=r"unknown layer 'relu6_1'; allowed: conv1_1, relu1_1.*relu5_4"):
         VGG19(early_file).require(["relu6_1"])
 
 

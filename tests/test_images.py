@@ -104,7 +104,7 @@ def test_truncated_jpeg_is_unreadable(tmp_path, picture):
 
 
 def test_missing_file_and_unknown_ending(tmp_path, picture):
-    with pytest.raises(PictureError, match="nowhere.png: no such file"):
+    with pytest.raises(PictureError, match=r"nowhere\.png: no such file"):
         read_rgb(tmp_path / "nowhere.png")
     with pytest.raises(PictureError, match=r"endings allowed: \.jpg"):
         write_picture(tmp_path / "picture.xyz", picture(32, 32))

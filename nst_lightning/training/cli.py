@@ -47,13 +47,6 @@ class StyleTransferCLI(LightningCLI):
             }
         )
 
-    def instantiate_classes(self) -> None:
-        """Turn what the classes refuse into a usage error."""
-        try:
-            super().instantiate_classes()
-        except (ValueError, FileNotFoundError) as error:
-            self.parser.error(str(error))
-
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Log to TensorBoard and CSV in one folder, unless other loggers were asked for."""
         config = self.config_init[self.subcommand]
@@ -81,13 +74,13 @@ def main(command: str, arguments: list[str]) -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
     if sys.argv[1:] != [command, *arguments]:  # processes that Lightning launches read sys.argv
         sys.argv[1:] = [command, *arguments]
-    options = "--config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
-    usage = {name: {"usage": f"python -m nst_lightning {name} {options}"} for name in COMMANDS}
+    usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
+    options = {name: {"usage": usage.format(name), "exit_on_error": False} for name in COMMANDS}
     StyleTransferCLI(
         StyleTransfer,
         PhotoDataModule,
         seed_everything_default=0,
-        parser_kwargs=usage,
+        parser_kwargs={"exit_on_error": False, **options},
         save_config_kwargs={"overwrite": True},
     )
 

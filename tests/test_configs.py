@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser
+
+from nst_lightning.training import PhotoDataModule, StyleTransfer
+from nst_lightning.training.cli import StyleTransferCLI
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_parses(path, monkeypatch):
+    """Parsed by the command line's own parser; the classes are not built, since that would need weights and photos."""
+    monkeypatch.setattr(StyleTransferCLI, "instantiate_classes", lambda self: None)
+    monkeypatch.setattr(StyleTransferCLI, "_run_subcommand", lambda self, name: None)
+    cli = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=["fit", "--config", str(path)])
+    assert isinstance(cli.parser, LightningArgumentParser)
+    assert cli.config.fit.trainer.max_steps > 0
+    assert cli.config.fit.model.size == cli.config.fit.data.size
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configs_start_by_saying_what_they_are_for(path):
+    assert path.read_text().startswith("# ")
+
+
+def test_the_full_recipe_gives_every_key_a_value_and_a_reason():
+    text = (ROOT / "configs/style.yaml").read_text()
+    recipe = yaml.safe_load(text)
+    import inspect
+
+    for section, cls, linked in (("data", PhotoDataModule, {"test", "predict"}), ("model", StyleTransfer, {"size"})):
+        parameters = set(inspect.signature(cls).parameters) - linked
+        assert parameters == set(recipe[section])

@@ -1,0 +1,70 @@
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from nst_lightning.export import export_onnx
+from nst_lightning.export import onnx as export_module
+from nst_lightning.networks import JohnsonNet
+
+NETWORKS = {
+    "paper": lambda: JohnsonNet(4),
+    "small": lambda: JohnsonNet(4, 2, 3, 2, [1, 4], "bilinear"),
+    "deep": lambda: JohnsonNet(4, 1, 3, 3),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_file_that_does_what_the_network_does_at_any_size(tmp_path, name):
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    path = tmp_path / "style.onnx"
+    difference = export_onnx(network, path, metadata={"style": "A painting", "painter": "Ä. Painter"})
+    assert [file.name for file in tmp_path.iterdir()] == ["style.onnx"]
+    session = onnxruntime.InferenceSession(path)
+    for shape in ((1, 3, 41, 83), (3, 3, 32, 32), (1, 3, 100, 57)):
+        photo = torch.rand(shape)
+        (picture,) = session.run(["picture"], {"photo": photo.numpy()})
+        torch.testing.assert_close(torch.from_numpy(picture), network(photo).detach(), rtol=0, atol=1e-4)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["style"] == "A painting"
+    assert metadata["painter"] == "Ä. Painter"
+    assert float(metadata["largest_difference"]) == pytest.approx(difference, rel=0.01)
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [
+        "batch",
+        3,
+        "height",
+        "width",
+    ]
+    assert [dim.dim_param or dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim] == [
+        "batch",
+        3,
+        "height",
+        "width",
+    ]
+
+
+@pytest.mark.parametrize("difference", [0.1, float("nan")])
+def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch, difference):
+    monkeypatch.setattr(export_module, "_largest_difference", lambda *_: difference)
+    path = tmp_path / "style.onnx"
+    path.write_bytes(b"before")
+    with pytest.raises(RuntimeError, match="not written, ONNX Runtime differs from torch"):
+        export_onnx(NETWORKS["small"](), path, metadata={})
+    assert path.read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_difference_is_of_the_file(tmp_path):
+    """A network that changed after the file was written is noticed."""
+    network = NETWORKS["small"]()
+    export_onnx(network, tmp_path / "style.onnx", metadata={})
+    torch.nn.init.normal_(network.tail.weight)
+    assert export_module._largest_difference(network.eval(), tmp_path / "style.onnx") > 0.01
+
+
+def test_the_name_must_say_onnx(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in \.onnx"):
+        export_onnx(NETWORKS["small"](), tmp_path / "style.pb", metadata={})

@@ -1,0 +1,160 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from nst_lightning.cli import main
+from nst_lightning.export import export_onnx
+from nst_lightning.images import Picture, image_to_array, read_picture, write_picture
+from nst_lightning.inference import ModelError, Stylizer
+from nst_lightning.networks import JohnsonNet
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return JohnsonNet(4, 1, 3).eval()
+
+
+@pytest.fixture(scope="module")
+def model(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "style.onnx"
+    export_onnx(network, path, metadata={"style": "test"})
+    return str(path)
+
+
+def test_stylizer_does_what_the_network_does(network, model, picture):
+    photo = picture(70, 51)
+    result = Stylizer(model, threads=1)(photo)
+    expected = network(torch.from_numpy(image_to_array(photo))[None])[0].detach().numpy()
+    assert result.size == photo.size
+    np.testing.assert_allclose(image_to_array(result), expected, atol=0.6 / 255)
+    assert Stylizer(model).metadata["style"] == "test"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_any_mode(model, picture, mode):
+    assert Stylizer(model)(picture(40, 40).convert(mode)).mode == "RGB"
+
+
+def test_size_scales_the_short_side(model, picture):
+    assert Stylizer(model)(picture(200, 100), size=50).size == (100, 50)
+    assert Stylizer(model)(picture(20, 30), size=40).size == (40, 60)
+
+
+@pytest.mark.parametrize(
+    ("size", "option", "message"), [((20, 64), None, "20x64 is too small"), ((64, 64), 31, "size: 31 is not allowed")]
+)
+def test_too_small(model, picture, size, option, message):
+    with pytest.raises(ValueError, match=message):
+        Stylizer(model)(picture(*size), size=option)
+
+
+def foreign_model(path):
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 10])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 10])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9), path)
+
+
+def test_bad_models(tmp_path, model):
+    with pytest.raises(ModelError, match="no such file"):
+        Stylizer(tmp_path / "nowhere.onnx")
+    whole = Path(model).read_bytes()
+    for content in (b"", b"garbage", whole[: len(whole) // 2]):
+        (tmp_path / "bad.onnx").write_bytes(content)
+        with pytest.raises(ModelError, match=r"bad\.onnx is (damaged|no transfer)"):
+            Stylizer(tmp_path / "bad.onnx")
+    foreign_model(tmp_path / "foreign.onnx")
+    with pytest.raises(ModelError, match=r"no transfer network, photo in and picture out: x tensor\(float\) \[1, 10\]"):
+        Stylizer(tmp_path / "foreign.onnx")
+
+
+def test_command_keeps_names_folders_alpha_and_profiles(tmp_path, model, photos, picture, capsys):
+    alpha = Image.linear_gradient("L").resize((50, 40))
+    profile = b"a colour profile"
+    write_picture(tmp_path / "cut-out.png", Picture(picture(50, 40), alpha, profile))
+    out = tmp_path / "out"
+    assert main(["stylize", str(photos), str(tmp_path / "cut-out.png"), "--model", model, "--output", str(out)]) == 0
+    written = {str(path.relative_to(out)) for path in out.rglob("*.*")}
+    assert written == {*(f"{'more/' if i % 2 else ''}photo{i}.jpg" for i in range(8)), "cut-out.png"}
+    assert len(capsys.readouterr().out.splitlines()) == 9
+    result = read_picture(out / "cut-out.png")
+    np.testing.assert_array_equal(np.asarray(result.alpha), np.asarray(alpha))
+    assert result.icc_profile == profile
+    with Image.open(out / "photo0.jpg") as written_photo, Image.open(photos / "photo0.jpg") as photo:
+        assert written_photo.size == photo.size
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("jpg", "JPEG"), ("png", "PNG"), ("webp", "WEBP"), ("tif", "TIFF")])
+def test_command_formats(tmp_path, model, picture, ending, kind):
+    picture(40, 40).save(tmp_path / "photo.bmp")
+    arguments = ["stylize", str(tmp_path / "photo.bmp"), "--model", model, "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--format", ending]) == 0
+    with Image.open(tmp_path / "out" / f"photo.{ending}") as written:
+        assert written.format == kind
+
+
+def test_command_turns_transparency_with_the_size(tmp_path, model, picture):
+    write_picture(tmp_path / "a.png", Picture(picture(80, 60), Image.new("L", (80, 60), 128)))
+    assert (
+        main(["stylize", str(tmp_path / "a.png"), "--model", model, "--output", str(tmp_path / "out"), "--size", "40"])
+        == 0
+    )
+    result = read_picture(tmp_path / "out/a.png")
+    assert result.rgb.size == result.alpha.size == (53, 40)
+
+
+def test_command_goes_on_after_a_bad_photo_and_says_so(tmp_path, model, picture, capsys):
+    picture(40, 40).save(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_text("no")
+    picture(10, 40).save(tmp_path / "tiny.png")
+    assert main(["stylize", str(tmp_path), "--model", model, "--output", str(tmp_path / "out")]) == 1
+    errors = capsys.readouterr().err
+    assert "bad.jpg: not a picture" in errors
+    assert "tiny.png: a photo of 10x40 is too small" in errors
+    assert "2 of 3 photos could not be stylized" in errors
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere.jpg"], 2, "photos: no such file or folder: nowhere.jpg"),
+        (["a.png", "b/a.png"], 2, "would both be written to"),
+        (["a.png", "--model", "nowhere.onnx"], 2, "model: no such file: nowhere.onnx"),
+        (["a.png", "--output", "."], 2, "would overwrite the photo itself"),
+        (["a.png", "--quality", "0"], 2, "quality: 0 is not allowed"),
+        (["a.png", "--threads", "-1"], 2, "threads: -1 is not allowed"),
+        (["a.png", "--format", "bmp"], 2, "format"),
+        (["a.png", "--output", "a.png/out"], 1, "a.png/out"),
+    ],
+)
+def test_command_refuses_in_one_line(tmp_path, model, picture, monkeypatch, capsys, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
+    picture(40, 40).save("a.png")
+    picture(40, 40).save("b/a.png")
+    defaults = [
+        x for flag, value in (("--model", model), ("--output", "out")) if flag not in arguments for x in (flag, value)
+    ]
+    assert main(["stylize", *arguments, *defaults]) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_starts_without_torch_in_well_under_a_second():
+    code = (
+        "import sys; from nst_lightning.inference import stylize, Stylizer; assert 'torch' not in sys.modules, 'torch'"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert time.perf_counter() - start < 10  # a guard against a heavy import, not a measurement
