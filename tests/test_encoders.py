@@ -147,13 +147,14 @@ def test_chain_takes_each_layer_from_the_first_that_offers_it(early_file, compac
 
 
 @pytest.mark.parametrize("preset", ["imagenet", "caffe"])
-def test_no_download_names_the_ways_out(monkeypatch, preset):
+def test_no_download_names_the_ways_out(monkeypatch, tmp_path, preset):
     monkeypatch.delenv("NST_VGG19_WEIGHTS", raising=False)
 
     def offline(*_, **__):
         raise OSError("network unreachable")
 
-    monkeypatch.setattr(weights_module, "load_state_dict_from_url", offline)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)  # below torchvision and torch alike
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"network unreachable.*NST_VGG19_WEIGHTS.*CompactEncoder"):
         VGG19(preset)
 

@@ -1,5 +1,6 @@
 import math
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -245,9 +246,13 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
     assert main(["test", *saved, *last]) == 0
     assert "test/photo_style_median" in capsys.readouterr().out
     out = tmp_path / "out"
-    assert main(["predict", *saved, *last, "--data.predict", str(photos), "--writer.output", str(out)]) == 0
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/broken.jpg").write_text("no picture")
+    shutil.copytree(photos, tmp_path / "new/photos")
+    with pytest.warns(UserWarning, match=r"broken\.jpg: not a picture"):
+        assert main(["predict", *saved, *last, "--data.predict", f"{tmp_path}/new", "--writer.output", str(out)]) == 0
     assert len(list(out.rglob("*.png"))) == 8
-    with Image.open(out / "more/photo1.jpg.png") as picture, Image.open(photos / "more/photo1.jpg") as photo:
+    with Image.open(out / "photos/more/photo1.jpg.png") as picture, Image.open(photos / "more/photo1.jpg") as photo:
         assert picture.size == photo.size
 
     assert main(["export", str(run / "checkpoints/best.ckpt"), "--output", str(tmp_path / "best.onnx")]) == 0

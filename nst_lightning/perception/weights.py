@@ -39,26 +39,10 @@ class VGGWeights:
     origin: str
 
 
-@dataclass(frozen=True)
-class _Preset:
-    url: str
-    mean: Statistics
-    std: Statistics
-    bgr: bool
-
-
+_PRESETS = ("imagenet", "caffe")
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_PRESETS = {
-    "imagenet": _Preset(
-        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", _IMAGENET_MEAN, _IMAGENET_STD, bgr=False
-    ),
-    "caffe": _Preset(  # the authors' own weights act on BGR in [0, 255], less the mean
-        "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth",
-        (0.48502, 0.45796, 0.40760),
-        (1 / 255, 1 / 255, 1 / 255),
-        bgr=True,
-    ),
-}
+_CAFFE_URL = "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth"
+_CAFFE_MEAN, _CAFFE_STD = (0.48502, 0.45796, 0.40760), (1 / 255, 1 / 255, 1 / 255)
 
 
 def load_vgg19(weights: str) -> VGGWeights:
@@ -72,23 +56,31 @@ def load_vgg19(weights: str) -> VGGWeights:
     Raises:
         ValueError: no such file, not a weights file, wrong shapes, or the download failed.
     """
-    preset = _PRESETS.get(weights)
-    path = os.environ.get(VGG19_FILE_VARIABLE) if preset else weights
+    path = os.environ.get(VGG19_FILE_VARIABLE) if weights in _PRESETS else weights
     if path:
         tensors, metadata = read_tensors(expand_path(path), argument="VGG-19 weights")
         mean, std = (_numbers(metadata.get(key)) for key in ("mean", "std"))
-        named = _named(tensors, str(path))
-        return VGGWeights(named, mean or _IMAGENET_MEAN, std or _IMAGENET_STD, Path(path).name)
+        return VGGWeights(_named(tensors, path), mean or _IMAGENET_MEAN, std or _IMAGENET_STD, Path(path).name)
     try:
-        named = _named(load_state_dict_from_url(preset.url, map_location="cpu", check_hash=True), weights)
+        named = _named(_download(weights), weights)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
         raise ValueError(
-            f"VGG-19 weights {weights!r} could not be downloaded from {preset.url} ({error}). Ways out: set "
-            f"{VGG19_FILE_VARIABLE} to a local file, give a file as `weights`, or use the CompactEncoder"
+            f"VGG-19 weights {weights!r} could not be downloaded ({error}). Ways out: set {VGG19_FILE_VARIABLE} to a "
+            "local file, give a file as `weights`, or use the CompactEncoder"
         ) from None
-    if preset.bgr:
-        named["conv1_1.weight"] = named["conv1_1.weight"].flip(1)
-    return VGGWeights(named, preset.mean, preset.std, weights)
+    if weights == "imagenet":
+        return VGGWeights(named, _IMAGENET_MEAN, _IMAGENET_STD, weights)
+    named["conv1_1.weight"] = named["conv1_1.weight"].flip(1)  # the authors' own network takes BGR in [0, 255]
+    return VGGWeights(named, _CAFFE_MEAN, _CAFFE_STD, weights)
+
+
+def _download(weights: str) -> dict[str, Tensor]:
+    """Tensors of a preset, downloaded with a progress bar, checked by hash and cached by torch."""
+    if weights == "imagenet":
+        from torchvision.models import VGG19_Weights
+
+        return VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
+    return load_state_dict_from_url(_CAFFE_URL, map_location="cpu", progress=True, check_hash=True)
 
 
 def read_tensors(path: Path, *, argument: str) -> tuple[dict[str, Tensor], dict[str, str]]:

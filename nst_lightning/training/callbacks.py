@@ -16,6 +16,7 @@ from nst_lightning.export import export_onnx
 from nst_lightning.images import (
     array_to_image,
     draw_sheet,
+    expand_path,
     image_to_array,
     list_pictures,
     read_rgb,
@@ -136,24 +137,30 @@ class PictureWriter(BasePredictionWriter):
 
     def __init__(self, output: str = "out") -> None:
         super().__init__("batch")
-        self.output = output
+        self.output = expand_path(output)
+        self._names: list[Path] = []
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the photos' names."""
+        root = expand_path(trainer.datamodule.folders["predict"])
+        self._names = [path.relative_to(root) for path in trainer.datamodule.photos("predict")]
 
     def write_on_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        prediction: Tensor,
+        prediction: Tensor | None,
         batch_indices: list[int],
         batch: Tensor,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write a batch."""
-        photos = trainer.datamodule.photos("predict")
-        root = Path(trainer.datamodule.folders["predict"])
+        """Write a batch; photos that could not be read have no picture."""
+        if prediction is None:
+            return
         for index, picture in zip(batch_indices, prediction):
-            name = photos[index].relative_to(root)
-            write_picture(Path(self.output) / name.parent / f"{name.name}.png", _image(picture))
+            name = self._names[index]
+            write_picture(self.output / name.parent / f"{name.name}.png", _image(picture))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait for every process to have written."""

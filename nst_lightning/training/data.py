@@ -18,9 +18,12 @@ MINIMUM_SIZE = 32
 
 
 class Batch(NamedTuple):
-    """What workers deliver: pictures as uint8 of shape (N, 3, H, W), and the files that could not be read."""
+    """What workers deliver: pictures as uint8 of shape (N, 3, H, W), and what was wrong with files left out.
 
-    pictures: Tensor
+    Without any picture left, as when validation meets an unreadable photo, `pictures` is None.
+    """
+
+    pictures: Tensor | None
     unreadable: list[str]
 
 
@@ -122,7 +125,7 @@ class PhotoDataModule(L.LightningDataModule):
         """Whole photos to stylize at their own size, one at a time."""
         return self._loader(_WholePhotos(self.photos("predict"), None))
 
-    def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Tensor:
+    def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Tensor | None:
         """Bytes to RGB in [0, 1], on the device; warns of files that the workers could not read."""
         if not isinstance(batch, Batch):
             return batch
@@ -130,7 +133,7 @@ class PhotoDataModule(L.LightningDataModule):
         if new:
             self._unreadable.update(dict.fromkeys(new))
             rank_zero_warn(f"{len(self._unreadable)} unreadable photos left out so far: {'; '.join(new)}")
-        return batch.pictures.float() / 255
+        return None if batch.pictures is None else batch.pictures.float() / 255
 
     def state_dict(self) -> dict[str, int]:
         """How many training batches have been used, for an exact resume."""
@@ -170,13 +173,23 @@ class _Crops(Dataset):
         index, position = item
         random = np.random.default_rng((self.seed, position))
         short_side = round(self.size * random.uniform(1, self.max_scale))
-        image, unreadable = _read_from(self.photos, index, short_side)
+        image, unreadable = self._read_from(index, short_side)
         image = resize_short_side(image, short_side)
         left, top = (int(random.integers(0, side - self.size + 1)) for side in image.size)
         pixels = np.asarray(image.crop((left, top, left + self.size, top + self.size)))
         if self.flip and random.random() < 0.5:
             pixels = pixels[:, ::-1]
         return Batch(_bytes(pixels), unreadable)
+
+    def _read_from(self, index: int, short_side: int) -> tuple[Image.Image, list[str]]:
+        """The photo at `index`, or the next one that can be read, and what was wrong with those passed over."""
+        unreadable: list[str] = []
+        for offset in range(len(self.photos)):
+            try:
+                return _read(self.photos[(index + offset) % len(self.photos)], short_side), unreadable
+            except PictureError as error:
+                unreadable.append(str(error))
+        raise PictureError(f"none of the {len(self.photos)} photos can be used; the first: {unreadable[0]}")
 
 
 class _WholePhotos(Dataset):
@@ -189,8 +202,11 @@ class _WholePhotos(Dataset):
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Batch:
-        image, unreadable = _read_from(self.photos, index, self.size)
-        return Batch(_bytes(np.asarray(resize_short_side(image, self.size) if self.size else image)), unreadable)
+        try:
+            image = _read(self.photos[index], self.size)
+        except PictureError as error:
+            return Batch(None, [str(error)])
+        return Batch(_bytes(np.asarray(resize_short_side(image, self.size) if self.size else image)), [])
 
 
 class _Positions(DistributedSampler):
@@ -226,20 +242,11 @@ class _Positions(DistributedSampler):
             yield int(order[offset]), position
 
 
-def _read_from(photos: Sequence[Path], index: int, short_side: int | None) -> tuple[Image.Image, list[str]]:
-    """The photo at `index`, or the next one that can be read, and what was wrong with those passed over."""
-    unreadable: list[str] = []
-    for offset in range(len(photos)):
-        path = photos[(index + offset) % len(photos)]
-        try:
-            image = read_rgb(path, short_side=short_side)
-        except PictureError as error:
-            unreadable.append(str(error))
-            continue
-        if min(image.size) >= MINIMUM_SIZE:
-            return image, unreadable
-        unreadable.append(f"{path}: {image.width}x{image.height} is smaller than {MINIMUM_SIZE}x{MINIMUM_SIZE}")
-    raise PictureError(f"none of the {len(photos)} photos can be used; the first: {unreadable[0]}")
+def _read(path: Path, short_side: int | None) -> Image.Image:
+    image = read_rgb(path, short_side=short_side)
+    if min(image.size) < MINIMUM_SIZE:
+        raise PictureError(f"{path}: {image.width}x{image.height} is smaller than {MINIMUM_SIZE}x{MINIMUM_SIZE}")
+    return image
 
 
 def _bytes(pixels: np.ndarray) -> Tensor:
@@ -247,4 +254,7 @@ def _bytes(pixels: np.ndarray) -> Tensor:
 
 
 def _collate(items: list[Batch]) -> Batch:
-    return Batch(torch.stack([item.pictures for item in items]), [name for item in items for name in item.unreadable])
+    pictures = [item.pictures for item in items if item.pictures is not None]
+    return Batch(
+        torch.stack(pictures) if pictures else None, [message for item in items for message in item.unreadable]
+    )

@@ -131,19 +131,21 @@ class StyleTransfer(L.LightningModule):
                 f"{self.global_step}; lower model.learning_rate or model.style_weight, or use 32-bit precision"
             )
 
-    def validation_step(self, photos: Tensor, batch_idx: int) -> None:
-        """Losses and the three figures of quality on held-out photos."""
-        self._evaluate(self.network(photos), photos, "val")
+    def validation_step(self, photos: Tensor | None, batch_idx: int) -> None:
+        """Losses and the three figures of quality on held-out photos; None stands for an unreadable one."""
+        if photos is not None:
+            self._evaluate(photos, "val")
 
-    def test_step(self, photos: Tensor, batch_idx: int) -> None:
+    def test_step(self, photos: Tensor | None, batch_idx: int) -> None:
         """As in validation, and the style figure of the photos themselves to compare with."""
-        self._evaluate(self.network(photos), photos, "test")
-        if "photo_style" in self.metrics:
-            self.metrics["photo_style"].update(photos)
+        if photos is not None:
+            self._evaluate(photos, "test")
+            if "photo_style" in self.metrics:
+                self.metrics["photo_style"].update(photos)
 
-    def predict_step(self, photos: Tensor, batch_idx: int) -> Tensor:
+    def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
         """Stylized pictures."""
-        return self.network(photos)
+        return None if photos is None else self.network(photos)
 
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
@@ -198,7 +200,8 @@ class StyleTransfer(L.LightningModule):
             }
         )
 
-    def _evaluate(self, pictures: Tensor, photos: Tensor, stage: str) -> None:
+    def _evaluate(self, photos: Tensor, stage: str) -> None:
+        pictures = self.network(photos)
         for name, value in self.loss(pictures, photos).items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
         if self.metrics:

@@ -1,0 +1,67 @@
+"""The README's examples run, and its commands parse."""
+
+import functools
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nst_lightning import cli
+from nst_lightning.training import PhotoDataModule, StyleTransfer
+from nst_lightning.training.cli import StyleTransferCLI
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines() if "-m nst" in line
+]
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_examples_run(tmp_path, monkeypatch, photos, painting, compact_weights, picture):
+    """In the README's order of need: the second example trains what the first one uses."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, "photos")
+    shutil.copy(painting, "painting.jpg")
+    shutil.copy(compact_weights, "compact.safetensors")
+    picture(60, 48).save("photo.jpg")
+    use, train = EXAMPLES
+    short = train.replace("max_steps=1000", 'max_steps=2, accelerator="cpu", logger=False').replace("256", "128")
+    assert len([line for line in train.splitlines() if line]) <= 10
+    exec(compile(short, "README", "exec"), {})
+    assert list(Path("sheets").iterdir())
+    exec(compile(use, "README", "exec"), {})
+    assert Path("picture.png").is_file()
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_parse(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    name, *arguments = shlex.split(line)[3:]
+    if cli.COMMANDS[name].target == cli.TRAINING:
+        monkeypatch.setattr(StyleTransferCLI, "instantiate_classes", lambda self: None)
+        monkeypatch.setattr(StyleTransferCLI, "_run_subcommand", lambda self, name: None)
+        if "runs/" in arguments[1]:  # a config that a run leaves
+            arguments[1] = "configs/style.yaml"
+        StyleTransferCLI(StyleTransfer, PhotoDataModule, args=[name, *arguments])
+        return
+    function, calls = cli._function(cli.COMMANDS[name].target), []
+
+    @functools.wraps(function)
+    def stub(**options):
+        calls.append(options)
+
+    monkeypatch.setattr(cli, "_function", lambda target: stub)
+    assert cli.main([name, *arguments]) == 0
+    assert len(calls) == 1
+
+
+def test_every_command_is_in_the_readme():
+    assert all(re.search(rf"\b{name}\b", TEXT) for name in cli.COMMANDS)
+
+
+def test_pictures_exist():
+    for path in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+        assert (ROOT / path).exists(), path
