@@ -14,9 +14,8 @@ from nst_lightning.training.cli import StyleTransferCLI
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines() if "-m nst" in line
-]
+SHELL = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL))
+COMMANDS = [line for line in SHELL.splitlines() if "-m nst_lightning" in line]
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
