@@ -105,7 +105,7 @@ def test_checkpoints_rebuild_their_network(tmp_path, checkpoint):
             lambda content, path: torch.save(
                 {**content, "transfer_network": {"class": "system", "init_args": {}, "metadata": {}}}, path
             ),
-            "AttributeError",
+            "KeyError: 'system'",
         ),
     ],
 )

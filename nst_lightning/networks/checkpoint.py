@@ -5,11 +5,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nst_lightning import networks
 from nst_lightning.images import expand_path
+from nst_lightning.networks.johnson import JohnsonNet
 
 RECORD = "transfer_network"
 PREFIX = "network."
+CLASSES = {cls.__name__: cls for cls in (JohnsonNet,)}
+"""The networks that a checkpoint may name: no other code is reached from a file."""
 
 
 def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
@@ -30,10 +32,10 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     checkpoint = _read(path)
     try:
         record = checkpoint[RECORD]
-        network = getattr(networks, record["class"])(**record["init_args"])
+        network = CLASSES[record["class"]](**record["init_args"])
         state = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
         network.load_state_dict(state)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path}: not a checkpoint of a transfer network ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from None
