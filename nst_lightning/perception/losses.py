@@ -31,9 +31,8 @@ def content_loss(features: Tensor, target: Tensor, normalization: Normalization 
     Returns:
         A scalar.
     """
-    precision = torch.promote_types(features.dtype, torch.float32)
-    target = target.to(precision)
-    squares = (features.to(precision) - target).square()
+    features, target = _precise(features), _precise(target)
+    squares = (features - target).square()
     if normalization == "relative":
         return squares.sum() / (target.square().sum() + _EPSILON)
     if normalization == "gatys":
@@ -67,6 +66,7 @@ def total_variation_loss(pictures: Tensor) -> Tensor:
 
     Values from 0 (flat) to 2 (a chessboard of pixels); photographs have about 0.01.
     """
+    pictures = _precise(pictures)
     down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().mean()
     across = (pictures[..., :, 1:] - pictures[..., :, :-1]).square().mean()
     return down + across
@@ -179,6 +179,11 @@ class PerceptualLoss(nn.Module):
                 f"{what} of {width}x{height} is too small for {deepest} at scale 1/{max(self.scales)}: "
                 f"at least {needed}x{needed}"
             )
+
+
+def _precise(x: Tensor) -> Tensor:
+    """At least float32: sums of squares overflow, and small differences vanish, in float16."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _shares(name: str, weights: Mapping) -> dict:

@@ -120,7 +120,7 @@ class StyleTransfer(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Skip a step whose gradients are not finite. All processes see the same gradients, so all skip it."""
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        if all(torch.isfinite(norm) for norm in torch._foreach_norm(gradients)):
+        if torch.nn.utils.get_total_norm(gradients).isfinite():
             self._bad_steps = 0
             return
         optimizer.zero_grad(set_to_none=True)  # an optimizer passes over parameters without gradient

@@ -1,0 +1,65 @@
+"""The networks that ship do what their cards say."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nst_lightning.images import image_to_array, read_rgb, resize_short_side
+from nst_lightning.inference import Stylizer
+from nst_lightning.networks import load_network
+from nst_lightning.perception import VGG19, CompactEncoder, ContentDistance, EncoderChain, Grit, StyleDistance
+
+ROOT = Path(__file__).parent.parent
+STYLES = {
+    "great_wave": "hokusai_great_wave.jpg",
+    "starry_night": "van_gogh_starry_night.jpg",
+    "wheat_field": "van_gogh_wheat_field.jpg",
+}
+
+
+def tensor_of(image):
+    return torch.from_numpy(image_to_array(image))[None]
+
+
+def test_every_shipped_file_is_tested():
+    assert {path.stem for path in (ROOT / "export").glob("*.onnx")} == set(STYLES)
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_checkpoint_and_onnx_are_one_network(name, picture):
+    network, metadata = load_network(ROOT / f"checkpoints/{name}.ckpt")
+    stylizer = Stylizer(ROOT / f"export/{name}.onnx")
+    photo = picture(83, 61)
+    expected = network(tensor_of(photo))[0].detach()
+    torch.testing.assert_close(torch.from_numpy(image_to_array(stylizer(photo))), expected, rtol=0, atol=0.6 / 255)
+    assert stylizer.metadata["style"] == metadata["style"]
+    assert (ROOT / f"configs/{name}.yaml").is_file()
+    assert (ROOT / f"export/{name}.md").is_file()
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", STYLES)
+def test_quality(name, shared):
+    """On a few held-out photos, far from exact but far from unstylized; the cards have all photos."""
+    weights = shared / "weights"
+    encoder = EncoderChain(
+        [
+            VGG19(str(weights / "vgg19_conv1_1-conv3_4.safetensors")),
+            CompactEncoder(str(weights / "vgg19_16x_distilled.safetensors")),
+        ]
+    )
+    painting = tensor_of(resize_short_side(read_rgb(shared / "styles" / STYLES[name]), 256))
+    content, style, grit = ContentDistance(encoder), StyleDistance(encoder, painting), Grit(painting)
+    photo_style = StyleDistance(encoder, painting)
+    stylizer = Stylizer(ROOT / f"export/{name}.onnx")
+    for path in sorted((shared / "photos/val").iterdir())[::9]:
+        photo = resize_short_side(read_rgb(path), 256)
+        stylized = tensor_of(stylizer(photo))
+        content.update(stylized, tensor_of(photo))
+        style.update(stylized)
+        grit.update(stylized)
+        photo_style.update(tensor_of(photo))
+    assert content.compute() < 0.6
+    assert style.compute().mean() < photo_style.compute().mean() / 5
+    assert 0.7 < grit.compute() < 1.3
