@@ -74,10 +74,9 @@ def test_grit_rises_with_noise_and_falls_with_blur():
     assert fine_energy(torch.full((1, 3, 64, 64), 0.3)).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_measure_prints_the_photo_first(capsys, monkeypatch, compact_weights, photos, painting):
+def test_measure_prints_the_photo_first(capsys, compact_weights, photos, painting):
     photo = photos / "photo0.jpg"
-    monkeypatch.setattr("nst_lightning.perception.measure.VGG19", lambda weights: CompactEncoder(compact_weights))
-    measure(str(photo), painting, [painting, str(photo)], size=128)
+    measure(str(photo), painting, [painting, str(photo)], vgg19=None, compact=compact_weights, size=128)
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split()[:2] == ["content", "style"]
     names = [row.split()[-1] for row in rows]

@@ -20,7 +20,7 @@ def measure(
     photo: str,
     painting: str,
     pictures: list[str],
-    vgg19: str = "imagenet",
+    vgg19: str | None = "imagenet",
     compact: str | None = None,
     size: int = SHORT_SIDE,
 ) -> None:
@@ -33,15 +33,16 @@ def measure(
         photo: the photo the pictures were made of.
         painting: the style picture.
         pictures: stylized pictures.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given; `null` for none.
         compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
         size: short side in pixels at which everything is compared.
     """
     if size < 128:
         raise ValueError(f"size: {size} is not allowed; relu5_1 at a quarter of the size needs 128 or more")
-    encoder: Encoder = VGG19(vgg19)
+    encoders: list[Encoder] = [VGG19(vgg19)] if vgg19 is not None else []
     if compact is not None:
-        encoder = EncoderChain([encoder, CompactEncoder(compact)])
+        encoders.append(CompactEncoder(compact))
+    encoder = EncoderChain(encoders)
     photo_image = resize_short_side(read_rgb(photo), size)
     painting_tensor = _tensor(resize_short_side(read_rgb(painting), size))
     reference = style_grams(painting_tensor, encoder)
