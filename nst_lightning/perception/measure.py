@@ -33,7 +33,7 @@ def measure(
         photo: the photo the pictures were made of.
         painting: the style picture.
         pictures: stylized pictures.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given; `null` for none.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
         compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
         size: short side in pixels at which everything is compared.
     """
