@@ -42,7 +42,7 @@ def test_a_resumed_run_sees_the_batches_that_follow(photos):
 
 def test_positions_cover_every_photo_once_a_pass():
     dataset = list(range(10))
-    drawn = list(_Positions(dataset, seed=3, replicas=1, rank=0, length=30, start=0))
+    drawn = list(_Positions(dataset, seed=3, replicas=1, rank=0, length=30, used=30, start=0))
     assert [position for _, position in drawn] == list(range(30))
     passes = [[index for index, _ in drawn[start : start + 10]] for start in (0, 10, 20)]
     assert all(sorted(indices) == dataset for indices in passes)
@@ -51,24 +51,24 @@ def test_positions_cover_every_photo_once_a_pass():
 
 def test_processes_share_the_positions_of_one():
     dataset = list(range(7))
-    alone = list(_Positions(dataset, seed=0, replicas=1, rank=0, length=20, start=0))
-    shared = [list(_Positions(dataset, seed=0, replicas=2, rank=rank, length=10, start=0)) for rank in (0, 1)]
+    alone = list(_Positions(dataset, seed=0, replicas=1, rank=0, length=20, used=20, start=0))
+    shared = [list(_Positions(dataset, seed=0, replicas=2, rank=rank, length=10, used=10, start=0)) for rank in (0, 1)]
     assert sorted(shared[0] + shared[1], key=lambda item: item[1]) == alone
 
 
-@pytest.mark.parametrize("length", [6, 9])
-def test_positions_go_on_in_the_epoch_where_they_stopped(length):
+@pytest.mark.parametrize(("length", "used"), [(6, 6), (9, 9), (9, 6)])
+def test_positions_go_on_in_the_epoch_where_they_stopped(length, used):
     dataset = list(range(6))
-    options = {"seed": 0, "replicas": 1, "rank": 0, "length": length}
+    options = {"seed": 0, "replicas": 1, "rank": 0, "length": length, "used": used}
     sampler = _Positions(dataset, **options, start=0)
     whole = []
     for epoch in range(3):
         sampler.set_epoch(epoch)
-        whole += list(sampler)
-    resumed = _Positions(dataset, **options, start=10)
-    assert list(resumed) == whole[10 : 2 * len(resumed)]
+        whole += list(sampler)[:used]
+    resumed = _Positions(dataset, **options, start=used + 3)
+    assert list(resumed)[: used - 3] == whole[used + 3 : 2 * used]
     resumed.set_epoch(2)
-    assert list(resumed) == whole[2 * len(resumed) :]
+    assert list(resumed)[:used] == whole[2 * used :]
 
 
 def test_scale_crop_and_flip_vary(tmp_path):
@@ -102,12 +102,33 @@ def test_unreadable_photos_are_left_out_counted_and_named(tmp_path, photos):
         batches(module, 1)
 
 
-def test_a_folder_of_nothing_readable_fails(tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_folder_of_nothing_readable_fails(tmp_path, workers):
     for i in range(3):
         (tmp_path / f"{i}.png").write_text("no")
-    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=48, batch_size=1, workers=0)
-    with pytest.raises(ValueError, match="none of the 3 photos can be used"):
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=48, batch_size=1, workers=workers)
+    with pytest.raises(ValueError, match=r"^none of the photos can be used: .*\d\.png.*\d\.png"):
         batches(module, 1)
+
+
+def test_odd_names_are_only_names(tmp_path, picture):
+    for name in ("a$b.jpg", "~home.png", "UPPER.JPG", "with space.webp"):
+        picture(64, 64).save(tmp_path / name)
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=48, batch_size=4, workers=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (batch,) = batches(module, 1)
+    assert len(batch) == 4
+
+
+def test_validation_has_a_picture_for_every_file(tmp_path, picture):
+    """So that no process waits for another; the unreadable ones are named."""
+    picture(64, 64).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no")
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=48, workers=0)
+    with pytest.warns(UserWarning, match=r"1 unreadable photos left out so far: .*bad\.png"):
+        found = [module.on_after_batch_transfer(batch, 0) for batch in module.val_dataloader()]
+    assert [photo.shape for photo in found] == [(1, 3, 48, 48)] * 2
 
 
 def test_held_out_photos_are_not_trained_on(photos):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.models import vgg
 
@@ -114,8 +114,6 @@ def test_encoders_are_frozen(compact_weights):
 
 
 def test_compact_encoder_is_its_formula(compact_weights):
-    from safetensors.torch import load_file
-
     tensors = load_file(compact_weights)
     x = torch.rand(1, 3, 40, 48)
 
@@ -159,13 +157,15 @@ def test_no_download_names_the_ways_out(monkeypatch, tmp_path, preset):
         VGG19(preset)
 
 
-def test_caffe_weights_act_on_bgr_and_255(monkeypatch, features):
+def test_caffe_weights_act_on_bgr_and_255(monkeypatch, features, whole_file):
     monkeypatch.delenv("NST_VGG19_WEIGHTS", raising=False)
     state = {f"features.{key}": value for key, value in features.state_dict().items()}
     monkeypatch.setattr(weights_module, "load_state_dict_from_url", lambda *_, **__: dict(state))
     x = torch.rand(1, 3, 8, 8)
     mean = torch.tensor([123.680, 116.779, 103.939]).view(3, 1, 1)
     expected = features[0]((255 * x - mean).flip(1))
+    torch.testing.assert_close(VGG19("caffe")(x, ["conv1_1"])["conv1_1"], expected, rtol=1e-4, atol=1e-2)
+    monkeypatch.setenv("NST_VGG19_WEIGHTS", whole_file)  # a local copy means the same
     torch.testing.assert_close(VGG19("caffe")(x, ["conv1_1"])["conv1_1"], expected, rtol=1e-4, atol=1e-2)
 
 
@@ -194,9 +194,13 @@ def test_bad_weights_files(tmp_path, content, message, ending):
         VGG19(str(path))
 
 
-def test_compact_weights_of_something_else(tmp_path, early_file):
+def test_compact_weights_of_something_else(tmp_path, early_file, compact_weights):
     with pytest.raises(ValueError, match=r"early\.safetensors has no conv1_1\.weight"):
         CompactEncoder(early_file)
+    for missing in ("conv3_2.weight", "embed1_1.bias", "conv1_1.bias"):
+        save_file({k: v for k, v in load_file(compact_weights).items() if k != missing}, tmp_path / "a.safetensors")
+        with pytest.raises(ValueError, match=rf"a\.safetensors has no {missing}"):
+            CompactEncoder(str(tmp_path / "a.safetensors"))
 
 
 @pytest.mark.weights

@@ -14,6 +14,7 @@ from nst_lightning.images import (
     read_picture,
     read_rgb,
     resize_short_side,
+    to_rgb,
     write_picture,
 )
 
@@ -86,6 +87,43 @@ def test_arrays_round_trip(picture):
 @pytest.mark.parametrize(("size", "expected"), [((100, 50), (64, 32)), ((50, 100), (32, 64)), ((32, 40), (32, 40))])
 def test_resize_short_side(picture, size, expected):
     assert resize_short_side(picture(*size), 32).size == expected
+
+
+def test_upright_once(tmp_path, picture):
+    """What says how to turn a picture isn't passed on with the turned one."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(60, 40).save(tmp_path / "photo.jpg", exif=exif)
+    assert read_picture(tmp_path / "photo.jpg").rgb.size == (40, 60)
+    assert to_rgb(to_rgb(Image.open(tmp_path / "photo.jpg"))).size == (40, 60)
+
+
+def test_damaged_exif_does_not_cost_the_picture(tmp_path, picture):
+    picture(40, 30).save(tmp_path / "photo.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x05\0\1\0\0\0")
+    assert read_rgb(tmp_path / "photo.jpg").size == (40, 30)
+
+
+def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch, picture):
+    picture(40, 30).save(tmp_path / "photo.png")
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: 1 / 0)
+    with pytest.raises(PictureError, match=r"photo\.png: can't be read \(division by zero\)"):
+        read_rgb(tmp_path / "photo.png")
+
+
+@pytest.mark.parametrize("high", [1.0, 255.0])
+def test_float_pictures(tmp_path, high):
+    ramp = np.linspace(0, high, 32 * 32, dtype=np.float32).reshape(32, 32)
+    Image.fromarray(ramp).save(tmp_path / "float.tif")
+    read = np.asarray(read_rgb(tmp_path / "float.tif"))[..., 0]
+    np.testing.assert_allclose(read, ramp * 255 / high, atol=0.51)
+
+
+def test_palette_with_transparency(tmp_path, picture):
+    palette = picture(40, 30).quantize(16)
+    palette.save(tmp_path / "palette.png", transparency=bytes(range(0, 256, 16)))
+    read = read_picture(tmp_path / "palette.png")
+    assert read.alpha is not None
+    np.testing.assert_array_equal(np.asarray(read.rgb), np.asarray(palette.convert("RGB")))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\xff\xd8\xff\xe0 truncated"])

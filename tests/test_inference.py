@@ -63,6 +63,39 @@ def foreign_model(path):
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9), path)
 
 
+def test_photos_are_turned_upright(model, tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    picture(60, 40).save(tmp_path / "phone.jpg", exif=exif)
+    assert Stylizer(model)(Image.open(tmp_path / "phone.jpg")).size == (40, 60)
+
+
+def test_sixteen_bit_pictures_keep_their_tones(model, picture):
+    grey = picture(40, 40).convert("L")
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    np.testing.assert_array_equal(np.asarray(Stylizer(model)(sixteen)), np.asarray(Stylizer(model)(grey)))
+
+
+def test_a_model_of_one_size_is_refused(tmp_path):
+    torch.onnx.export(
+        JohnsonNet(4, 0, 3), (torch.rand(1, 3, 64, 64),), tmp_path / "fixed.onnx", external_data=False, verbose=False
+    )
+    with pytest.raises(ModelError, match="no transfer network for photos of any size"):
+        Stylizer(tmp_path / "fixed.onnx")
+
+
+def test_a_failing_run_is_one_line(model, picture, monkeypatch):
+    stylizer = Stylizer(model)
+
+    class Failing:
+        def run(self, *_):
+            raise Exception("bad allocation\nmore")
+
+    monkeypatch.setattr(stylizer, "_session", Failing())
+    with pytest.raises(RuntimeError, match=r"a photo of 60x40 could not be stylized \(bad allocation\)$"):
+        stylizer(picture(60, 40))
+
+
 def test_bad_models(tmp_path, model):
     with pytest.raises(ModelError, match="no such file"):
         Stylizer(tmp_path / "nowhere.onnx")
@@ -72,7 +105,7 @@ def test_bad_models(tmp_path, model):
         with pytest.raises(ModelError, match=r"bad\.onnx is (damaged|no transfer)"):
             Stylizer(tmp_path / "bad.onnx")
     foreign_model(tmp_path / "foreign.onnx")
-    with pytest.raises(ModelError, match=r"no transfer network, photo in and picture out: x tensor\(float\) \[1, 10\]"):
+    with pytest.raises(ModelError, match=r"no transfer network for photos of any size: x tensor\(float\) \[1, 10\]"):
         Stylizer(tmp_path / "foreign.onnx")
 
 
@@ -92,12 +125,21 @@ def test_command_keeps_names_folders_alpha_and_profiles(tmp_path, model, photos,
         assert written_photo.size == photo.size
 
 
+def test_command_leaves_its_own_output_out(tmp_path, model, picture):
+    picture(40, 40).save(tmp_path / "a.png")
+    picture(40, 40).save(tmp_path / "a.gif")
+    for _ in range(2):
+        assert main(["stylize", str(tmp_path), "--model", model, "--output", str(tmp_path / "out")]) == 0
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    assert names == {"a.png", "a.gif", "out/a.png", "out/a.gif.png"}
+
+
 @pytest.mark.parametrize(("ending", "kind"), [("jpg", "JPEG"), ("png", "PNG"), ("webp", "WEBP"), ("tif", "TIFF")])
 def test_command_formats(tmp_path, model, picture, ending, kind):
-    picture(40, 40).save(tmp_path / "photo.bmp")
-    arguments = ["stylize", str(tmp_path / "photo.bmp"), "--model", model, "--output", str(tmp_path / "out")]
+    picture(40, 40).save(tmp_path / "$photo.bmp")
+    arguments = ["stylize", str(tmp_path / "$photo.bmp"), "--model", model, "--output", str(tmp_path / "out")]
     assert main([*arguments, "--format", ending]) == 0
-    with Image.open(tmp_path / "out" / f"photo.{ending}") as written:
+    with Image.open(tmp_path / "out" / f"$photo.{ending}") as written:
         assert written.format == kind
 
 

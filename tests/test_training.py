@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from nst_lightning.cli import main
 from nst_lightning.inference import Stylizer
 from nst_lightning.networks import JohnsonNet, load_network
 from nst_lightning.perception import CompactEncoder
-from nst_lightning.training import ExportOnnx, PhotoDataModule, PictureRate, SampleSheet, StyleTransfer
+from nst_lightning.training import ExportOnnx, LastCheckpoint, PhotoDataModule, PictureRate, SampleSheet, StyleTransfer
 
 
 def module_of(compact_weights, painting, **options):
@@ -48,19 +49,62 @@ def test_training_lowers_the_loss(tmp_path, compact_weights, painting, photos):
 
 
 @pytest.mark.parametrize(
-    ("length", "stop"),
-    [({"max_steps": 7}, 3), ({"max_steps": 7}, 6), ({"max_epochs": 3}, 4)],
-    ids=["early", "late", "by epochs"],
+    ("options", "stop"),
+    [
+        ({"max_steps": 7}, 3),
+        ({"max_steps": 7}, 6),
+        ({"max_epochs": 3}, 4),
+        ({"max_epochs": 3, "limit_train_batches": 2}, 3),
+        ({"max_steps": 7, "limit_train_batches": 3}, 5),
+        ({"max_steps": 4, "accumulate_grad_batches": 2}, 2),
+        ({"max_steps": 7, "limit_val_batches": 1, "val_check_interval": 2, "check_val_every_n_epoch": None}, 3),
+    ],
+    ids=["early", "late", "by epochs", "limited epochs", "limited steps", "accumulating", "validating"],
 )
-def test_resume_is_exact(tmp_path, compact_weights, painting, photos, length, stop):
-    whole = module_of(compact_weights, painting)
-    save = L.pytorch.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
-    trainer_of(tmp_path, **length, callbacks=[save]).fit(whole, data_of(photos))
-    resumed = module_of(compact_weights, painting)
-    trainer = trainer_of(tmp_path, **length, enable_checkpointing=False)
-    trainer.fit(resumed, data_of(photos, workers=1), ckpt_path=tmp_path / f"step={stop}.ckpt")
-    assert trainer.global_step == (7 if "max_steps" in length else 9)
+def test_resume_is_exact(tmp_path, compact_weights, painting, photos, options, stop):
+    size = {"size": 128} if "limit_val_batches" in options else {}
+    whole = module_of(compact_weights, painting, **size)
+    save = LastCheckpoint(every_n_steps=1, keep_all=True)
+    first = trainer_of(tmp_path, **options, callbacks=[save])
+    first.fit(whole, data_of(photos, **size))
+    resumed = module_of(compact_weights, painting, **size)
+    again = trainer_of(tmp_path, **options, enable_checkpointing=False)
+    again.fit(resumed, data_of(photos, workers=1, **size), ckpt_path=tmp_path / f"checkpoints/step-{stop:06d}.ckpt")
+    assert again.global_step == first.global_step > stop
     assert weights_of(whole).equal(weights_of(resumed))
+
+
+def test_the_last_checkpoint_is_the_end_of_the_run(tmp_path, compact_weights, painting, photos):
+    module = module_of(compact_weights, painting)
+    trainer_of(tmp_path, max_steps=5, callbacks=[LastCheckpoint(every_n_steps=2)]).fit(module, data_of(photos))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    network, _ = load_network(tmp_path / "checkpoints/last.ckpt")
+    photo = torch.rand(1, 3, 40, 40)
+    torch.testing.assert_close(network(photo), module(photo), rtol=0, atol=0)
+
+
+def test_mixed_precision_validates_at_any_size(tmp_path, compact_weights, painting, photos):
+    module, data = module_of(compact_weights, painting, size=128), data_of(photos, size=128)
+    trainer_of(tmp_path, max_steps=2, precision="bf16-mixed", limit_val_batches=1).fit(module, data)
+    assert weights_of(module).isfinite().all()
+    with pytest.raises(ValueError, match=r"trainer\.precision: 'bf16-true' is not allowed"):
+        trainer_of(tmp_path, max_steps=2, precision="bf16-true").fit(module, data)
+
+
+def test_a_corrupt_held_out_photo_is_not_on_the_sheet(tmp_path, compact_weights, painting, photos):
+    shutil.copytree(photos, tmp_path / "val")
+    (tmp_path / "val/a-broken.jpg").write_text("no")
+    Image.new("RGB", (20, 90)).save(tmp_path / "val/a-tiny.png")
+    sheet = SampleSheet(1, count=3, size=64)
+    trainer = trainer_of(tmp_path, max_steps=1, callbacks=[sheet], enable_checkpointing=False)
+    trainer.fit(module_of(compact_weights, painting), data_of(photos, val=f"{tmp_path}/val"))
+    assert len(sheet._photos) == 3
+
+
+def test_overfitting_a_few_batches(tmp_path, compact_weights, painting, photos):
+    trainer = trainer_of(tmp_path, max_steps=3, overfit_batches=1, enable_checkpointing=False)
+    trainer.fit(module_of(compact_weights, painting), data_of(photos))
+    assert trainer.global_step == 3
 
 
 def test_checkpoints_leave_the_encoder_out_and_hold_no_code(tmp_path, compact_weights, painting, photos):
@@ -197,7 +241,7 @@ def config(tmp_path, compact_weights, painting, photos):
                 "init_args": {"weights": compact_weights},
             },
         },
-        "checkpoint": {"every_n_train_steps": 2},
+        "checkpoint": {"every_n_steps": 2, "keep_all": True},
         "sheet": {"every_n_steps": 2, "count": 2, "size": 64},
     }
     path = tmp_path / "config.yaml"
@@ -240,6 +284,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
     assert float(stylizer.metadata["largest_difference"]) < 1e-3
 
     saved, last = ["--config", str(run / "config.yaml")], ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    before = {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
     capsys.readouterr()
     assert main(["validate", *saved, *last]) == 0
     assert "val/style_median" in capsys.readouterr().out
@@ -254,6 +299,8 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
     assert len(list(out.rglob("*.png"))) == 8
     with Image.open(out / "photos/more/photo1.jpg.png") as picture, Image.open(photos / "more/photo1.jpg") as photo:
         assert picture.size == photo.size
+
+    assert before == {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
 
     assert main(["export", str(run / "checkpoints/best.ckpt"), "--output", str(tmp_path / "best.onnx")]) == 0
     assert "largest difference" in capsys.readouterr().out
@@ -274,7 +321,10 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
         (["--model.stile", "a.jpg"], "unrecognized arguments: --model.stile"),
         (["--model.encoder.init_args.weights", "nowhere.pth"], "no such file"),
         (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
-        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+        (["--trainer.accelerator", "tpu"], "tpu"),
+        (["--sheet.count", "0"], "sheet.count: 0 is not allowed"),
+        (["--checkpoint.every_n_steps", "0"], "checkpoint.every_n_steps: 0 is not allowed"),
         (["--trainer.default_root_dir", "/proc/nowhere"], "/proc/nowhere"),
         (["--trainer.max_steps", "-1", "--trainer.max_epochs", "-1"], "trainer.max_steps: the learning rate falls"),
     ],
@@ -285,6 +335,31 @@ def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("nst-lightning: fit: ")
     assert message in last
+
+
+@pytest.mark.parametrize("command", ["fit", "validate"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"garbage", "damaged, or no checkpoint"),
+        ({"state_dict": {}}, "not of a transfer network"),
+        ([torch.nn.Linear(1, 1)], "damaged, or no checkpoint"),
+        ({"transfer_network": {}, "state_dict": {}}, "was not written by Lightning"),
+    ],
+)
+def test_foreign_checkpoints_are_one_clear_line(tmp_path, config, capsys, command, content, message):
+    path = tmp_path / "foreign.ckpt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    assert main([command, "--config", config, "--ckpt_path", str(path)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"nst-lightning: {command}: ")
+    assert re.search(message, last)
+    assert "foreign.ckpt" in last
+
+
+def test_evaluating_needs_a_checkpoint(config, capsys):
+    assert main(["predict", "--config", config]) == 2
+    assert "--ckpt_path: missing" in capsys.readouterr().err
 
 
 def test_a_misspelt_key_in_a_config_is_named(tmp_path, config, capsys):

@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from nst_lightning.images import atomic_path, expand_path
+from nst_lightning.images import atomic_path
 from nst_lightning.networks import load_network
 
 OPSET = 20
@@ -41,7 +41,7 @@ def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, 
         RuntimeError: the file doesn't reproduce the network.
     """
     path = Path(path)
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         raise ValueError(f"output: {path} is not allowed; the file name must end in .onnx")
     network = copy.deepcopy(network).cpu().float().eval()
     with atomic_path(path) as temporary:
@@ -63,7 +63,7 @@ def export(checkpoint: str, output: str) -> None:
         output: the .onnx file to write.
     """
     network, metadata = load_network(checkpoint)
-    difference = export_onnx(network, expand_path(output), metadata=metadata)
+    difference = export_onnx(network, output, metadata=metadata)
     print(f"{output}: largest difference from torch {difference:.1e}")
 
 

@@ -9,6 +9,7 @@ from nst_lightning.images.files import (
     list_pictures,
     read_picture,
     read_rgb,
+    to_rgb,
     write_picture,
 )
 from nst_lightning.images.pixels import array_to_image, image_to_array, resize_short_side
@@ -27,5 +28,6 @@ __all__ = [
     "read_picture",
     "read_rgb",
     "resize_short_side",
+    "to_rgb",
     "write_picture",
 ]

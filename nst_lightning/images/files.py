@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """File name endings that `write_picture` accepts, and the formats they stand for."""
@@ -47,11 +47,10 @@ def read_picture(path: str | Path) -> Picture:
     """Read a picture file of any format, mode and orientation.
 
     Raises:
-        PictureError: the file is missing, truncated or no picture; the message is one line that names it.
+        PictureError: the file is missing, damaged or no picture; the message is one line that names it.
     """
     with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        return Picture(_to_rgb(upright), _alpha(upright), _rgb_profile(upright))
+        return Picture(to_rgb(image), _alpha(image), _rgb_profile(image))
 
 
 def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
@@ -69,10 +68,17 @@ def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
         if short_side is not None:
             scale = short_side / min(image.size)
             image.draft("RGB", (int(image.width * scale), int(image.height * scale)))
-        upright = ImageOps.exif_transpose(image)
-        alpha = _alpha(upright)
-        rgb = _to_rgb(upright)
+        alpha = _alpha(image)
+        rgb = to_rgb(image)
         return rgb if alpha is None else _on_white(rgb, alpha)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB, rotated as its EXIF orientation says. Transparency is dropped.
+
+    16-bit grey is scaled to 8 bits, floats are taken to lie in [0, 1] if none is larger, and CMYK goes by its profile.
+    """
+    return _upright(_converted(image), image)
 
 
 def write_picture(path: str | Path, picture: Picture | Image.Image, *, quality: int = 95) -> None:
@@ -119,7 +125,7 @@ def list_pictures(folder: str | Path) -> list[Path]:
     Raises:
         PictureError: the folder is missing, is a file, or has no picture in it.
     """
-    folder = expand_path(folder)
+    folder = Path(folder)
     if not folder.is_dir():
         raise PictureError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
     readable = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
@@ -137,7 +143,6 @@ def list_pictures(folder: str | Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
-    path = expand_path(path)
     try:
         with Image.open(path) as image:
             yield image
@@ -145,29 +150,56 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         raise PictureError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise PictureError(f"{path}: not a picture that can be read") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, PictureError):
-            raise
-        raise PictureError(f"{path}: can't be read ({error})") from error
+    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+        raise PictureError(f"{path}: can't be read ({error or type(error).__name__})") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
+    """Pixels of a source image turned by its EXIF orientation, once: what says so isn't passed on."""
+    try:
+        orientation = source.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # as above; damaged EXIF data don't cost the picture
+        orientation = None
+    turned = pixels.transpose(_TURNS[orientation]) if orientation in _TURNS else pixels
+    turned.info = {}
+    return turned
+
+
+def _converted(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it to white
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257 + 0.5).astype(np.uint8)).convert("RGB")
+        return _grey(np.asarray(image) / 257)
+    if image.mode == "F":
+        values = np.asarray(image)
+        return _grey(values * 255 if values.max() <= 1 else values)
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK" and profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
             return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    if image.mode in ("LA", "PA", "La", "RGBa"):
+    if image.mode in ("LA", "PA", "La", "RGBa") or image.has_transparency_data:
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray((values.clip(0, 255) + 0.5).astype(np.uint8)).convert("RGB")
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
     if not image.has_transparency_data:
         return None
-    return image.convert("RGBA").getchannel("A")
+    return _upright(image.convert("RGBA").getchannel("A"), image)
 
 
 def _rgb_profile(image: Image.Image) -> bytes | None:

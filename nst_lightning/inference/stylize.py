@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from nst_lightning.images import WRITABLE, PictureError, expand_path, list_pictures, read_picture, write_picture
+from nst_lightning.images import WRITABLE, PictureError, list_pictures, read_picture, write_picture
 from nst_lightning.inference.stylizer import Stylizer
 
 
@@ -33,21 +33,20 @@ def stylize(
     """
     if not 1 <= quality <= 100:
         raise ValueError(f"quality: {quality} is not allowed; it must be 1 to 100")
-    jobs = _plan(photos, expand_path(output), format)
+    jobs = _plan(photos, Path(output), format)
     stylizer = Stylizer(model, threads=threads)
     failed = 0
     for source, target in jobs:
         try:
             photo = read_picture(source)
             picture = stylizer(photo.rgb, size=size)
-        except PictureError as error:
-            failed += _report(str(error))
-        except ValueError as error:
-            failed += _report(f"{source}: {error}")
-        else:
             alpha = photo.alpha.resize(picture.size) if photo.alpha else None
             write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
             print(target)
+        except PictureError as error:  # names the file
+            failed += _report(str(error))
+        except (ValueError, RuntimeError) as error:
+            failed += _report(f"{source}: {error}")
     if failed:
         raise RuntimeError(f"{failed} of {len(jobs)} photos could not be stylized, see above")
 
@@ -55,18 +54,25 @@ def stylize(
 def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[Path, Path]]:
     """Every photo and the file it becomes; refuses two of the same name before any work is done."""
     jobs: dict[Path, Path] = {}
-    for given in map(expand_path, photos):
+    for given in map(Path, photos):
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
         for source in list_pictures(given) if given.is_dir() else [given]:
+            if given.is_dir() and source.resolve().is_relative_to(output.resolve()):
+                continue  # the folder holds its own output
             name = source.relative_to(given) if given.is_dir() else Path(source.name)
-            ending = name.suffix if file_format == "keep" else f".{file_format}"
-            target = output / name.with_suffix(ending if ending.lower() in WRITABLE else ".png")
+            target = output / _renamed(name, file_format)
             if jobs.setdefault(target, source) != source:
                 raise ValueError(f"photos: {jobs[target]} and {source} would both be written to {target}")
             if target.exists() and target.samefile(source):
                 raise ValueError(f"output: {target} would overwrite the photo itself")
     return [(source, target) for target, source in jobs.items()]
+
+
+def _renamed(name: Path, file_format: str) -> Path:
+    if file_format != "keep":
+        return name.with_suffix(f".{file_format}")
+    return name if name.suffix.lower() in WRITABLE else name.with_name(f"{name.name}.png")
 
 
 def _report(message: str) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnxruntime
 from PIL import Image
 
-from nst_lightning.images import array_to_image, expand_path, image_to_array, resize_short_side
+from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
 
 MINIMUM_SIZE = 32
 
@@ -29,7 +29,7 @@ class Stylizer:
     def __init__(self, model: str | Path, *, threads: int = 0, providers: list[str] | None = None) -> None:
         if threads < 0:
             raise ValueError(f"threads: {threads} is not allowed; it must be 0 or more")
-        path = expand_path(model)
+        path = Path(model)
         if not path.is_file():
             raise ModelError(f"model: no such file: {path}")
         options = onnxruntime.SessionOptions()
@@ -38,11 +38,11 @@ class Stylizer:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
-            raise ModelError(f"model: {path} is damaged or no ONNX file ({str(error).splitlines()[0][:120]})") from None
+            raise ModelError(f"model: {path} is damaged or no ONNX file ({_first(error)})") from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if [_form(node) for node in (*inputs, *outputs)] != [("tensor(float)", 4, 3)] * 2:
+        if len(inputs) != 1 or len(outputs) != 1 or not all(map(_is_pictures, (*inputs, *outputs))):
             described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (*inputs, *outputs))
-            raise ModelError(f"model: {path} is no transfer network, photo in and picture out: {described}")
+            raise ModelError(f"model: {path} is no transfer network for photos of any size: {described}")
         self._input = inputs[0].name
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
@@ -50,15 +50,16 @@ class Stylizer:
         """Stylize an image.
 
         Args:
-            image: any mode that converts to RGB.
+            image: of any mode; it is turned upright as its EXIF orientation says.
             size: short side in pixels to scale the image to before it is stylized; by default it keeps its own. Strokes
                 have a fixed size in pixels, so a smaller size makes them larger in the picture.
 
         Returns:
-            An RGB image, as large as the image or its scaled self.
+            An RGB image, as large as the upright image or its scaled self.
 
         Raises:
             ValueError: the image or `size` is smaller than 32 pixels.
+            RuntimeError: ONNX Runtime failed, as when the image is too large for the memory.
         """
         if size is not None and size < MINIMUM_SIZE:
             raise ValueError(f"size: {size} is not allowed; it must be {MINIMUM_SIZE} or more")
@@ -66,10 +67,13 @@ class Stylizer:
             raise ValueError(
                 f"a photo of {image.width}x{image.height} is too small: at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
             )
-        rgb = image.convert("RGB")
+        rgb = to_rgb(image)
         if size is not None:
             rgb = resize_short_side(rgb, size)
-        (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None]})
+        try:
+            (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None]})
+        except Exception as error:  # as above
+            raise RuntimeError(f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first(error)})") from None
         return array_to_image(picture[0])
 
 
@@ -78,6 +82,12 @@ def _default_providers() -> list[str]:
     return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in installed]
 
 
-def _form(node: onnxruntime.NodeArg) -> tuple[str, int, int | None]:
-    """Element type, number of dimensions and channels of an input or output."""
-    return node.type, len(node.shape), node.shape[1] if len(node.shape) == 4 else None
+def _is_pictures(node: onnxruntime.NodeArg) -> bool:
+    """Whether an input or output is float32 of shape (N, 3, H, W) with free H and W."""
+    shape = node.shape
+    free = len(shape) == 4 and not any(isinstance(side, int) for side in shape[2:])
+    return node.type == "tensor(float)" and free and shape[1] == 3
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0][:120]

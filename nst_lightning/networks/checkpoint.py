@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nst_lightning.images import expand_path
 from nst_lightning.networks.johnson import JohnsonNet
 
 RECORD = "transfer_network"
@@ -28,8 +27,8 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     Raises:
         ValueError: the file is missing, damaged or no such checkpoint.
     """
-    path = expand_path(path)
-    checkpoint = _read(path)
+    path = Path(path)
+    checkpoint = read_checkpoint(path)
     try:
         record = checkpoint[RECORD]
         network = CLASSES[record["class"]](**record["init_args"])
@@ -42,7 +41,12 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     return network.eval(), record["metadata"]
 
 
-def _read(path: Path) -> dict:
+def read_checkpoint(path: Path) -> dict:
+    """The contents of a checkpoint that `fit` wrote, plain values and tensors only.
+
+    Raises:
+        ValueError: the file is missing, damaged or no such checkpoint.
+    """
     if not path.is_file():
         raise ValueError(f"{path}: no such checkpoint")
     try:

@@ -75,7 +75,7 @@ class JohnsonNet(nn.Module):
         x = self.blocks(x)
         for up, size in zip(self.up, reversed(sizes)):
             x = F.relu(up(upsample(x, size, self.upsampling)))
-        return self.tail(x).sigmoid()
+        return self.tail(x).float().sigmoid()  # half precision has too few levels near 1
 
 
 def _check(

@@ -119,12 +119,13 @@ class CompactEncoder(Encoder):
     def __init__(self, weights: str) -> None:
         path = expand_path(weights)
         tensors, _ = read_tensors(path, argument="CompactEncoder weights")
-        missing = next((key for key in ("conv1_1.weight", "embed1_1.weight") if key not in tensors), None)
-        if missing:
-            raise ValueError(f"CompactEncoder weights: {path} has no {missing}")
-        embeddings = {name: _convolution(tensors, name) for name in _names(tensors, "embed")}
-        layers = ["relu" + name[5:] for name in embeddings]
-        super().__init__(layers, f"CompactEncoder ({path.name})", reflects=True)
+        embedded = _names(tensors, "embed") or ["embed1_1"]
+        needed = CONVOLUTIONS[: CONVOLUTIONS.index("conv" + embedded[-1][5:]) + 1]
+        for key in (f"{name}.{part}" for name in (*needed, *embedded) for part in ("weight", "bias")):
+            if key not in tensors:
+                raise ValueError(f"CompactEncoder weights: {path} has no {key}")
+        embeddings = {name: _convolution(tensors, name) for name in embedded}
+        super().__init__(["relu" + name[5:] for name in embedded], f"CompactEncoder ({path.name})", reflects=True)
         self.convolutions = _convolutions(tensors, first_padding="reflect", padding="reflect")
         self.embeddings = nn.ModuleDict(embeddings)
         self.requires_grad_(False).to(memory_format=torch.channels_last).eval()

@@ -53,6 +53,8 @@ def style_distance(grams: list[list[Tensor]], targets: list[list[Tensor]]) -> Te
 
 def fine_energy(pictures: Tensor) -> Tensor:
     """RMS of the finest Laplacian band: the picture minus its half-size self, enlarged again; shape (N,)."""
+    height, width = (side // 2 * 2 for side in pictures.shape[-2:])
+    pictures = pictures[..., :height, :width]  # halving an odd side would shift one against the other
     half = F.avg_pool2d(pictures, 2)
     blurred = F.interpolate(half, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
     return (pictures - blurred).square().mean((1, 2, 3)).sqrt()
@@ -72,7 +74,7 @@ class _Median(Metric):
 
     def compute(self) -> Tensor:
         """The median over pictures: a scalar, or one per column."""
-        return dim_zero_cat(self.values).median(dim=0).values
+        return dim_zero_cat(self.values).quantile(0.5, dim=0)
 
 
 class ContentDistance(_Median):
@@ -96,7 +98,7 @@ class ContentDistance(_Median):
 
 
 class StyleDistance(_Median):
-    """Median of `style_distance` to a painting at scales 1, 1/2, 1/4, as shape (3,); their mean is *the* style figure.
+    """Medians of `style_distance` to a painting, shape (4,): of its mean over scales, and at scales 1, 1/2 and 1/4.
 
     Args:
         encoder: must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
@@ -116,7 +118,8 @@ class StyleDistance(_Median):
         """Add pictures, RGB in [0, 1], shape (N, 3, H, W)."""
         grams = style_grams(resize_to(pictures, self.short_side), self.encoder)
         targets = [[gram.to(pictures.device) for gram in of_scale] for of_scale in self._targets]
-        self.values.append(style_distance(grams, targets))
+        distances = style_distance(grams, targets)
+        self.values.append(torch.cat([distances.mean(1, keepdim=True), distances], dim=1))
 
 
 class Grit(_Median):

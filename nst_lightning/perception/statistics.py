@@ -34,4 +34,5 @@ def resize_to(pictures: Tensor, short_side: int) -> Tensor:
         return pictures
     scale = short_side / min(height, width)
     size = [max(short_side, round(side * scale)) for side in (height, width)]
-    return F.interpolate(pictures, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    precise = pictures.float()  # bfloat16 has no antialiasing on a CPU
+    return F.interpolate(precise, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)

@@ -59,28 +59,30 @@ def load_vgg19(weights: str) -> VGGWeights:
     path = os.environ.get(VGG19_FILE_VARIABLE) if weights in _PRESETS else weights
     if path:
         tensors, metadata = read_tensors(expand_path(path), argument="VGG-19 weights")
-        mean, std = (_numbers(metadata.get(key)) for key in ("mean", "std"))
-        return VGGWeights(_named(tensors, path), mean or _IMAGENET_MEAN, std or _IMAGENET_STD, Path(path).name)
+    else:
+        tensors, metadata = _download(weights), {}
+    origin = Path(path).name if path else weights
+    named = _named(tensors, origin)
+    mean, std = (_numbers(metadata.get(key)) for key in ("mean", "std"))
+    if weights == "caffe" and mean is None:
+        named["conv1_1.weight"] = named["conv1_1.weight"].flip(1)  # the authors' own network takes BGR in [0, 255]
+        return VGGWeights(named, _CAFFE_MEAN, _CAFFE_STD, origin)
+    return VGGWeights(named, mean or _IMAGENET_MEAN, std or _IMAGENET_STD, origin)
+
+
+def _download(weights: str) -> dict[str, Tensor]:
+    """Tensors of a preset, downloaded with a progress bar, checked by hash and cached by torch."""
     try:
-        named = _named(_download(weights), weights)
+        if weights == "imagenet":
+            from torchvision.models import VGG19_Weights
+
+            return VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
+        return load_state_dict_from_url(_CAFFE_URL, map_location="cpu", progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
         raise ValueError(
             f"VGG-19 weights {weights!r} could not be downloaded ({error}). Ways out: set {VGG19_FILE_VARIABLE} to a "
             "local file, give a file as `weights`, or use the CompactEncoder"
         ) from None
-    if weights == "imagenet":
-        return VGGWeights(named, _IMAGENET_MEAN, _IMAGENET_STD, weights)
-    named["conv1_1.weight"] = named["conv1_1.weight"].flip(1)  # the authors' own network takes BGR in [0, 255]
-    return VGGWeights(named, _CAFFE_MEAN, _CAFFE_STD, weights)
-
-
-def _download(weights: str) -> dict[str, Tensor]:
-    """Tensors of a preset, downloaded with a progress bar, checked by hash and cached by torch."""
-    if weights == "imagenet":
-        from torchvision.models import VGG19_Weights
-
-        return VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    return load_state_dict_from_url(_CAFFE_URL, map_location="cpu", progress=True, check_hash=True)
 
 
 def read_tensors(path: Path, *, argument: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,5 +1,7 @@
 """What happens beside the training itself: sample sheets, the ONNX file, the picture rate, written predictions."""
 
+import contextlib
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -7,22 +9,23 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.callbacks import BasePredictionWriter, Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch import Tensor
 
 from nst_lightning.export import export_onnx
 from nst_lightning.images import (
+    PictureError,
     array_to_image,
     draw_sheet,
     expand_path,
     image_to_array,
     list_pictures,
-    read_rgb,
     resize_short_side,
     write_picture,
 )
+from nst_lightning.training.data import MINIMUM_SIZE, PhotoDataModule, read_photo
 
 
 class SampleSheet(L.Callback):
@@ -38,6 +41,13 @@ class SampleSheet(L.Callback):
     """
 
     def __init__(self, every_n_steps: int = 250, photos: str | None = None, count: int = 4, size: int = 256) -> None:
+        for name, value, least in (
+            ("every_n_steps", every_n_steps, 0),
+            ("count", count, 1),
+            ("size", size, MINIMUM_SIZE),
+        ):
+            if value < least:
+                raise ValueError(f"sheet.{name}: {value} is not allowed; it must be {least} or more")
         self.every_n_steps, self.folder, self.count, self.size = every_n_steps, photos, count, size
         self._photos: list[Image.Image] = []
         self._drawn_at = -1
@@ -47,14 +57,16 @@ class SampleSheet(L.Callback):
         if not self.every_n_steps or not trainer.is_global_zero:
             return
         if self.folder is not None:
-            paths = list_pictures(self.folder)
-        elif hasattr(trainer.datamodule, "photos"):
+            paths = list_pictures(expand_path(self.folder))
+        elif isinstance(trainer.datamodule, PhotoDataModule):
             paths = trainer.datamodule.photos("val")
         else:
             raise ValueError("sheet.photos: without a PhotoDataModule, a folder of photos to show must be given")
-        self._photos = [
-            resize_short_side(read_rgb(path, short_side=self.size), self.size) for path in paths[: self.count]
-        ]
+        for path in paths:
+            with contextlib.suppress(PictureError):  # the data module names unreadable files
+                self._photos.append(resize_short_side(read_photo(path, short_side=self.size), self.size))
+            if len(self._photos) == self.count:
+                break
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -74,7 +86,8 @@ class SampleSheet(L.Callback):
             return
         self._drawn_at = step
         pairs = [(photo, _stylize(pl_module, photo)) for photo in self._photos]
-        sheet = draw_sheet(pl_module.painting, pairs, caption=f"{pl_module.metadata['style']}\nstep {step}")
+        caption = f"{pl_module.metadata['style']}\nstep {step}"
+        sheet = draw_sheet(pl_module.painting, pairs, caption=caption, height=self.size)
         path = folder / "sheets" / f"step-{step:06d}.png"
         write_picture(path, sheet)
         rank_zero_info(f"sample sheet: {path}")
@@ -105,8 +118,50 @@ class ExportOnnx(L.Callback):
         rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference:.1e})")
 
 
+class LastCheckpoint(Checkpoint):
+    """Keeps `checkpoints/last.ckpt` in the run's folder, from which `ckpt_path` goes on exactly.
+
+    Written beside its place first and then renamed, so that there is always a whole one.
+
+    Args:
+        every_n_steps: how often; the end of the run always has one.
+        keep_all: whether to keep one file a time, `step-000250.ckpt`, beside `last.ckpt`.
+    """
+
+    def __init__(self, every_n_steps: int = 250, keep_all: bool = False) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"checkpoint.every_n_steps: {every_n_steps} is not allowed; it must be 1 or more")
+        self.every_n_steps, self.keep_all = every_n_steps, keep_all
+        self._saved_at = -1
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, if it is time."""
+        if trainer.global_step % self.every_n_steps == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the end of the run."""
+        self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        step, folder = trainer.global_step, _run_folder(trainer) / "checkpoints"
+        if step == self._saved_at:
+            return
+        self._saved_at = step
+        temporary = folder / ".last.ckpt"
+        trainer.save_checkpoint(temporary)
+        if not trainer.is_global_zero:
+            return
+        if self.keep_all:
+            shutil.copy2(temporary, folder / f".step-{step:06d}.ckpt")
+            (folder / f".step-{step:06d}.ckpt").replace(folder / f"step-{step:06d}.ckpt")
+        temporary.replace(folder / "last.ckpt")
+
+
 class PictureRate(L.Callback):
-    """Logs training pictures per second, over all devices, averaged over the last few steps."""
+    """Logs training pictures per second, over all devices, reading included, averaged over the last few steps."""
 
     def __init__(self) -> None:
         self._last: float | None = None
@@ -115,17 +170,17 @@ class PictureRate(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Tensor, batch_idx: int
     ) -> None:
-        """Log the rate; validation and sheets between two steps don't count."""
+        """Log the rate since the last step."""
         now = time.perf_counter()
         if self._last is not None:
-            self._seconds = 0.9 * self._seconds + 0.1 * (now - self._last) if self._seconds else now - self._last
+            seconds = now - self._last
+            self._seconds = 0.9 * self._seconds + 0.1 * seconds if self._seconds else seconds
             pl_module.log("pictures_per_second", len(batch) * trainer.world_size / self._seconds, prog_bar=True)
+        self._last = now
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Tensor, batch_idx: int
-    ) -> None:
-        """Start the clock."""
-        self._last = time.perf_counter()
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Validation between two steps doesn't count."""
+        self._last = None
 
 
 class PictureWriter(BasePredictionWriter):
@@ -142,8 +197,11 @@ class PictureWriter(BasePredictionWriter):
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the photos' names."""
+        if not isinstance(trainer.datamodule, PhotoDataModule):
+            raise ValueError("PictureWriter: photos must come from a PhotoDataModule, which knows their names")
         root = expand_path(trainer.datamodule.folders["predict"])
         self._names = [path.relative_to(root) for path in trainer.datamodule.photos("predict")]
+        trainer.predict_loop.return_predictions = False  # they would all be kept in memory
 
     def write_on_batch_end(
         self,

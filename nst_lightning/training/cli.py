@@ -4,18 +4,30 @@ import ctypes
 import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from nst_lightning.training.callbacks import ExportOnnx, PictureRate, PictureWriter, SampleSheet
+from nst_lightning.networks.checkpoint import read_checkpoint
+from nst_lightning.training.callbacks import ExportOnnx, LastCheckpoint, PictureRate, PictureWriter, SampleSheet
 from nst_lightning.training.data import PhotoDataModule
 from nst_lightning.training.module import StyleTransfer
 
 COMMANDS = ("fit", "validate", "test", "predict")
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Saves the configuration of a `fit`, and of nothing else."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Save it in the run's folder."""
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
 
 
 class StyleTransferCLI(LightningCLI):
@@ -30,17 +42,13 @@ class StyleTransferCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks, each with options of its own."""
         parser.link_arguments("data.size", "model.size")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "best")
+        parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleSheet, "sheet")
         parser.add_lightning_class_args(ExportOnnx, "export")
         parser.add_lightning_class_args(PictureWriter, "writer")
         parser.set_defaults(
             {
-                "checkpoint.every_n_train_steps": 250,
-                "checkpoint.filename": "step-{step:06d}",
-                "checkpoint.auto_insert_metric_name": False,
-                "checkpoint.save_last": True,
                 "best.monitor": "val/loss",
                 "best.filename": "best",
                 "best.enable_version_counter": False,
@@ -49,16 +57,32 @@ class StyleTransferCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Log to TensorBoard and CSV in one folder, unless other loggers were asked for."""
-        config = self.config_init[self.subcommand]
-        if config.trainer.logger is None:
-            root = config.trainer.default_root_dir or "runs"
-            if self.subcommand == "fit":
-                board = TensorBoardLogger(root, name=None)
-                config.trainer.logger = [board, CSVLogger(root, name=None, version=board.version)]
-            else:
-                config.trainer.logger = False
-        config.trainer.callbacks = [*(config.trainer.callbacks or []), PictureRate()]
+        config = self.config_init[self.subcommand].trainer
+        config.default_root_dir = root = config.default_root_dir or "runs"
+        if self.subcommand != "fit":
+            config.logger = config.logger or False
+        elif config.logger is None:
+            board = TensorBoardLogger(root, name=None)
+            config.logger = [board, CSVLogger(root, name=None, version=board.version)]
+        config.callbacks = [*(config.callbacks or []), PictureRate()]
         return super().instantiate_trainer(**kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Check the checkpoint as well, before anything is built or loaded."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config.subcommand]
+        if config.ckpt_path is None:
+            if self.config.subcommand != "fit" and config.model.init_from is None:
+                raise ValueError("--ckpt_path: missing; it names the checkpoint to use")
+            return
+        checkpoint = read_checkpoint(Path(config.ckpt_path))
+        if "pytorch-lightning_version" not in checkpoint:
+            raise ValueError(f"--ckpt_path: {config.ckpt_path} was not written by Lightning")
+        if self.config.subcommand == "fit" and not checkpoint.get("optimizer_states"):
+            raise ValueError(
+                f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume from; "
+                "use last.ckpt, or start from its weights with --model.init_from"
+            )
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -76,13 +100,17 @@ def main(command: str, arguments: list[str]) -> None:
         sys.argv[1:] = [command, *arguments]
     usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
     options = {name: {"usage": usage.format(name), "exit_on_error": False} for name in COMMANDS}
-    StyleTransferCLI(
-        StyleTransfer,
-        PhotoDataModule,
-        seed_everything_default=0,
-        parser_kwargs={"exit_on_error": False, **options},
-        save_config_kwargs={"overwrite": True},
-    )
+    try:
+        StyleTransferCLI(
+            StyleTransfer,
+            PhotoDataModule,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, **options},
+        )
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # such as an accelerator that isn't there
+        raise ValueError(str(error)) from error
 
 
 def _keep_freed_memory() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from nst_lightning.images import PictureError, list_pictures, read_rgb, resize_short_side
+from nst_lightning.images import PictureError, expand_path, list_pictures, read_rgb, resize_short_side
 
 MINIMUM_SIZE = 32
 
@@ -20,7 +20,7 @@ MINIMUM_SIZE = 32
 class Batch(NamedTuple):
     """What workers deliver: pictures as uint8 of shape (N, 3, H, W), and what was wrong with files left out.
 
-    Without any picture left, as when validation meets an unreadable photo, `pictures` is None.
+    Without any picture left, `pictures` is None.
     """
 
     pictures: Tensor | None
@@ -103,12 +103,15 @@ class PhotoDataModule(L.LightningDataModule):
             batches = trainer.max_steps * trainer.accumulate_grad_batches
         else:
             batches = max(1, len(dataset) // (replicas * self.batch_size))
+        limit = trainer.limit_train_batches if trainer else 1.0
+        used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         sampler = _Positions(
             dataset,
             seed=self.seed,
             replicas=replicas,
             rank=rank,
             length=batches * self.batch_size,
+            used=max(1, used) * self.batch_size,
             start=self._first_batch * self.batch_size,
         )
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=True)
@@ -123,7 +126,7 @@ class PhotoDataModule(L.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """Whole photos to stylize at their own size, one at a time."""
-        return self._loader(_WholePhotos(self.photos("predict"), None))
+        return self._loader(_PhotosAsTheyAre(self.photos("predict")))
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Tensor | None:
         """Bytes to RGB in [0, 1], on the device; warns of files that the workers could not read."""
@@ -133,7 +136,11 @@ class PhotoDataModule(L.LightningDataModule):
         if new:
             self._unreadable.update(dict.fromkeys(new))
             rank_zero_warn(f"{len(self._unreadable)} unreadable photos left out so far: {'; '.join(new)}")
-        return None if batch.pictures is None else batch.pictures.float() / 255
+        if batch.pictures is not None:
+            return batch.pictures.float() / 255
+        if self.trainer is not None and self.trainer.predicting:
+            return None
+        raise PictureError(f"none of the photos can be used: {'; '.join(batch.unreadable[:3])} ...")
 
     def state_dict(self) -> dict[str, int]:
         """How many training batches have been used, for an exact resume."""
@@ -143,11 +150,11 @@ class PhotoDataModule(L.LightningDataModule):
         """Continue after the batches already used."""
         self._first_batch = state_dict["batches"]
 
-    def _folder(self, split: str) -> str:
+    def _folder(self, split: str) -> Path:
         folder = self.folders[split]
         if folder is None:
             raise ValueError(f"data.{split}: no folder of photos given")
-        return folder
+        return expand_path(folder)
 
     def _loader(self, dataset: Dataset, **options: object) -> DataLoader:
         return DataLoader(
@@ -169,11 +176,13 @@ class _Crops(Dataset):
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, item: tuple[int, int]) -> Batch:
-        index, position = item
+    def __getitem__(self, item: tuple[int, int] | int) -> Batch:
+        index, position = item if isinstance(item, tuple) else (item, item)  # an index alone from `overfit_batches`
         random = np.random.default_rng((self.seed, position))
         short_side = round(self.size * random.uniform(1, self.max_scale))
-        image, unreadable = self._read_from(index, short_side)
+        image, unreadable = _read_from(self.photos, index, short_side)
+        if image is None:
+            return Batch(None, unreadable)
         image = resize_short_side(image, short_side)
         left, top = (int(random.integers(0, side - self.size + 1)) for side in image.size)
         pixels = np.asarray(image.crop((left, top, left + self.size, top + self.size)))
@@ -181,32 +190,38 @@ class _Crops(Dataset):
             pixels = pixels[:, ::-1]
         return Batch(_bytes(pixels), unreadable)
 
-    def _read_from(self, index: int, short_side: int) -> tuple[Image.Image, list[str]]:
-        """The photo at `index`, or the next one that can be read, and what was wrong with those passed over."""
-        unreadable: list[str] = []
-        for offset in range(len(self.photos)):
-            try:
-                return _read(self.photos[(index + offset) % len(self.photos)], short_side), unreadable
-            except PictureError as error:
-                unreadable.append(str(error))
-        raise PictureError(f"none of the {len(self.photos)} photos can be used; the first: {unreadable[0]}")
-
 
 class _WholePhotos(Dataset):
-    """Photos at their own size, or with the short side brought to `size`."""
+    """Photos with the short side brought to `size`; the next readable one in place of one that isn't.
 
-    def __init__(self, photos: Sequence[Path], size: int | None) -> None:
+    So every process always has a picture to evaluate, and none waits for another that has nothing to say.
+    """
+
+    def __init__(self, photos: Sequence[Path], size: int) -> None:
         self.photos, self.size = photos, size
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Batch:
+        image, unreadable = _read_from(self.photos, index, self.size)
+        return Batch(None if image is None else _bytes(np.asarray(resize_short_side(image, self.size))), unreadable)
+
+
+class _PhotosAsTheyAre(Dataset):
+    """Photos at their own size, one picture or none for each file."""
+
+    def __init__(self, photos: Sequence[Path]) -> None:
+        self.photos = photos
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Batch:
         try:
-            image = _read(self.photos[index], self.size)
+            return Batch(_bytes(np.asarray(read_photo(self.photos[index]))), [])
         except PictureError as error:
             return Batch(None, [str(error)])
-        return Batch(_bytes(np.asarray(resize_short_side(image, self.size) if self.size else image)), [])
 
 
 class _Positions(DistributedSampler):
@@ -219,21 +234,25 @@ class _Positions(DistributedSampler):
         seed: of the order.
         replicas: number of processes.
         rank: of this process.
-        length: samples that this process draws in an epoch.
+        length: samples that this process can draw in an epoch.
+        used: samples that it does draw, fewer if Lightning limits an epoch's batches.
         start: samples that this process drew before a resume.
     """
 
-    def __init__(self, dataset: Dataset, *, seed: int, replicas: int, rank: int, length: int, start: int) -> None:
+    def __init__(
+        self, dataset: Dataset, *, seed: int, replicas: int, rank: int, length: int, used: int, start: int
+    ) -> None:
         super().__init__(dataset, num_replicas=replicas, rank=rank, seed=seed)
-        self.length, self.start = length, start
-        self.epoch = start // self.length
+        self.length, self.used, self.start = length, used, start
+        self.epoch = start // used
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         current_pass, order = -1, np.empty(0, int)
-        for drawn in range(max(self.start, self.epoch * self.length), (self.epoch + 1) * self.length):
+        first = self.epoch * self.used
+        for drawn in range(max(self.start, first), first + self.length):
             position = drawn * self.num_replicas + self.rank
             in_pass, offset = divmod(position, len(self.dataset))
             if in_pass != current_pass:
@@ -242,11 +261,27 @@ class _Positions(DistributedSampler):
             yield int(order[offset]), position
 
 
-def _read(path: Path, short_side: int | None) -> Image.Image:
+def read_photo(path: Path, *, short_side: int | None = None) -> Image.Image:
+    """Read a photo to train on or to stylize, see `read_rgb`.
+
+    Raises:
+        PictureError: the file can't be read, or the photo is smaller than 32 pixels.
+    """
     image = read_rgb(path, short_side=short_side)
     if min(image.size) < MINIMUM_SIZE:
         raise PictureError(f"{path}: {image.width}x{image.height} is smaller than {MINIMUM_SIZE}x{MINIMUM_SIZE}")
     return image
+
+
+def _read_from(photos: Sequence[Path], index: int, short_side: int) -> tuple[Image.Image | None, list[str]]:
+    """The photo at `index`, or the next one that can be read, and what was wrong with those passed over."""
+    unreadable: list[str] = []
+    for offset in range(len(photos)):
+        try:
+            return read_photo(photos[(index + offset) % len(photos)], short_side=short_side), unreadable
+        except PictureError as error:
+            unreadable.append(str(error))
+    return None, unreadable
 
 
 def _bytes(pixels: np.ndarray) -> Tensor:

@@ -72,14 +72,19 @@ class StyleTransfer(L.LightningModule):
         license: str | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("style_scale", style_scale), ("learning_rate", learning_rate)):
-            if not value > 0:
-                raise ValueError(f"model.{name}: {value} is not allowed; it must be more than 0")
+        for name, value, good, allowed in (
+            ("style_scale", style_scale, style_scale > 0, "more than 0"),
+            ("learning_rate", learning_rate, learning_rate > 0, "more than 0"),
+            ("warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more"),
+            ("max_bad_steps", max_bad_steps, max_bad_steps >= 1, "1 or more"),
+        ):
+            if not good:
+                raise ValueError(f"model.{name}: {value} is not allowed; it must be {allowed}")
         self.network = network
         self.learning_rate, self.warmup_steps, self.max_bad_steps = learning_rate, warmup_steps, max_bad_steps
         self._bad_steps = 0
         self.strict_loading = False  # checkpoints leave the frozen encoder out
-        image = read_rgb(style)
+        image = read_rgb(expand_path(style))
         self.loss = PerceptualLoss(
             encoder,
             _to_tensor(resize_short_side(image, round(size * style_scale))),
@@ -106,6 +111,14 @@ class StyleTransfer(L.LightningModule):
         if init_from is not None:
             _copy_weights(init_from, network)
 
+    def setup(self, stage: str) -> None:
+        """Refuse precisions in which losses and Gram matrices would not be float32."""
+        if self.trainer.precision.endswith("-true") and self.trainer.precision != "32-true":
+            raise ValueError(
+                f"trainer.precision: {self.trainer.precision!r} is not allowed; "
+                "it must be 32-true, bf16-mixed or 16-mixed"
+            )
+
     def forward(self, photos: Tensor) -> Tensor:
         """Stylized pictures, RGB in [0, 1], of photos of the same shape (N, 3, H, W)."""
         return self.network(photos)
@@ -131,20 +144,18 @@ class StyleTransfer(L.LightningModule):
                 f"{self.global_step}; lower model.learning_rate or model.style_weight, or use 32-bit precision"
             )
 
-    def validation_step(self, photos: Tensor | None, batch_idx: int) -> None:
-        """Losses and the three figures of quality on held-out photos; None stands for an unreadable one."""
-        if photos is not None:
-            self._evaluate(photos, "val")
+    def validation_step(self, photos: Tensor, batch_idx: int) -> None:
+        """Losses and the three figures of quality on held-out photos."""
+        self._evaluate(photos, "val")
 
-    def test_step(self, photos: Tensor | None, batch_idx: int) -> None:
+    def test_step(self, photos: Tensor, batch_idx: int) -> None:
         """As in validation, and the style figure of the photos themselves to compare with."""
-        if photos is not None:
-            self._evaluate(photos, "test")
-            if "photo_style" in self.metrics:
-                self.metrics["photo_style"].update(photos)
+        self._evaluate(photos, "test")
+        if "photo_style" in self.metrics:
+            self.metrics["photo_style"].update(photos)
 
     def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
-        """Stylized pictures."""
+        """Stylized pictures; None stands for a photo that can't be read."""
         return None if photos is None else self.network(photos)
 
     def on_validation_epoch_end(self) -> None:
@@ -213,12 +224,11 @@ class StyleTransfer(L.LightningModule):
         for name, metric in self.metrics.items():
             if not metric.update_called:
                 continue
-            values = metric.compute()
+            value, *at_scales = metric.compute().flatten()
             metric.reset()
-            self.log(f"{stage}/{name}_median", values.mean(), sync_dist=True)
-            if values.ndim:
-                for factor, value in zip(SCALES, values):
-                    self.log(f"{stage}/{name}_median_at_{factor}", value, sync_dist=True)
+            self.log(f"{stage}/{name}_median", value, sync_dist=True)
+            for factor, value in zip(SCALES, at_scales):
+                self.log(f"{stage}/{name}_median_at_{factor}", value, sync_dist=True)
 
 
 def _to_tensor(image: Any) -> Tensor:
@@ -226,7 +236,7 @@ def _to_tensor(image: Any) -> Tensor:
 
 
 def _copy_weights(path: str, network: nn.Module) -> None:
-    source, _ = load_network(path)
+    source, _ = load_network(expand_path(path))
     _check_state(source.state_dict(), network, "model.init_from")
     network.load_state_dict(source.state_dict())
 
