@@ -13,7 +13,7 @@ export NST_SHARED
 .PHONY: fit test lint
 
 fit: .venv/installed
-	$(BIN)/python -m nst_lightning fit --config configs/cpu.yaml --model.style $(STYLE) --trainer.max_steps $(STEPS)
+	$(BIN)/python -m nst_lightning fit --config configs/cpu.yaml --model.style "$(STYLE)" --trainer.max_steps $(STEPS)
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -24,11 +24,11 @@ def test_every_config_parses(path, monkeypatch):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_configs_start_by_saying_what_they_are_for(path):
-    assert path.read_text().startswith("# ")
+    assert path.read_text(encoding="utf-8").startswith("# ")
 
 
 def test_the_full_recipe_gives_every_key_a_value_and_a_reason():
-    text = (ROOT / "configs/style.yaml").read_text()
+    text = (ROOT / "configs/style.yaml").read_text(encoding="utf-8")
     recipe = yaml.safe_load(text)
     import inspect
 

@@ -162,7 +162,7 @@ def test_atomic_path_renames_only_on_success(tmp_path):
     with atomic_path(tmp_path / "new" / "file.txt") as temporary:
         temporary.write_text("done")
         assert not (tmp_path / "new" / "file.txt").exists()
-    assert (tmp_path / "new" / "file.txt").read_text() == "done"
+    assert (tmp_path / "new" / "file.txt").read_text(encoding="utf-8") == "done"
 
 
 def test_list_pictures(tmp_path, photos):

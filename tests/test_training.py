@@ -269,7 +269,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
         "sheets/step-000004.png",
     } <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
-    header = (run / "metrics.csv").read_text().splitlines()[0].split(",")
+    header = (run / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     for name in (
         "train/loss",
         "pictures_per_second",
@@ -322,7 +322,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
         (["--model.encoder.init_args.weights", "nowhere.pth"], "no such file"),
         (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
-        (["--trainer.accelerator", "tpu"], "tpu"),
+        (["--trainer.accelerator", "tpu"], "torch_xla"),
         (["--sheet.count", "0"], "sheet.count: 0 is not allowed"),
         (["--checkpoint.every_n_steps", "0"], "checkpoint.every_n_steps: 0 is not allowed"),
         (["--trainer.default_root_dir", "/proc/nowhere"], "/proc/nowhere"),
@@ -363,7 +363,7 @@ def test_evaluating_needs_a_checkpoint(config, capsys):
 
 
 def test_a_misspelt_key_in_a_config_is_named(tmp_path, config, capsys):
-    spelt = Path(config).read_text().replace("batch_size", "batchsize")
+    spelt = Path(config).read_text(encoding="utf-8").replace("batch_size", "batchsize")
     (tmp_path / "wrong.yaml").write_text(spelt)
     assert main(["fit", "--config", str(tmp_path / "wrong.yaml")]) == 2
     assert "batchsize" in capsys.readouterr().err.splitlines()[-1]
