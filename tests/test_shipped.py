@@ -24,6 +24,7 @@ def tensor_of(image):
 
 def test_every_shipped_file_is_tested():
     assert {path.stem for path in (ROOT / "export").glob("*.onnx")} == set(STYLES)
+    assert {path.stem for path in (ROOT / "checkpoints").glob("*.ckpt")} == {"base", *STYLES}
 
 
 @pytest.mark.parametrize("name", STYLES)

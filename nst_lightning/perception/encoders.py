@@ -107,7 +107,7 @@ class VGG19(Encoder):
 
 
 class CompactEncoder(Encoder):
-    """A narrow VGG-19 with 1x1 embeddings to VGG-19's channels, about ten times as fast.
+    """A narrow VGG-19 with 1x1 embeddings to VGG-19's channels: several times as fast.
 
     Distilled from VGG-19 (Wang et al., Collaborative Distillation for Ultra-Resolution Universal Style Transfer, 2020).
     Offers the layers that have an embedding: relu1_1, relu2_1, relu3_1, relu4_1, relu5_1.
