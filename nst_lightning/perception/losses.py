@@ -86,7 +86,7 @@ class PerceptualLoss(nn.Module):
         scales: factors by which picture and painting are shrunk before their styles are compared, and the weight of
             each; large factors make large strokes.
         content_weight: weight of the content loss (Gatys' alpha).
-        style_weight: weight of the style loss (Gatys' beta). With `relative` losses 5 is subtle and 40 is strong.
+        style_weight: weight of the style loss (Gatys' beta).
         tv_weight: weight of the total variation loss, against noise and dots.
         normalization: `relative`, `gatys` or `mean`, see `content_loss` and `style_loss`. Weights of layers and scales
             are divided by their sum, so that `style_weight` means the same for any number of them.

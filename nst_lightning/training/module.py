@@ -34,7 +34,7 @@ class StyleTransfer(L.LightningModule):
         style_scales: factors by which pictures and painting are shrunk to compare style, and their weights: the first
             makes texture, the larger ones make strokes.
         content_weight: weight of the content loss.
-        style_weight: weight of the style loss: 5 is subtle, 40 is strong (for `relative` losses).
+        style_weight: weight of the style loss (for `relative` losses): 5 keeps the subject, 12 begins to dissolve it.
         tv_weight: weight of the total variation loss, against dots.
         normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
         learning_rate: the highest, of Adam; it falls to zero along a cosine over the run.
@@ -56,12 +56,12 @@ class StyleTransfer(L.LightningModule):
         style: str,
         size: int = 256,
         style_scale: float = 1.0,
-        content_layers: dict[str, float] = {"relu3_1": 1.0, "relu4_1": 1.0},  # noqa: B006 - shown in --help
+        content_layers: dict[str, float] = {"relu3_1": 1.0, "relu4_1": 2.0},  # noqa: B006 - shown in --help
         style_layers: dict[str, float] = STYLE_LAYERS_EVENLY,
         style_scales: dict[int, float] = {1: 0.6, 2: 0.25, 4: 0.15},  # noqa: B006
         content_weight: float = 1.0,
-        style_weight: float = 12.0,
-        tv_weight: float = 0.3,
+        style_weight: float = 5.0,
+        tv_weight: float = 0.2,
         normalization: Normalization = "relative",
         learning_rate: float = 2e-3,
         warmup_steps: int = 100,
