@@ -26,6 +26,7 @@ def test_one_file_that_does_what_the_network_does_at_any_size(tmp_path, name):
         photo = torch.rand(shape)
         (picture,) = session.run(["picture"], {"photo": photo.numpy()})
         torch.testing.assert_close(torch.from_numpy(picture), network(photo).detach(), rtol=0, atol=1e-4)
+    assert b"johnson.py" not in path.read_bytes()  # nor any other path of this machine
     metadata = session.get_modelmeta().custom_metadata_map
     assert metadata["style"] == "A painting"
     assert metadata["painter"] == "Ä. Painter"

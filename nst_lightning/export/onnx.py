@@ -50,6 +50,7 @@ def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, 
         if not difference <= TOLERANCE:
             raise RuntimeError(f"{path}: not written, ONNX Runtime differs from torch by {difference:.2g} of 1")
         model = onnx.load(temporary)
+        _forget_source(model.graph)
         onnx.helper.set_model_props(model, {**metadata, "largest_difference": f"{difference:.2e}"})
         onnx.save(model, temporary)
     return difference
@@ -86,6 +87,13 @@ def _write(network: nn.Module, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+
+
+def _forget_source(graph: onnx.GraphProto) -> None:
+    """Remove the exporter's notes for debugging: they hold source code lines and the paths of this machine."""
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 def _largest_difference(network: nn.Module, path: Path) -> float:
