@@ -187,7 +187,8 @@ class StyleTransfer(L.LightningModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith(PREFIX)}
         if hasattr(self.network, "init_args"):
-            checkpoint[RECORD] = network_record(self.network, self.metadata)
+            metadata = {**self.metadata, "steps": str(self.trainer.global_step)}
+            checkpoint[RECORD] = network_record(self.network, metadata)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse the checkpoint of another network; Lightning itself would load what happens to fit."""
