@@ -39,10 +39,18 @@ def test_checkpoint_and_onnx_are_one_network(name, picture):
     assert (ROOT / f"export/{name}.md").is_file()
 
 
+def figures_on_card(name):
+    """Content, style and grit of the stylized photos, and style of the photos, as the card has them."""
+    rows = [line.split("|")[1:-1] for line in (ROOT / f"export/{name}.md").read_text(encoding="utf-8").splitlines()]
+    cells = {row[0].strip(): row for row in rows if len(row) == 7}
+    stylized, photos = cells["stylized"], cells["the photos themselves"]
+    return [float(cell) for cell in (stylized[1], stylized[2], stylized[6], photos[2])]
+
+
 @pytest.mark.weights
 @pytest.mark.parametrize("name", STYLES)
-def test_quality(name, shared):
-    """On a few held-out photos, far from exact but far from unstylized; the cards have all photos."""
+def test_figures_are_the_cards(name, shared):
+    """On every fourth of the held-out photos, so not exactly."""
     weights = shared / "weights"
     encoder = EncoderChain(
         [
@@ -54,13 +62,12 @@ def test_quality(name, shared):
     content, style, grit = ContentDistance(encoder), StyleDistance(encoder, painting), Grit(painting)
     photo_style = StyleDistance(encoder, painting)
     stylizer = Stylizer(ROOT / f"export/{name}.onnx")
-    for path in sorted((shared / "photos/val").iterdir())[::9]:
+    for path in sorted((shared / "photos/val").iterdir())[::4]:
         photo = resize_short_side(read_rgb(path), 256)
         stylized = tensor_of(stylizer(photo))
         content.update(stylized, tensor_of(photo))
         style.update(stylized)
         grit.update(stylized)
         photo_style.update(tensor_of(photo))
-    assert content.compute() < 0.6
-    assert style.compute().mean() < photo_style.compute().mean() / 5
-    assert 0.7 < grit.compute() < 1.3
+    found = [content.compute(), style.compute()[0], grit.compute(), photo_style.compute()[0]]
+    assert [value.item() for value in found] == pytest.approx(figures_on_card(name), rel=0.2)

@@ -151,7 +151,7 @@ class LastCheckpoint(Checkpoint):
             return
         self._saved_at = step
         temporary = folder / ".last.ckpt"
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(temporary, weights_only=False)  # the optimizer's state as well
         if not trainer.is_global_zero:
             return
         if self.keep_all:

@@ -71,6 +71,7 @@ class StyleTransferCLI(LightningCLI):
         """Check the checkpoint as well, before anything is built or loaded."""
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
+        config.weights_only = True  # checkpoints are read as plain values, never as code
         if config.ckpt_path is None:
             if self.config.subcommand != "fit" and config.model.init_from is None:
                 raise ValueError("--ckpt_path: missing; it names the checkpoint to use")
