@@ -38,7 +38,7 @@ def test_examples_run(tmp_path, monkeypatch, photos, painting, compact_weights, 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_parse(line, monkeypatch):
     monkeypatch.chdir(ROOT)
-    name, *arguments = shlex.split(line)[3:]
+    name, *arguments = shlex.split(line.split("-m nst_lightning ")[1])
     if cli.COMMANDS[name].target == cli.TRAINING:
         monkeypatch.setattr(StyleTransferCLI, "instantiate_classes", lambda self: None)
         monkeypatch.setattr(StyleTransferCLI, "_run_subcommand", lambda self, name: None)
