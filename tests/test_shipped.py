@@ -13,6 +13,7 @@ from nst_lightning.perception import VGG19, CompactEncoder, ContentDistance, Enc
 ROOT = Path(__file__).parent.parent
 STYLES = {
     "great_wave": "hokusai_great_wave.jpg",
+    "tahiti": "gauguin_tahiti.jpg",
     "starry_night": "van_gogh_starry_night.jpg",
     "wheat_field": "van_gogh_wheat_field.jpg",
 }
