@@ -13,7 +13,8 @@ export NST_SHARED
 .PHONY: fit test lint
 
 fit: .venv/installed
-	$(BIN)/python -m nst_lightning fit --config configs/cpu.yaml --model.style "$(STYLE)" --trainer.max_steps $(STEPS)
+	$(BIN)/python -m nst_lightning fit --config configs/cpu.yaml --model.style "$(STYLE)" \
+		--model.init_from checkpoints/base.ckpt --trainer.max_steps $(STEPS)
 
 test: .venv/installed
 	$(BIN)/python -m pytest

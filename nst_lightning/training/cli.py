@@ -115,7 +115,7 @@ def main(command: str, arguments: list[str]) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep large freed blocks: on a CPU, fetching them anew for every tensor costs a third of the time."""
+    """Have glibc keep large freed blocks: on a CPU, fetching them anew for every tensor costs time."""
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
         if mallopt is not None:
