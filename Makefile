@@ -1,20 +1,20 @@
-# make fit    trains a short run; STEPS and STYLE choose how long and what
+# make fit    trains a short run on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
 # make test   runs the whole test suite
 # Each makes .venv and installs into it first, if that hasn't been done.
 
 PYTHON ?= python3
-NST_SHARED ?= ../shared
-STYLE ?= $(NST_SHARED)/styles/van_gogh_starry_night.jpg
-STEPS ?= 300
+STYLE ?= examples/styles/woodcut.png
+PHOTOS ?= $(if $(NST_SHARED),$(NST_SHARED)/photos/train)
 BIN := .venv/bin
-
-export NST_SHARED
 
 .PHONY: fit test lint
 
-fit: .venv/installed
-	$(BIN)/python -m nst_lightning fit --config configs/cpu.yaml --model.style "$(STYLE)" \
-		--model.init_from checkpoints/base.ckpt --trainer.max_steps $(STEPS)
+fit: examples/photos/CREDITS.txt
+	$(BIN)/python -m nst_lightning fit --config configs/quickstart.yaml --model.style "$(STYLE)" \
+		$(if $(STEPS),--trainer.max_steps $(STEPS)) $(if $(PHOTOS),--data.train "$(PHOTOS)")
+
+examples/photos/CREDITS.txt: .venv/installed
+	$(BIN)/python -m nst_lightning examples
 
 test: .venv/installed
 	$(BIN)/python -m pytest
@@ -25,5 +25,5 @@ lint: .venv/installed
 
 .venv/installed: pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,quickstart]'
 	touch $@

@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nst_lightning import __version__
@@ -13,11 +13,19 @@ from nst_lightning import __version__
 
 @dataclass(frozen=True)
 class Command:
-    """A command: where its function is, a line about it, and its positional arguments with their nargs."""
+    """A command.
+
+    Args:
+        target: where its function is.
+        summary: a line about it.
+        positional: its positional arguments with their nargs.
+        repeatable: options that add a value each time they are given.
+    """
 
     target: str
     summary: str
     positional: dict[str, str | None] = field(default_factory=dict)
+    repeatable: tuple[str, ...] = ()
 
 
 TRAINING = "nst_lightning.training.cli:main"
@@ -26,8 +34,19 @@ COMMANDS = {
     "validate": Command(TRAINING, "losses and quality figures of a checkpoint on held-out photos"),
     "test": Command(TRAINING, "the same on test photos, beside the figures of the photos themselves"),
     "predict": Command(TRAINING, "stylize a folder of photos with a checkpoint"),
+    "distill": Command(TRAINING, "train a compact encoder to see as VGG-19 does"),
     "export": Command("nst_lightning.export.onnx:export", "write a checkpoint as ONNX file", {"checkpoint": None}),
     "stylize": Command("nst_lightning.inference.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}),
+    "optimize": Command(
+        "nst_lightning.optimization.command:optimize",
+        "paint one photo in the style of a painting, slowly and well",
+        {"photo": None},
+        repeatable=("style", "style_share"),
+    ),
+    "examples": Command("nst_lightning.examples.command:examples", "example photos and style pictures, in a folder"),
+    "compare": Command(
+        "nst_lightning.optimization.compare:compare", "compact encoders beside VGG-19", {"encoders": "+"}
+    ),
     "measure": Command(
         "nst_lightning.perception.measure:measure",
         "content, style and grit of stylized pictures",
@@ -84,7 +103,17 @@ def _call(name: str, arguments: list[str]) -> None:
     for argument, nargs in command.positional.items():
         parser.add_argument(argument, nargs=nargs, help=help_of[argument])
     parser.add_function_arguments(function, skip=set(command.positional), as_group=False)
+    arguments = [_underscored(argument, command.repeatable) for argument in arguments]
     function(**parser.instantiate_classes(parser.parse_args(arguments)).as_dict())
+
+
+def _underscored(argument: str, repeatable: Sequence[str]) -> str:
+    """`--style-weight` as the parser knows it, `--style_weight`; `--style` as `--style+`, which adds a value."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument[2:].partition("=")
+    name = name.replace("-", "_")
+    return f"--{name}{'+' if name in repeatable else ''}{equals}{value}"
 
 
 def _function(target: str) -> Callable:

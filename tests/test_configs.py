@@ -5,7 +5,8 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
 from nst_lightning.training import PhotoDataModule, StyleTransfer
-from nst_lightning.training.cli import StyleTransferCLI
+from nst_lightning.training.cli import DistillationCLI, RunCLI, StyleTransferCLI
+from nst_lightning.training.distill import Distillation
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -14,12 +15,15 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_parses(path, monkeypatch):
     """Parsed by the command line's own parser; the classes are not built, since that would need weights and photos."""
-    monkeypatch.setattr(StyleTransferCLI, "instantiate_classes", lambda self: None)
-    monkeypatch.setattr(StyleTransferCLI, "_run_subcommand", lambda self, name: None)
-    cli = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=["fit", "--config", str(path)])
+    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
+    if path.stem == "distill":
+        cli = DistillationCLI(Distillation, PhotoDataModule, args=["fit", "--config", str(path)])
+    else:
+        cli = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=["fit", "--config", str(path)])
+        assert cli.config.fit.model.size == cli.config.fit.data.size
     assert isinstance(cli.parser, LightningArgumentParser)
     assert cli.config.fit.trainer.max_steps > 0
-    assert cli.config.fit.model.size == cli.config.fit.data.size
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

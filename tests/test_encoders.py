@@ -1,13 +1,18 @@
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.models import vgg
 
+from nst_lightning.images import image_to_array, read_rgb, resize_short_side
 from nst_lightning.perception import VGG19, CompactEncoder, EncoderChain
 from nst_lightning.perception import encoders as encoders_module
 from nst_lightning.perception import weights as weights_module
+from nst_lightning.perception.compact import BUNDLED_FILE
 from nst_lightning.perception.encoders import ALL_LAYERS
+from nst_lightning.perception.metrics import ChannelCorrelation
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -201,6 +206,41 @@ def test_compact_weights_of_something_else(tmp_path, early_file, compact_weights
         save_file({k: v for k, v in load_file(compact_weights).items() if k != missing}, tmp_path / "a.safetensors")
         with pytest.raises(ValueError, match=rf"a\.safetensors has no {missing}"):
             CompactEncoder(str(tmp_path / "a.safetensors"))
+    for key, shape in (("conv2_1.weight", (4, 5, 3, 3)), ("embed3_1.bias", (2,)), ("conv1_2.weight", (4, 4, 1, 1))):
+        save_file({**load_file(compact_weights), key: torch.zeros(shape)}, tmp_path / "b.safetensors")
+        with pytest.raises(ValueError, match=rf"b\.safetensors: {key} has shape .*, not .*; use a file that `distill`"):
+            CompactEncoder(str(tmp_path / "b.safetensors"))
+
+
+def test_a_half_copied_compact_file(tmp_path, compact_weights):
+    whole = Path(compact_weights).read_bytes()
+    (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"CompactEncoder weights: .*half\.safetensors is damaged"):
+        CompactEncoder(str(tmp_path / "half.safetensors"))
+
+
+def test_the_bundled_encoder_is_small_and_complete():
+    encoder = CompactEncoder()
+    assert encoder.description == "CompactEncoder (bundled)"
+    features = encoder(torch.rand(1, 3, 32, 32), encoder.layers)
+    assert [found.shape[1] for found in features.values()] == [64, 128, 256, 512, 512]
+    assert BUNDLED_FILE.stat().st_size < 2.5e6
+    assert {value.dtype for value in load_file(BUNDLED_FILE).values()} == {torch.float16}
+
+
+@pytest.mark.weights
+def test_the_bundled_encoder_sees_as_vgg19_does(shared):
+    """On every fifth of the held-out photos; its card has the medians over all of them."""
+    exact = VGG19(str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors"))
+    published = CompactEncoder(str(shared / "weights/vgg19_16x_distilled.safetensors"))
+    for layer, least in (("relu1_1", 0.98), ("relu2_1", 0.88), ("relu3_1", 0.83)):
+        ours, theirs = ChannelCorrelation(), ChannelCorrelation()
+        for path in sorted((shared / "photos/val").iterdir())[::5]:
+            photo = torch.from_numpy(image_to_array(resize_short_side(read_rgb(path), 256)))[None]
+            target = exact(photo, [layer])[layer]
+            ours.update(CompactEncoder()(photo, [layer])[layer], target)
+            theirs.update(published(photo, [layer])[layer], target)
+        assert ours.compute() > max(least - 0.005, theirs.compute())
 
 
 @pytest.mark.weights
@@ -211,8 +251,6 @@ def test_real_files(shared):
     assert compact.layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     with pytest.raises(ValueError, match="as far as relu3_4"):
         exact.require(["relu4_1"])
-    from nst_lightning.images import image_to_array, read_rgb
-
     photo = torch.from_numpy(image_to_array(read_rgb(sorted((shared / "photos/val").iterdir())[0])))[None]
     layers = ["relu1_1", "relu2_1", "relu3_1"]
     for layer, least in zip(layers, (0.95, 0.8, 0.75)):  # the two know each other: shared/README gives 0.98, 0.86, 0.81
@@ -223,8 +261,6 @@ def test_real_files(shared):
 
 @pytest.mark.weights
 def test_l2_pooling_keeps_the_magnitude_of_max_pooling(shared):
-    from nst_lightning.images import image_to_array, read_rgb
-
     exact = VGG19(str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors"))
     ratios = []
     for path in sorted((shared / "photos/val").iterdir())[:6]:

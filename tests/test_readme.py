@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from nst_lightning import cli
-from nst_lightning.training import PhotoDataModule, StyleTransfer
-from nst_lightning.training.cli import StyleTransferCLI
+from nst_lightning.training.cli import RunCLI, main
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,14 +39,14 @@ def test_commands_parse(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     name, *arguments = shlex.split(line.split("-m nst_lightning ")[1])
     if cli.COMMANDS[name].target == cli.TRAINING:
-        monkeypatch.setattr(StyleTransferCLI, "instantiate_classes", lambda self: None)
-        monkeypatch.setattr(StyleTransferCLI, "_run_subcommand", lambda self, name: None)
+        monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
+        monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
         monkeypatch.setattr(
-            "nst_lightning.training.cli.read_checkpoint", lambda path: {"pytorch-lightning_version": ""}
+            "nst_lightning.networks.checkpoint.read_checkpoint", lambda path, record: {"pytorch-lightning_version": ""}
         )
         if "runs/" in arguments[1]:  # a config that a run leaves
             arguments[1] = "configs/style.yaml"
-        StyleTransferCLI(StyleTransfer, PhotoDataModule, args=[name, *arguments])
+        main(name, arguments)
         return
     function, calls = cli._function(cli.COMMANDS[name].target), []
 

@@ -1,9 +1,11 @@
 """Checkpoints name the network they hold, so that it can be rebuilt without the configuration it was trained with."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nst_lightning.networks.johnson import JohnsonNet
 
@@ -32,8 +34,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     try:
         record = checkpoint[RECORD]
         network = CLASSES[record["class"]](**record["init_args"])
-        state = {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
-        network.load_state_dict(state)
+        network.load_state_dict(network_state(checkpoint))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path}: not a checkpoint of a transfer network ({type(error).__name__}: {str(error).splitlines()[0]})"
@@ -41,8 +42,33 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     return network.eval(), record["metadata"]
 
 
-def read_checkpoint(path: Path) -> dict:
-    """The contents of a checkpoint that `fit` wrote, plain values and tensors only.
+def check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) -> None:
+    """Refuse a state of another network; PyTorch itself would load what happens to fit.
+
+    Raises:
+        ValueError: names `argument` and the first tensor that differs.
+    """
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    for key in sorted(own.keys() | given.keys()):
+        if own.get(key) != given.get(key):
+            raise ValueError(
+                f"{argument}: the checkpoint holds another network than model.network: "
+                f"{key} is {given.get(key, 'missing')} there and {own.get(key, 'missing')} here"
+            )
+
+
+def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of the network in a checkpoint, under the network's own names."""
+    return {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+
+
+def read_checkpoint(path: Path, *, record: str = RECORD) -> dict:
+    """The contents of a checkpoint that this package wrote, plain values and tensors only.
+
+    Args:
+        path: the file.
+        record: the entry that says what kind of checkpoint it is.
 
     Raises:
         ValueError: the file is missing, damaged or no such checkpoint.
@@ -54,6 +80,6 @@ def read_checkpoint(path: Path) -> dict:
     except Exception as error:  # torch raises many kinds for truncated, foreign and unsafe files
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path}: damaged, or no checkpoint ({reason})") from None
-    if not isinstance(checkpoint, dict) or RECORD not in checkpoint:
-        raise ValueError(f"{path}: a checkpoint, but not of a transfer network of this package")
+    if not isinstance(checkpoint, dict) or record not in checkpoint:
+        raise ValueError(f"{path}: a checkpoint, but not of a {record.replace('_', ' ')} of this package")
     return checkpoint

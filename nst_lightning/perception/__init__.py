@@ -1,6 +1,7 @@
 """How a picture looks to VGG: encoders, feature statistics, losses and quality metrics."""
 
-from nst_lightning.perception.encoders import VGG19, CompactEncoder, Encoder, EncoderChain
+from nst_lightning.perception.compact import CompactEncoder
+from nst_lightning.perception.encoders import VGG19, Encoder, EncoderChain
 from nst_lightning.perception.losses import (
     Normalization,
     PerceptualLoss,

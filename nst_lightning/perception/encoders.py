@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nst_lightning.images import expand_path
-from nst_lightning.perception.weights import CONVOLUTIONS, VGG_BLOCKS, load_vgg19, read_tensors
+from nst_lightning.perception.weights import CONVOLUTIONS, VGG_BLOCKS, load_vgg19
 
 Pooling = Literal["max", "average", "l2"]
 Features = dict[str, Tensor]
@@ -90,7 +89,7 @@ class VGG19(Encoder):
         padding: Literal["zeros", "replicate"] = "zeros",
     ) -> None:
         loaded = load_vgg19(weights)
-        convolutions = _convolutions(loaded.tensors, first_padding=padding, padding="zeros")
+        convolutions = _convolutions(loaded.tensors, first_padding=padding)
         deepest = list(convolutions)[-1]
         layers = ALL_LAYERS[: ALL_LAYERS.index("relu" + deepest[4:]) + 1]
         super().__init__(layers, f"VGG19 ({loaded.origin})")
@@ -103,38 +102,7 @@ class VGG19(Encoder):
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the layers asked for."""
         self._check(pictures, layers)
-        return _run(self.convolutions, (pictures - self.mean) / self.std, layers, self.pooling)
-
-
-class CompactEncoder(Encoder):
-    """A narrow VGG-19 with 1x1 embeddings to VGG-19's channels: several times as fast.
-
-    Distilled from VGG-19 (Wang et al., Collaborative Distillation for Ultra-Resolution Universal Style Transfer, 2020).
-    Offers the layers that have an embedding: relu1_1, relu2_1, relu3_1, relu4_1, relu5_1.
-
-    Args:
-        weights: a .safetensors or .pth file with `conv1_1.weight` ... and `embed1_1.weight` ...
-    """
-
-    def __init__(self, weights: str) -> None:
-        path = expand_path(weights)
-        tensors, _ = read_tensors(path, argument="CompactEncoder weights")
-        embedded = _names(tensors, "embed") or ["embed1_1"]
-        needed = CONVOLUTIONS[: CONVOLUTIONS.index("conv" + embedded[-1][5:]) + 1]
-        for key in (f"{name}.{part}" for name in (*needed, *embedded) for part in ("weight", "bias")):
-            if key not in tensors:
-                raise ValueError(f"CompactEncoder weights: {path} has no {key}")
-        embeddings = {name: _convolution(tensors, name) for name in embedded}
-        super().__init__(["relu" + name[5:] for name in embedded], f"CompactEncoder ({path.name})", reflects=True)
-        self.convolutions = _convolutions(tensors, first_padding="reflect", padding="reflect")
-        self.embeddings = nn.ModuleDict(embeddings)
-        self.requires_grad_(False).to(memory_format=torch.channels_last).eval()
-
-    def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
-        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), embedded in VGG-19's channels."""
-        self._check(pictures, layers)
-        narrow = _run(self.convolutions, pictures, layers, "max")
-        return {layer: F.relu(self.embeddings["embed" + layer[4:]](narrow[layer])) for layer in layers}
+        return run_convolutions(self.convolutions, (pictures - self.mean) / self.std, layers, self.pooling)
 
 
 class EncoderChain(Encoder):
@@ -168,7 +136,9 @@ class EncoderChain(Encoder):
         return next(encoder.minimum_size(layer) for encoder in self.encoders if layer in encoder.layers)
 
 
-def _run(convolutions: Mapping[str, nn.Module], x: Tensor, layers: Iterable[str], pooling: Pooling) -> Features:
+def run_convolutions(
+    convolutions: Mapping[str, nn.Module], x: Tensor, layers: Iterable[str], pooling: Pooling
+) -> Features:
     """Convolutions, ReLUs and poolings up to the deepest layer asked for."""
     wanted, found = set(layers), {}
     x = x.contiguous(memory_format=torch.channels_last)
@@ -195,21 +165,16 @@ def _pool(x: Tensor, pooling: Pooling) -> Tensor:
     return _L2_GAIN * (F.avg_pool2d(x.square(), 2) + 1e-8).sqrt()  # the root has no gradient at 0
 
 
-def _names(tensors: Mapping[str, Tensor], kind: str) -> list[str]:
-    return [kind + name[4:] for name in CONVOLUTIONS if f"{kind}{name[4:]}.weight" in tensors]
-
-
-def _convolutions(tensors: Mapping[str, Tensor], *, first_padding: str, padding: str) -> nn.ModuleDict:
-    """3x3 convolutions from `conv1_1` on, as far as the tensors go without a gap."""
-    names = [name for name, offered in zip(CONVOLUTIONS, _names(tensors, "conv")) if name == offered]
+def _convolutions(tensors: Mapping[str, Tensor], *, first_padding: str) -> nn.ModuleDict:
+    """3x3 convolutions from `conv1_1` on, as far as the tensors go."""
+    names = [name for name in CONVOLUTIONS if f"{name}.weight" in tensors]
     return nn.ModuleDict(
-        {name: _convolution(tensors, name, first_padding if name == "conv1_1" else padding) for name in names}
+        {name: _convolution(tensors, name, first_padding if name == "conv1_1" else "zeros") for name in names}
     )
 
 
-def _convolution(tensors: Mapping[str, Tensor], name: str, padding_mode: str = "zeros") -> nn.Conv2d:
+def _convolution(tensors: Mapping[str, Tensor], name: str, padding_mode: str) -> nn.Conv2d:
     weight, bias = tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float()
-    out_channels, in_channels, kernel_size, _ = weight.shape
-    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, padding_mode=padding_mode)
+    convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, padding_mode=padding_mode)
     convolution.load_state_dict({"weight": weight, "bias": bias})
     return convolution

@@ -117,9 +117,9 @@ class PerceptualLoss(nn.Module):
             if not value >= 0:
                 raise ValueError(f"{name}: {value} is not allowed; it must be 0 or more")
         self.encoder = encoder
-        self.content_layers = _shares("content_layers", content_layers)
-        self.style_layers = _shares("style_layers", style_layers)
-        self.scales = _shares("scales", scales)
+        self.content_layers = shares_of("content_layers", content_layers)
+        self.style_layers = shares_of("style_layers", style_layers)
+        self.scales = shares_of("scales", scales)
         if any(factor < 1 for factor in self.scales):
             raise ValueError(f"scales: {list(self.scales)} are not allowed; pictures are shrunk by 1 or more")
         encoder.require([*self.content_layers, *self.style_layers])
@@ -186,7 +186,7 @@ def _precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _shares(name: str, weights: Mapping) -> dict:
+def shares_of(name: str, weights: Mapping) -> dict:
     """The weights divided by their sum."""
     total = sum(weights.values())
     if not weights or any(not weight >= 0 for weight in weights.values()) or total == 0:

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from nst_lightning.images import image_to_array, read_rgb, resize_short_side
-from nst_lightning.perception.encoders import VGG19, CompactEncoder, Encoder, EncoderChain
+from nst_lightning.perception.compact import CompactEncoder
+from nst_lightning.perception.encoders import VGG19, Encoder, EncoderChain
 from nst_lightning.perception.metrics import (
     SHORT_SIDE,
     content_distance,

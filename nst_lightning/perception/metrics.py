@@ -60,6 +60,22 @@ def fine_energy(pictures: Tensor) -> Tensor:
     return (pictures - blurred).square().mean((1, 2, 3)).sqrt()
 
 
+def channel_correlation(features: Tensor, targets: Tensor) -> Tensor:
+    """Pearson's correlation over positions of each channel: 0 where features are constant, NaN where targets are.
+
+    Args:
+        features: shape (N, C, H, W).
+        targets: same shape.
+
+    Returns:
+        Shape (N, C).
+    """
+    a, b = (x.double().flatten(2) - x.double().flatten(2).mean(2, keepdim=True) for x in (features, targets))
+    energy_a, energy_b = a.square().sum(2), b.square().sum(2)
+    found = (a * b).sum(2) / (energy_a * energy_b).sqrt().clamp_min(1e-30)
+    return torch.where(energy_b > 0, found, torch.nan)
+
+
 class _Median(Metric):
     """The median of a figure over all pictures seen, on one process or many."""
 
@@ -139,3 +155,14 @@ class Grit(_Median):
     def update(self, pictures: Tensor) -> None:
         """Add pictures, RGB in [0, 1], shape (N, 3, H, W)."""
         self.values.append(fine_energy(resize_to(pictures, self.short_side)) / max(self._reference, 1e-8))
+
+
+class ChannelCorrelation(_Median):
+    """Median, over pictures, of the median correlation of an encoder's channels with another's."""
+
+    higher_is_better = True
+
+    @torch.no_grad()
+    def update(self, features: Tensor, targets: Tensor) -> None:
+        """Add features of pictures and what they should be, both of shape (N, C, H, W)."""
+        self.values.append(channel_correlation(features, targets).nanmedian(dim=1).values)

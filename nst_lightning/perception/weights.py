@@ -81,7 +81,7 @@ def _download(weights: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
         raise ValueError(
             f"VGG-19 weights {weights!r} could not be downloaded ({error}). Ways out: set {VGG19_FILE_VARIABLE} to a "
-            "local file, give a file as `weights`, or use the CompactEncoder"
+            "local file, give a file as `weights`, or use CompactEncoder, which comes with the package"
         ) from None
 
 

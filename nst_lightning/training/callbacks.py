@@ -81,7 +81,7 @@ class SampleSheet(L.Callback):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        step, folder = trainer.global_step, _run_folder(trainer)
+        step, folder = trainer.global_step, run_folder(trainer)
         if step == self._drawn_at or not trainer.is_global_zero:
             return
         self._drawn_at = step
@@ -110,7 +110,7 @@ class ExportOnnx(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export from a copy on the CPU."""
-        path = _run_folder(trainer) / self.filename
+        path = run_folder(trainer) / self.filename
         if not self.filename or not trainer.is_global_zero:
             return
         metadata = {**pl_module.metadata, "steps": str(trainer.global_step)}
@@ -146,7 +146,7 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        step, folder = trainer.global_step, _run_folder(trainer) / "checkpoints"
+        step, folder = trainer.global_step, run_folder(trainer) / "checkpoints"
         if step == self._saved_at:
             return
         self._saved_at = step
@@ -225,7 +225,7 @@ class PictureWriter(BasePredictionWriter):
         trainer.strategy.barrier()
 
 
-def _run_folder(trainer: L.Trainer) -> Path:
+def run_folder(trainer: L.Trainer) -> Path:
     """Where a run keeps its files. All processes must ask together: Lightning has them agree on it."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 

@@ -1,4 +1,4 @@
-"""`fit`, `validate`, `test` and `predict` on LightningCLI."""
+"""`fit`, `validate`, `test`, `predict` and `distill` on LightningCLI."""
 
 import ctypes
 import logging
@@ -11,11 +11,20 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from nst_lightning.networks.checkpoint import read_checkpoint
-from nst_lightning.training.callbacks import ExportOnnx, LastCheckpoint, PictureRate, PictureWriter, SampleSheet
+from nst_lightning.networks import checkpoint
+from nst_lightning.training.callbacks import (
+    ExportOnnx,
+    LastCheckpoint,
+    PictureRate,
+    PictureWriter,
+    SampleSheet,
+    run_folder,
+)
 from nst_lightning.training.data import PhotoDataModule
+from nst_lightning.training.distill import RECORD, Distillation
 from nst_lightning.training.module import StyleTransfer
 
 COMMANDS = ("fit", "validate", "test", "predict")
@@ -30,23 +39,15 @@ class SaveRunConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
 
-class StyleTransferCLI(LightningCLI):
-    """LightningCLI with this package's callbacks as options, one folder a run, and one-line errors."""
+class RunCLI(LightningCLI):
+    """LightningCLI with one folder a run, checkpoints as options, and one-line errors."""
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The Trainer's methods offered, with the arguments that don't come from the command line."""
-        offered = LightningCLI.subcommands()
-        return {name: offered[name] for name in COMMANDS}
+    record: str  # what checkpoints of this kind say they are
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks, each with options of its own."""
-        parser.link_arguments("data.size", "model.size")
         parser.add_lightning_class_args(ModelCheckpoint, "best")
         parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(SampleSheet, "sheet")
-        parser.add_lightning_class_args(ExportOnnx, "export")
-        parser.add_lightning_class_args(PictureWriter, "writer")
         parser.set_defaults(
             {
                 "best.monitor": "val/loss",
@@ -76,39 +77,96 @@ class StyleTransferCLI(LightningCLI):
             if self.config.subcommand != "fit" and config.model.init_from is None:
                 raise ValueError("--ckpt_path: missing; it names the checkpoint to use")
             return
-        checkpoint = read_checkpoint(Path(config.ckpt_path))
-        if "pytorch-lightning_version" not in checkpoint:
+        content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
+        if "pytorch-lightning_version" not in content:
             raise ValueError(f"--ckpt_path: {config.ckpt_path} was not written by Lightning")
-        if self.config.subcommand == "fit" and not checkpoint.get("optimizer_states"):
+        if self.config.subcommand == "fit" and not content.get("optimizer_states"):
+            from_weights = ", or start from its weights with --model.init_from" if "init_from" in config.model else ""
             raise ValueError(
-                f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume from; "
-                "use last.ckpt, or start from its weights with --model.init_from"
+                f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume from; use last.ckpt{from_weights}"
             )
 
 
+class StyleTransferCLI(RunCLI):
+    """The commands of `COMMANDS`: a transfer network's training, and what can be done with its checkpoints."""
+
+    record = checkpoint.RECORD
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The Trainer's methods offered, with the arguments that don't come from the command line."""
+        offered = LightningCLI.subcommands()
+        return {name: offered[name] for name in COMMANDS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Callbacks, each with options of its own."""
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("data.size", "model.size")
+        parser.add_lightning_class_args(SampleSheet, "sheet")
+        parser.add_lightning_class_args(ExportOnnx, "export")
+        parser.add_lightning_class_args(PictureWriter, "writer")
+
+    def after_fit(self) -> None:
+        """Say what the run left, and how to use it."""
+        folder = run_folder(self.trainer)
+        files = {
+            "sheet": max((folder / "sheets").glob("*.png"), default=None),
+            "checkpoint": folder / "checkpoints" / "last.ckpt",
+            "ONNX file": folder / self.config.fit.export.filename if self.config.fit.export.filename else None,
+        }
+        lines = [f"  {name:12}{path}" for name, path in files.items() if path is not None]
+        if files["ONNX file"]:
+            lines += ["Stylize a photo of your own:"]
+            lines += [f"  python -m nst_lightning stylize photo.jpg --model {files['ONNX file']} --output out/"]
+        rank_zero_info("\n".join(["Trained:", *lines]))
+
+
+class DistillationCLI(RunCLI):
+    """The command `distill`: LightningCLI's `fit`, under another name."""
+
+    record = RECORD
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only `fit`."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
+
+
 def main(command: str, arguments: list[str]) -> None:
-    """Run one of `COMMANDS`.
+    """Run one of `COMMANDS`, or `distill`.
 
     Args:
         command: its name.
         arguments: what follows it on the command line.
     """
+    if command == "distill":
+        usage = "python -m nst_lightning distill --config FILE [--data.train PHOTOS] [--ckpt_path LAST.CKPT] ..."
+        _run(DistillationCLI, Distillation, ["fit", *arguments], {"fit": usage})
+    else:
+        usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
+        _run(StyleTransferCLI, StyleTransfer, [command, *arguments], {name: usage.format(name) for name in COMMANDS})
+
+
+def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str], usages: dict[str, str]) -> None:
     _keep_freed_memory()
-    for message in (".*dataloader is not resumable.*", ".*in eval mode at the start of training.*", ".*LeafSpec.*"):
-        warnings.filterwarnings("ignore", message=message)  # data resumes by itself, encoders stay frozen, not ours
+    for message in (
+        ".*dataloader is not resumable.*",  # the data resumes by itself
+        ".*in eval mode at the start of training.*",  # encoders stay frozen
+        ".*LeafSpec.*",  # not ours
+        ".*args parameter is intended.*",  # the command's own name is not LightningCLI's
+    ):
+        warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
-    if sys.argv[1:] != [command, *arguments]:  # processes that Lightning launches read sys.argv
-        sys.argv[1:] = [command, *arguments]
-    usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
-    options = {name: {"usage": usage.format(name), "exit_on_error": False} for name in COMMANDS}
+    options = {name: {"usage": usage, "exit_on_error": False} for name, usage in usages.items()}
     try:
-        StyleTransferCLI(
-            StyleTransfer,
+        cli(
+            module,
             PhotoDataModule,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, **options},
+            args=arguments,
         )
     except (MisconfigurationException, ModuleNotFoundError) as error:  # such as an accelerator that isn't there
         raise ValueError(str(error)) from error

@@ -1,6 +1,5 @@
 """The LightningModule: a transfer network learns a style under a perceptual loss."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 from nst_lightning import __version__
 from nst_lightning.images import expand_path, image_to_array, read_rgb, resize_short_side
 from nst_lightning.networks import load_network, network_record
-from nst_lightning.networks.checkpoint import PREFIX, RECORD
+from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state
 from nst_lightning.perception import ContentDistance, Encoder, Grit, Normalization, PerceptualLoss, StyleDistance
 from nst_lightning.perception.metrics import CONTENT_LAYER, SCALES, STYLE_LAYERS
+from nst_lightning.training.schedule import adam_along_a_cosine
 
 STYLE_LAYERS_EVENLY = dict.fromkeys(STYLE_LAYERS, 1.0)
 
@@ -168,19 +168,12 @@ class StyleTransfer(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam with a linear warm-up and a cosine to zero over the run."""
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
-        total = self.trainer.max_steps if self.trainer.max_steps > 0 else self.trainer.estimated_stepping_batches
-        if not math.isfinite(total):
-            raise ValueError("trainer.max_steps: the learning rate falls over the run, so its length must be given")
-        warmup = min(self.warmup_steps, total // 2)
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, total - warmup))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adam_along_a_cosine(
+            self.trainer,
+            self.network.parameters(),
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the encoder and the metrics out, and say which network this is."""
@@ -191,12 +184,8 @@ class StyleTransfer(L.LightningModule):
             checkpoint[RECORD] = network_record(self.network, metadata)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse the checkpoint of another network; Lightning itself would load what happens to fit."""
-        _check_state(
-            {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)},
-            self.network,
-            "ckpt_path",
-        )
+        """Refuse the checkpoint of another network."""
+        check_state(network_state(checkpoint), self.network, "ckpt_path")
 
     def _add_metrics(self, encoder: Encoder, painting: Tensor) -> None:
         """The figures need layers that an encoder which ends early doesn't have: then there are none."""
@@ -238,16 +227,5 @@ def _to_tensor(image: Any) -> Tensor:
 
 def _copy_weights(path: str, network: nn.Module) -> None:
     source, _ = load_network(expand_path(path))
-    _check_state(source.state_dict(), network, "model.init_from")
+    check_state(source.state_dict(), network, "model.init_from")
     network.load_state_dict(source.state_dict())
-
-
-def _check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) -> None:
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in state.items()}
-    for key in sorted(own.keys() | given.keys()):
-        if own.get(key) != given.get(key):
-            raise ValueError(
-                f"{argument}: the checkpoint holds another network than model.network: "
-                f"{key} is {given.get(key, 'missing')} there and {own.get(key, 'missing')} here"
-            )

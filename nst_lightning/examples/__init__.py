@@ -1,0 +1,8 @@
+"""Pictures to begin with: style pictures drawn by programs, and photographs that installed packages carry."""
+
+from nst_lightning.examples.impasto import impasto
+from nst_lightning.examples.ink_wash import ink_wash
+from nst_lightning.examples.stained_glass import stained_glass
+from nst_lightning.examples.woodcut import woodcut
+
+__all__ = ["impasto", "ink_wash", "stained_glass", "woodcut"]

@@ -1,0 +1,78 @@
+"""The command `examples`: photographs and style pictures to train with, without a download."""
+
+import importlib.util
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from nst_lightning.examples import impasto, ink_wash, stained_glass, woodcut
+from nst_lightning.images import atomic_path, expand_path, write_picture
+
+STYLES = {"impasto": impasto, "stained_glass": stained_glass, "woodcut": woodcut, "ink_wash": ink_wash}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph that a package carries.
+
+    Args:
+        package: import name of the package.
+        file: in the package's folder.
+        credit: author and licence.
+        held_out: whether it is for validation.
+    """
+
+    package: str
+    file: str
+    credit: str
+    held_out: bool = False
+
+
+PHOTOS = (
+    Photo("skimage", "data/astronaut.png", "NASA; public domain"),
+    Photo("skimage", "data/brick.png", "CC0Textures; CC0"),
+    Photo("skimage", "data/camera.png", "Lav Varshney; CC0"),
+    Photo("skimage", "data/grass.png", "linolafett; CC0"),
+    Photo("skimage", "data/gravel.png", "CC0Textures; CC0"),
+    Photo("skimage", "data/hubble_deep_field.jpg", "NASA; public domain"),
+    Photo("skimage", "data/rocket.jpg", "SpaceX; public domain"),
+    Photo("sklearn", "datasets/images/flower.jpg", "vultilion; CC BY 2.0"),
+    Photo("skimage", "data/chelsea.png", "Stefan van der Walt; CC0", held_out=True),
+    Photo("skimage", "data/coffee.png", "Rachel Michetti; CC0", held_out=True),
+    Photo("sklearn", "datasets/images/china.jpg", "danielbuechele; CC BY 2.0", held_out=True),
+)
+
+
+def examples(output: str = "examples") -> None:
+    """Write example photographs and style pictures into a folder: photos/train, photos/val and styles.
+
+    The photographs come from the packages scikit-image and scikit-learn, under free licences (photos/CREDITS.txt); the
+    style pictures are drawn on the spot, always the same.
+
+    Args:
+        output: the folder.
+    """
+    folder = expand_path(output)
+    sources = [_file(photo) for photo in PHOTOS]
+    for name, draw in STYLES.items():
+        write_picture(folder / "styles" / f"{name}.png", draw())
+    for photo, source in zip(PHOTOS, sources):
+        with atomic_path(folder / "photos" / ("val" if photo.held_out else "train") / source.name) as temporary:
+            shutil.copyfile(source, temporary)
+    with atomic_path(folder / "photos" / "CREDITS.txt") as temporary:
+        temporary.write_text(
+            "".join(f"{Path(photo.file).name}: {photo.credit}\n" for photo in PHOTOS), encoding="utf-8"
+        )
+    print(f"{len(PHOTOS)} photos and {len(STYLES)} style pictures: {folder}")
+
+
+def _file(photo: Photo) -> Path:
+    """Where an installed package keeps a photograph; the package itself is not imported."""
+    spec = importlib.util.find_spec(photo.package)
+    path = Path(spec.submodule_search_locations[0]) / photo.file if spec else None
+    if path is None or not path.is_file():
+        raise FileNotFoundError(
+            f"{Path(photo.file).name} is missing: the example photographs come with scikit-image and scikit-learn; "
+            "pip install 'nst-lightning[quickstart]'"
+        )
+    return path

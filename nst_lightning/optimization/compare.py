@@ -1,0 +1,120 @@
+"""The command `compare`: how far compact encoders can stand in for VGG-19."""
+
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nst_lightning.images import expand_path, image_to_array, list_pictures, read_rgb, resize_short_side
+from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.perception import VGG19, CompactEncoder, Encoder, EncoderChain, StyleDistance
+from nst_lightning.perception.metrics import STYLE_LAYERS, ChannelCorrelation
+
+
+def compare(
+    encoders: list[str],
+    photos: str,
+    paintings: str,
+    vgg19: str = "imagenet",
+    deep: str | None = None,
+    size: int = 256,
+    count: int = 8,
+    iterations: int = 60,
+) -> None:
+    """Print how well compact encoders agree with VGG-19, and how good pictures are that are optimized against them.
+
+    First the median correlation of channels, over photos. Then pictures are optimized, as `optimize` does, against the
+    reference (VGG-19) and against each encoder alone, and the style of all, across scales, is measured by the
+    reference: a ratio of 1 would be as good. The speed is that of a forward and backward pass of four pictures of 256
+    pixels.
+
+    Args:
+        encoders: weights of compact encoders: `bundled`, or files.
+        photos: folder of photos.
+        paintings: folder of paintings, taken in turns with the photos.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `deep`.
+        deep: weights file of a compact encoder that the reference takes the layers from which VGG-19's file lacks.
+        size: short side of photos and paintings in pixels.
+        count: how many pictures are optimized.
+        iterations: on each, at each level of the pyramid.
+    """
+    for name, value, least in (("size", size, 128), ("count", count, 1), ("iterations", iterations, 1)):
+        if value < least:
+            raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
+    exact = VGG19(vgg19)
+    reference = EncoderChain([exact, CompactEncoder(deep)]) if deep is not None else exact
+    reference.require(STYLE_LAYERS)
+    compact = {name: CompactEncoder(name) for name in encoders}
+    contents = [resize_short_side(read_rgb(path), size) for path in list_pictures(expand_path(photos))]
+    styles = [resize_short_side(read_rgb(path), size) for path in list_pictures(expand_path(paintings))]
+    _print_correlations(compact, exact, contents)
+    _print_speed({"reference": reference, **compact})
+    chosen = [contents[i * len(contents) // count] for i in range(count)]
+    pairs = [(photo, styles[i % len(styles)]) for i, photo in enumerate(chosen)]
+    _print_optimized(compact, reference, pairs, OptimizeOptions(size=0, iterations=iterations))
+
+
+def _print_correlations(compact: dict[str, Encoder], exact: Encoder, photos: list[Image.Image]) -> None:
+    layers = [layer for layer in STYLE_LAYERS if layer in exact.layers]
+    print(f"correlation with {exact.description}, medians over channels and {len(photos)} photos")
+    print("".join(f"{layer:>10}" for layer in layers))
+    metrics = {name: {layer: ChannelCorrelation() for layer in layers} for name in compact}
+    for photo in map(_tensor, photos):
+        with torch.no_grad():
+            targets = exact(photo, layers)
+            for name, encoder in compact.items():
+                for layer, features in encoder(photo, layers).items():
+                    metrics[name][layer].update(features, targets[layer])
+    for name, of_layers in metrics.items():
+        print("".join(f"{metric.compute().item():10.3f}" for metric in of_layers.values()) + f"  {Path(name).name}")
+
+
+def _print_speed(encoders: dict[str, Encoder]) -> None:
+    print("\npictures a second, forward and backward\n" + f"{'':10}{'ratio':>10}")
+    rates = {}
+    for name, encoder in encoders.items():
+        pictures = torch.rand(4, 3, 256, 256, requires_grad=True)
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            sum(features.mean() for features in encoder(pictures, STYLE_LAYERS).values()).backward()
+            times.append(time.perf_counter() - start)
+        rates[name] = 4 / min(times)
+        print(f"{rates[name]:10.1f}{rates[name] / rates['reference']:10.1f}  {Path(name).name}")
+
+
+def _print_optimized(
+    compact: dict[str, Encoder],
+    reference: Encoder,
+    pairs: list[tuple[Image.Image, Image.Image]],
+    options: OptimizeOptions,
+) -> None:
+    print(f"\nstyle across scales by the reference, medians over {len(pairs)} optimized pictures")
+    print(f"{'style':>10}{'ratio':>10}{'seconds':>10}")
+    distances: dict[str, list[float]] = {name: [] for name in ("photo", "reference", *compact)}
+    seconds = dict.fromkeys(distances, 0.0)
+    for photo, painting in pairs:
+        short_side = min(photo.size)
+        judge = StyleDistance(reference, _tensor(painting), short_side=short_side)
+        distances["photo"].append(_distance(judge, photo))
+        for name, encoder in {"reference": reference, **compact}.items():
+            found = optimize_picture(photo, [painting], encoder, options=options)
+            distances[name].append(_distance(judge, found.picture))
+            seconds[name] += found.seconds / len(pairs)
+    against = torch.tensor(distances["reference"])
+    for name, of_pictures in distances.items():
+        values = torch.tensor(of_pictures)
+        style, ratio = values.quantile(0.5).item(), (values / against).quantile(0.5).item()
+        print(f"{style:10.4f}{ratio:10.2f}{seconds[name]:10.1f}  {Path(name).name}")
+
+
+def _distance(judge: StyleDistance, picture: Image.Image) -> float:
+    judge.reset()
+    judge.update(_tensor(picture))
+    return judge.compute()[0].item()
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(image_to_array(image))[None]

@@ -1,0 +1,63 @@
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nst_lightning.cli import main
+from nst_lightning.perception import VGG19, CompactEncoder
+
+
+@pytest.fixture(scope="module")
+def first_layers(tmp_path_factory):
+    """A VGG-19 that ends at relu1_2, with random weights."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "features.0.weight": 0.3 * torch.randn(64, 3, 3, 3, generator=generator),
+        "features.0.bias": torch.zeros(64),
+        "features.2.weight": 0.05 * torch.randn(64, 64, 3, 3, generator=generator),
+        "features.2.bias": torch.zeros(64),
+    }
+    path = tmp_path_factory.mktemp("vgg") / "first.safetensors"
+    save_file(tensors, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def wide(compact_weights, tmp_path_factory):
+    """The compact encoder's file with relu1_1 embedded in 64 channels, as VGG-19 has."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(compact_weights)
+    tensors["embed1_1.weight"], tensors["embed1_1.bias"] = torch.randn(64, 4, 1, 1), torch.rand(64)
+    path = tmp_path_factory.mktemp("weights") / "wide.safetensors"
+    save_file(tensors, path)
+    return str(path)
+
+
+def test_prints_correlation_speed_and_what_optimization_reaches(capsys, photos, painting, first_layers, wide, tmp_path):
+    (tmp_path / "paintings").mkdir()
+    shutil.copy(painting, tmp_path / "paintings")
+    folders = ["--photos", str(photos), "--paintings", str(tmp_path / "paintings")]
+    exact = ["--vgg19", first_layers, "--deep", wide]
+    small = ["--size", "128", "--count", "2", "--iterations", "15"]
+    assert main(["compare", wide, *folders, *exact, *small]) == 0
+    correlations, speed, styles = capsys.readouterr().out.split("\n\n")
+    assert correlations.splitlines()[1].split() == ["relu1_1"]
+    layer = ["relu1_1"]
+    assert VGG19(first_layers)(torch.rand(1, 3, 8, 8), layer)["relu1_1"].shape == (1, 64, 8, 8)
+    assert CompactEncoder(wide)(torch.rand(1, 3, 8, 8), layer)["relu1_1"].shape == (1, 64, 8, 8)
+    assert float(correlations.splitlines()[2].split()[0]) < 0.99
+    ratios = {line.split()[-1]: float(line.split()[1]) for line in speed.splitlines()[2:]}
+    assert ratios["reference"] == 1
+    rows = {line.split()[-1]: [float(cell) for cell in line.split()[:2]] for line in styles.splitlines()[2:]}
+    assert rows["reference"][1] == 1
+    assert rows["reference"][0] < rows["photo"][0]
+    assert rows["wide.safetensors"][1] > 0
+
+
+@pytest.mark.parametrize(("option", "value"), [("size", 64), ("count", 0), ("iterations", 0)])
+def test_bad_numbers(capsys, photos, option, value, compact_weights):
+    folders = ["--photos", str(photos), "--paintings", str(photos)]
+    assert main(["compare", compact_weights, *folders, f"--{option}", str(value)]) == 2
+    assert f"{option}: {value} is not allowed" in capsys.readouterr().err

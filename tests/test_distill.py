@@ -1,0 +1,182 @@
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from nst_lightning.cli import main
+from nst_lightning.perception import CompactEncoder
+from nst_lightning.perception.compact import NarrowVGG, save_narrow_vgg
+from nst_lightning.perception.metrics import ChannelCorrelation, channel_correlation
+from nst_lightning.training import PhotoDataModule
+from nst_lightning.training.callbacks import LastCheckpoint
+from nst_lightning.training.distill import Distillation
+from nst_lightning.training.variations import flat_areas, noisy, random_colours, random_textures, vary
+
+ROOT = Path(__file__).parent.parent
+WIDTHS = [4, 4, 6]
+
+
+def module_of(compact_weights, **options):
+    torch.manual_seed(0)
+    return Distillation(CompactEncoder(compact_weights), **{"widths": WIDTHS, "warmup_steps": 2, **options})
+
+
+def trainer_of(folder, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0}
+    return L.Trainer(accelerator="cpu", default_root_dir=folder, **{**quiet, **options})
+
+
+def data_of(photos, **options):
+    return PhotoDataModule(str(photos), **{"size": 48, "batch_size": 4, "workers": 0, **options})
+
+
+def weights_of(module):
+    return torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
+
+
+def agreement(module, pictures):
+    """Mean correlation of the channels that do answer to pictures, per layer."""
+    network, targets = module.encoder_network(), module.teacher(pictures, module.layers)
+    features, found = network(pictures, module.layers), []
+    for layer, target in targets.items():
+        alive = target.mean((0, 2, 3)) > 0.2
+        found.append(channel_correlation(features[layer], target)[:, alive].nanmean())
+    return torch.stack(found)
+
+
+def test_learns_to_see_as_the_teacher_does(tmp_path, compact_weights, photos):
+    module = module_of(compact_weights, widths=[12, 12], learning_rate=2e-2)
+    for _, norm in module.network.values():
+        norm.momentum = 0.2  # a short run
+    pictures = next(iter(data_of(photos).train_dataloader())).pictures.float() / 255
+    before = agreement(module, pictures)
+    trainer_of(tmp_path, max_steps=400, enable_checkpointing=False).fit(module, data_of(photos))
+    after = agreement(module, pictures)
+    assert (after > 0.7).all()
+    assert after[1] > before[1] + 0.3
+
+
+def test_an_interrupted_distillation_resumes_exactly(tmp_path, compact_weights, photos):
+    paintings = {"paintings": str(photos), "painting_share": 0.5, "layer_weights": {"relu1_1": 2}}
+    whole = module_of(compact_weights, **paintings)
+    save = LastCheckpoint(every_n_steps=1, keep_all=True)
+    trainer_of(tmp_path, max_steps=5, callbacks=[save]).fit(whole, data_of(photos))
+    resumed = module_of(compact_weights, **paintings)
+    torch.nn.init.zeros_(resumed.network["conv1_1"][0].weight)
+    again = trainer_of(tmp_path, max_steps=5, enable_checkpointing=False)
+    again.fit(resumed, data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000002.ckpt")
+    assert weights_of(whole).equal(weights_of(resumed))
+    content = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert not any(key.startswith("teacher") for key in content["state_dict"])
+
+
+def test_writes_what_the_compact_encoder_reads(tmp_path, compact_weights, photos):
+    module = module_of(compact_weights)
+    trainer_of(tmp_path, max_steps=3, enable_checkpointing=False).fit(module, data_of(photos))
+    path = tmp_path / "compact_encoder.safetensors"
+    assert {value.dtype for value in load_file(path).values()} == {torch.float16}
+    with safe_open(path, framework="pt") as file:
+        assert "compact.safetensors" in file.metadata()["teacher"]
+        assert file.metadata()["steps"] == "3"
+    picture = torch.rand(1, 3, 40, 48)
+    found = CompactEncoder(str(path))(picture, module.layers)
+    scaled = module.eval().network(picture, module.layers)
+    for layer, features in found.items():  # the file has neither norms nor scales: they are folded in
+        expected = scaled[layer] * module.get_buffer(f"scale_{layer}")
+        torch.testing.assert_close(features, expected, rtol=0.02, atol=0.02 * expected.max().item())
+
+
+def test_the_command_trains_and_names_the_file(tmp_path, monkeypatch, capsys, compact_weights, photos):
+    monkeypatch.chdir(tmp_path)
+    small = ["--data.size", "48", "--data.batch_size", "2", "--data.workers", "0", "--model.widths", "[4, 4]"]
+    encoder = [
+        "--model.teacher",
+        "nst_lightning.perception.CompactEncoder",
+        "--model.teacher.init_args.weights",
+        compact_weights,
+    ]
+    length = ["--trainer.max_steps", "2", "--trainer.accelerator", "cpu", "--trainer.val_check_interval", "2"]
+    length += ["--trainer.check_val_every_n_epoch", "null", "--trainer.limit_val_batches", "1"]
+    assert main(["distill", "--data.train", str(photos), *small, *encoder, *length]) == 0
+    folder = tmp_path / "runs/version_0"
+    assert CompactEncoder(str(folder / "compact_encoder.safetensors")).layers == ("relu1_1", "relu2_1")
+    assert (folder / "checkpoints/last.ckpt").is_file()
+    assert "val/correlation_relu2_1" in (folder / "metrics.csv").read_text()
+    again = ["--config", str(folder / "config.yaml"), "--ckpt_path", str(folder / "checkpoints/last.ckpt")]
+    assert main(["distill", *again, "--trainer.max_steps", "3"]) == 0
+    capsys.readouterr()
+    assert main(["distill", *again, "--model.widths", "[4, 6]"]) == 2
+    assert "conv2_1.0.bias is (4,) there and (6,) here" in capsys.readouterr().err
+    assert main(["distill", *again[:2], "--ckpt_path", str(ROOT / "checkpoints/base.ckpt")]) == 2
+    assert "a checkpoint, but not of a compact encoder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": []}, r"model\.widths: \[\] is not allowed; it must be one to five"),
+        ({"widths": [4] * 6}, "one to five"),
+        ({"painting_share": 1.5}, r"model\.painting_share: 1\.5 is not allowed; it must be from 0 to 1"),
+        ({"layer_weights": {"relu9_1": 1}}, r"model\.layer_weights: .*numbers of more than 0 for some of relu1_1"),
+        ({"layer_weights": {"relu1_1": 0}}, r"model\.layer_weights: .*numbers of more than 0"),
+        ({"gram_weight": -1}, r"model\.gram_weight: -1"),
+        ({"learning_rate": 0}, r"model\.learning_rate: 0"),
+        ({"paintings": "nowhere"}, "nowhere: no such folder"),
+    ],
+)
+def test_bad_options(compact_weights, options, message):
+    with pytest.raises(ValueError, match=message):
+        module_of(compact_weights, **options)
+
+
+def test_a_teacher_that_ends_early(compact_weights, tmp_path):
+    save_narrow_vgg(NarrowVGG([4, 4], [6, 6]), tmp_path / "early.safetensors", {})
+    with pytest.raises(ValueError, match=r"early\.safetensors\) has no layer relu3_1"):
+        Distillation(CompactEncoder(str(tmp_path / "early.safetensors")), widths=WIDTHS)
+
+
+def test_correlation_is_numpys():
+    import numpy as np
+
+    features, targets = torch.rand(2, 3, 5, 7), torch.rand(2, 3, 5, 7)
+    features[0, 1] = 0.5
+    targets[1, 2] = 0.25
+    found = channel_correlation(features, targets)
+    for n in range(2):
+        for c in range(3):
+            if (n, c) not in ((0, 1), (1, 2)):
+                expected = np.corrcoef(features[n, c].flatten(), targets[n, c].flatten())[0, 1]
+                assert found[n, c] == pytest.approx(expected, abs=1e-6)
+    assert found[0, 1] == 0
+    assert found[1, 2].isnan()
+    metric = ChannelCorrelation()
+    metric.update(features, targets)
+    assert metric.compute() == pytest.approx(np.mean([np.nanmedian(found[0]), np.nanmin(found[1])]), abs=1e-6)
+
+
+@pytest.mark.parametrize("change", [random_colours, flat_areas, noisy, vary])
+def test_variations_are_pictures_and_repeatable(change):
+    pictures = torch.rand(16, 3, 40, 40)
+    one, two, other = (change(pictures, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert one.shape == pictures.shape
+    assert one.min() >= 0
+    assert one.max() <= 1
+    assert one.equal(two)
+    assert not one.equal(other)
+    assert not one.equal(pictures)
+
+
+def test_textures_differ_in_grain():
+    textures = random_textures(torch.Size((32, 3, 64, 64)), torch.Generator().manual_seed(0))
+    assert textures.min() >= 0
+    assert textures.max() <= 1
+    grain = (textures[..., 1:] - textures[..., :-1]).abs().mean((1, 2, 3))
+    assert grain.max() > 5 * grain.min()
+
+
+def test_flat_areas_have_few_tones():
+    flat = flat_areas(torch.rand(6, 3, 32, 32), torch.Generator().manual_seed(0))
+    assert all(len(channel.unique()) <= 7 for picture in flat for channel in picture)

@@ -1,0 +1,84 @@
+"""What `make fit` does, in small, with every way into a network closed."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nst_lightning.cli import main
+from nst_lightning.examples import command, woodcut
+
+ROOT = Path(__file__).parent.parent
+OFFLINE = """
+import socket, sys
+class Refused(socket.socket):
+    def __init__(self, family=-1, *args, **kwargs):
+        if family in (-1, socket.AF_INET, socket.AF_INET6):
+            raise OSError("no network here")
+        super().__init__(family, *args, **kwargs)
+socket.socket = Refused
+socket.getaddrinfo = lambda *args, **kwargs: (_ for _ in ()).throw(OSError("no network here"))
+from nst_lightning.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def examples(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "STYLES", {"woodcut": lambda: woodcut(160)})
+    monkeypatch.chdir(tmp_path)
+    assert main(["examples"]) == 0
+    return tmp_path
+
+
+def offline(folder, *arguments):
+    call = [sys.executable, "-c", OFFLINE, *arguments]
+    return subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_trains_offline_and_says_what_to_do_next(examples):
+    config = [
+        "--config",
+        str(ROOT / "configs/quickstart.yaml"),
+        "--model.init_from",
+        str(ROOT / "checkpoints/base.ckpt"),
+    ]
+    short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"]
+    small = ["--data.size", "128", "--data.batch_size", "1", "--sheet.size", "64", "--data.workers", "0"]
+    run = offline(examples, "fit", *config, *short, *small)
+    assert run.returncode == 0, run.stderr
+    told = (run.stdout + run.stderr).split("Trained:")[1]
+    named = dict(re.findall(r"^  (sheet|checkpoint|ONNX file) +(\S+)$", told, re.MULTILINE))
+    assert {name: (examples / path).is_file() for name, path in named.items()} == {
+        "sheet": True,
+        "checkpoint": True,
+        "ONNX file": True,
+    }
+    advised = shlex.split(re.search(r"python -m nst_lightning (stylize .*)", told).group(1))
+    Image.new("RGB", (50, 40), "teal").save(examples / "photo.jpg")
+    assert offline(examples, *advised).returncode == 0
+    with Image.open(next((examples / "out").iterdir())) as picture:
+        assert picture.size == (50, 40)
+
+
+def test_the_network_is_really_closed(tmp_path):
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            OFFLINE.replace("from nst_lightning.cli", "socket.create_connection(('::1', 9))\nfrom x"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert "no network here" in told.stderr
+
+
+def test_without_the_examples_says_which_folder_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", str(ROOT / "configs/quickstart.yaml")]) == 2
+    assert "examples/" in capsys.readouterr().err
