@@ -3,7 +3,7 @@
 # Each makes .venv and installs into it first, if that hasn't been done.
 
 PYTHON ?= python3
-STYLE ?= examples/styles/woodcut.png
+STYLE ?= examples/styles/impasto.png
 PHOTOS ?= $(if $(NST_SHARED),$(NST_SHARED)/photos/train)
 BIN := .venv/bin
 

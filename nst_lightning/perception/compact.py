@@ -47,7 +47,7 @@ class NarrowVGG(nn.ModuleDict):
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), embedded in VGG-19's channels."""
         convolutions = {name: module for name, module in self.items() if name.startswith("conv")}
         narrow = run_convolutions(convolutions, pictures, layers, "max")
-        return {layer: F.relu(self["embed" + layer[4:]](narrow[layer])) for layer in layers}
+        return {layer: F.relu_(self["embed" + layer[4:]](narrow[layer])) for layer in layers}
 
 
 class CompactEncoder(Encoder):
