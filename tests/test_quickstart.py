@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nst_lightning.cli import main
-from nst_lightning.examples import command, woodcut
+from nst_lightning.examples import command, impasto
 
 ROOT = Path(__file__).parent.parent
 OFFLINE = """
@@ -29,7 +29,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def examples(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "STYLES", {"woodcut": lambda: woodcut(160)})
+    monkeypatch.setattr(command, "STYLES", {"impasto": lambda: impasto(160)})
     monkeypatch.chdir(tmp_path)
     assert main(["examples"]) == 0
     return tmp_path
