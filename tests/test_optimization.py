@@ -136,6 +136,7 @@ def test_the_command_writes_the_picture_and_its_record(tmp_path, picture, painti
         (["--style-share", "1", "--style-share", "2"], "shares: 2 given for 1 styles"),
         (["--style-layers", "{relu9_1: 1}"], "unknown layer 'relu9_1'"),
         (["--size", "40"], "too small"),
+        (["--size", "64", "--margin", "60"], "margin: 60 is not allowed; it must be less than the short side"),
     ],
 )
 def test_bad_requests(tmp_path, monkeypatch, picture, painting, compact_weights, capsys, change, message):

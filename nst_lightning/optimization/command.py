@@ -10,8 +10,7 @@ from typing import Any
 from nst_lightning import __version__
 from nst_lightning.images import WRITABLE, PictureError, atomic_path, read_picture, read_rgb, write_picture
 from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
-from nst_lightning.perception import VGG19, CompactEncoder, Encoder, EncoderChain
-from nst_lightning.perception.compact import BUNDLED
+from nst_lightning.perception.compact import BUNDLED, encoder_of
 
 
 def optimize(
@@ -41,7 +40,7 @@ def optimize(
     settings = OptimizeOptions(**options)
     target = _writable(Path(output))
     source, paintings = read_picture(photo), [read_rgb(path) for path in style]
-    encoder = _encoder(vgg19, compact)
+    encoder = encoder_of(vgg19, compact)
     result = optimize_picture(
         source.rgb, paintings, encoder, options=settings, shares=style_share, device=device, progress=_Meter()
     )
@@ -59,13 +58,6 @@ def optimize(
     with atomic_path(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     print(f"{target} ({result.seconds:.0f} s)")
-
-
-def _encoder(vgg19: str | None, compact: str | None) -> Encoder:
-    encoders: list[Encoder] = [VGG19(vgg19)] if vgg19 is not None else []
-    if compact is not None:
-        encoders.append(CompactEncoder(compact))
-    return EncoderChain(encoders)
 
 
 def _writable(path: Path) -> Path:

@@ -130,6 +130,11 @@ def level_sizes(size: tuple[int, int], encoder: Encoder, options: OptimizeOption
             f"a photo of {width}x{height} is too small for {', '.join(options.style_layers)}: "
             f"its short side must be {needed} pixels or more"
         )
+    if options.margin >= min(sizes[0]):
+        raise ValueError(
+            f"margin: {options.margin} is not allowed; "
+            f"it must be less than the short side of the smallest level, {min(sizes[0])}"
+        )
     return sizes
 
 

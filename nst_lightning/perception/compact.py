@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nst_lightning.images import atomic_path, expand_path
-from nst_lightning.perception.encoders import Encoder, Features, run_convolutions
+from nst_lightning.perception.encoders import VGG19, Encoder, EncoderChain, Features, run_convolutions
 from nst_lightning.perception.weights import VGG19_CHANNELS, VGG_BLOCKS, read_tensors
 
 BUNDLED = "bundled"
@@ -78,6 +78,14 @@ class CompactEncoder(Encoder):
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), embedded in VGG-19's channels."""
         self._check(pictures, layers)
         return self.network(pictures, layers)
+
+
+def encoder_of(vgg19: str | None, compact: str | None) -> EncoderChain:
+    """VGG-19 as far as its weights go, and a compact encoder for the other layers; `None` leaves either out."""
+    encoders: list[Encoder] = [VGG19(vgg19)] if vgg19 is not None else []
+    if compact is not None:
+        encoders.append(CompactEncoder(compact))
+    return EncoderChain(encoders)
 
 
 def save_narrow_vgg(network: NarrowVGG, path: str | Path, metadata: Mapping[str, str]) -> None:

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from nst_lightning.images import image_to_array, read_rgb, resize_short_side
-from nst_lightning.perception.compact import CompactEncoder
-from nst_lightning.perception.encoders import VGG19, Encoder, EncoderChain
+from nst_lightning.perception.compact import encoder_of
+from nst_lightning.perception.encoders import Encoder
 from nst_lightning.perception.metrics import (
     SHORT_SIDE,
     content_distance,
@@ -40,10 +40,7 @@ def measure(
     """
     if size < 128:
         raise ValueError(f"size: {size} is not allowed; relu5_1 at a quarter of the size needs 128 or more")
-    encoders: list[Encoder] = [VGG19(vgg19)] if vgg19 is not None else []
-    if compact is not None:
-        encoders.append(CompactEncoder(compact))
-    encoder = EncoderChain(encoders)
+    encoder = encoder_of(vgg19, compact)
     photo_image = resize_short_side(read_rgb(photo), size)
     painting_tensor = _tensor(resize_short_side(read_rgb(painting), size))
     reference = style_grams(painting_tensor, encoder)

@@ -17,6 +17,7 @@ from nst_lightning.networks.checkpoint import check_state, network_state
 from nst_lightning.perception import Encoder, gram_matrix, style_loss
 from nst_lightning.perception.compact import WIDTHS, NarrowVGG, save_narrow_vgg
 from nst_lightning.perception.encoders import Features
+from nst_lightning.perception.losses import shares_of
 from nst_lightning.perception.metrics import STYLE_LAYERS, ChannelCorrelation
 from nst_lightning.perception.statistics import resize_to
 from nst_lightning.training.callbacks import run_folder
@@ -80,8 +81,7 @@ class Distillation(L.LightningModule):
                 f"model.layer_weights: {layer_weights} is not allowed; "
                 f"it must give numbers of more than 0 for some of {', '.join(self.layers)}"
             )
-        shares = torch.tensor([float(layer_weights.get(layer, 1)) for layer in self.layers])
-        self.shares = dict(zip(self.layers, (shares / shares.sum()).tolist()))
+        self.shares = shares_of("layer_weights", {layer: layer_weights.get(layer, 1) for layer in self.layers})
         self.teacher = teacher
         embedded = _channels(teacher, self.layers)
         self.network = _with_norms(NarrowVGG(widths, embedded))
