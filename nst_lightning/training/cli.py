@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -170,6 +171,9 @@ def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str
         )
     except (MisconfigurationException, ModuleNotFoundError) as error:  # such as an accelerator that isn't there
         raise ValueError(str(error)) from error
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)
+        torch.distributed.destroy_process_group()
 
 
 def _keep_freed_memory() -> None:
