@@ -1,5 +1,6 @@
 """Pictures in and out, with NumPy and Pillow only."""
 
+from nst_lightning.images.colour import ColourMatch, luma, match_colour, match_luma, to_grey, with_luma
 from nst_lightning.images.files import (
     WRITABLE,
     Picture,
@@ -17,6 +18,7 @@ from nst_lightning.images.sheet import draw_sheet
 
 __all__ = [
     "WRITABLE",
+    "ColourMatch",
     "Picture",
     "PictureError",
     "array_to_image",
@@ -25,9 +27,14 @@ __all__ = [
     "expand_path",
     "image_to_array",
     "list_pictures",
+    "luma",
+    "match_colour",
+    "match_luma",
     "read_picture",
     "read_rgb",
     "resize_short_side",
+    "to_grey",
     "to_rgb",
+    "with_luma",
     "write_picture",
 ]
