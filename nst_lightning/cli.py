@@ -5,8 +5,9 @@ import importlib
 import os
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from nst_lightning import __version__
 
@@ -20,12 +21,14 @@ class Command:
         summary: a line about it.
         positional: its positional arguments with their nargs.
         repeatable: options that add a value each time they are given.
+        flags: options that mean `true` when no value follows.
     """
 
     target: str
     summary: str
     positional: dict[str, str | None] = field(default_factory=dict)
     repeatable: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 TRAINING = "nst_lightning.training.cli:main"
@@ -41,7 +44,8 @@ COMMANDS = {
         "nst_lightning.optimization.command:optimize",
         "paint one photo in the style of a painting, slowly and well",
         {"photo": None},
-        repeatable=("style", "style_share"),
+        repeatable=("style", "style_share", "mask"),
+        flags=("resume", "geometric_weights", "correlation_chain", "blur"),
     ),
     "examples": Command("nst_lightning.examples.command:examples", "example photos and style pictures, in a folder"),
     "compare": Command(
@@ -84,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
             _call(name, rest)
     except (ValueError, FileNotFoundError, ArgumentError) as error:
         return _fail(f"{name}: {error}", 2, error)
+    except KeyboardInterrupt:
+        return 130  # as shells report it; what there was to save has been saved
     except (OSError, RuntimeError, FloatingPointError) as error:
         return _fail(f"{name}: {error}", 1, error)
     return 0
@@ -103,17 +109,19 @@ def _call(name: str, arguments: list[str]) -> None:
     for argument, nargs in command.positional.items():
         parser.add_argument(argument, nargs=nargs, help=help_of[argument])
     parser.add_function_arguments(function, skip=set(command.positional), as_group=False)
-    arguments = [_underscored(argument, command.repeatable) for argument in arguments]
+    arguments = [_spelled(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
     function(**parser.instantiate_classes(parser.parse_args(arguments)).as_dict())
 
 
-def _underscored(argument: str, repeatable: Sequence[str]) -> str:
+def _spelled(argument: str, after: str | None, command: Command) -> str:
     """`--style-weight` as the parser knows it, `--style_weight`; `--style` as `--style+`, which adds a value."""
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument[2:].partition("=")
     name = name.replace("-", "_")
-    return f"--{name}{'+' if name in repeatable else ''}{equals}{value}"
+    if name in command.flags and not equals and after not in ("true", "false"):
+        return f"--{name}=true"
+    return f"--{name}{'+' if name in command.repeatable else ''}{equals}{value}"
 
 
 def _function(target: str) -> Callable:

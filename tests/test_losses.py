@@ -8,9 +8,12 @@ from nst_lightning.perception import (
     PerceptualLoss,
     content_loss,
     gram_matrix,
+    mean_std_loss,
+    moments,
     shrink,
     style_loss,
     total_variation_loss,
+    wasserstein_loss,
 )
 from nst_lightning.perception.statistics import resize_to
 
@@ -175,3 +178,63 @@ def test_small_pictures_are_refused_with_the_number(options):
     loss = PerceptualLoss(**{**options, "style_layers": {"relu4_1": 1.0}})
     with pytest.raises(ValueError, match="a picture of 40x31 is too small for relu4_1 at scale 1/2: at least 32x32"):
         loss(torch.rand(1, 3, 31, 40), torch.rand(1, 3, 31, 40))
+
+
+def gaussian(seed, channels=5, rank=5):
+    generator = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(channels, rank, generator=generator) @ torch.randn(rank, 900, generator=generator)
+    return mixed.reshape(1, channels, 30, 30) + torch.rand(1, channels, 1, 1, generator=generator)
+
+
+def mean_and_covariance(features):
+    flat = features.double().flatten(2)[0].numpy()
+    return flat.mean(1), np.cov(flat, bias=True)
+
+
+def root(matrix):
+    values, vectors = np.linalg.eig(matrix)
+    return (vectors * np.sqrt(values.real.clip(0)) @ np.linalg.inv(vectors)).real
+
+
+@pytest.mark.parametrize(("seed", "rank"), [(1, 5), (2, 5), (3, 2)])
+def test_wasserstein_is_its_formula(seed, rank):
+    a, b = gaussian(seed, rank=rank), gaussian(seed + 10)
+    (m, c), (n, d) = mean_and_covariance(a), mean_and_covariance(b)
+    distance = ((m - n) ** 2).sum() + np.trace(c + d - 2 * root(c @ d))  # tr (D^1/2 C D^1/2)^1/2 = tr (C D)^1/2
+    found, target = moments(a).averaged(), moments(b).averaged()
+    assert wasserstein_loss(found, target, "mean").item() == pytest.approx(distance / 5, rel=1e-3)
+    expected = distance / ((n**2).sum() + np.trace(d))
+    assert wasserstein_loss(found, target).item() == pytest.approx(expected, rel=1e-3)
+    assert wasserstein_loss(found, found).item() == pytest.approx(0, abs=1e-4)  # roots of rounding errors
+
+
+def test_mean_std_is_its_formula():
+    a, b = gaussian(1), gaussian(2)
+    (m, c), (n, d) = mean_and_covariance(a), mean_and_covariance(b)
+    squares = ((m - n) ** 2).sum() + ((np.sqrt(np.diag(c)) - np.sqrt(np.diag(d))) ** 2).sum()
+    found, target = moments(a).averaged(), moments(b).averaged()
+    assert mean_std_loss(found, target, "mean").item() == pytest.approx(squares / 5, rel=1e-4)
+    expected = squares / ((n**2).sum() + np.trace(d))
+    assert mean_std_loss(found, target).item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", [wasserstein_loss, mean_std_loss])
+def test_statistical_losses_have_the_gradient_of_their_values(loss):
+    target = moments(gaussian(2)).averaged()
+    features = gaussian(1).requires_grad_()
+    loss(moments(features).averaged(), target).backward()
+    direction = features.grad / features.grad.norm()
+    with torch.no_grad():
+        ahead, behind = (loss(moments(features + step * direction).averaged(), target) for step in (0.5, -0.5))
+    assert (ahead - behind).item() == pytest.approx(features.grad.norm().item(), rel=0.02)
+
+
+def test_moments_of_parts_add_up():
+    features, weights = gaussian(1), torch.rand(1, 1, 30, 30)
+    whole = moments(features, weights=weights).averaged()
+    halves = [moments(features[..., rows, :], weights=weights[..., rows, :]) for rows in (slice(13), slice(13, None))]
+    together = (halves[0] + halves[1]).averaged()
+    torch.testing.assert_close(together.second, whole.second)
+    torch.testing.assert_close(together.first, whole.first)
+    flat, w = features[0].flatten(1).double(), weights.flatten().double() / weights.double().sum()
+    torch.testing.assert_close(whole.second.double(), flat * w @ flat.T, rtol=1e-5, atol=1e-5)

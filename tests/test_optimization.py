@@ -8,8 +8,7 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
-from nst_lightning.optimization.objective import Objective
-from nst_lightning.optimization.pyramid import level_sizes
+from nst_lightning.optimization.plan import plan
 from nst_lightning.perception import CompactEncoder
 
 SMALL = {"size": 64, "levels": 2, "iterations": 6, "margin": 4}
@@ -20,53 +19,27 @@ def encoder(compact_weights):
     return CompactEncoder(compact_weights)
 
 
-def relative(a, b):
-    return float(((a - b) ** 2).sum() / (b**2).sum())
-
-
-def test_objective_is_its_formula(encoder):
-    photo, one, two, picture = (torch.rand(1, 3, 48, 40) for _ in range(4))
-    options = OptimizeOptions(content_layers={"relu2_1": 3, "relu3_1": 1}, style_layers={"relu1_1": 1, "relu2_1": 1})
-    losses = Objective(encoder, photo, [one, two], [0.25, 0.75], options)(picture)
-
-    def features(x, layer):
-        return encoder(x, [layer])[layer][0].flatten(1).double().numpy()
-
-    def gram(x, layer):
-        found = features(x, layer)
-        return found @ found.T / found.shape[1]
-
-    content = 0.75 * relative(features(picture, "relu2_1"), features(photo, "relu2_1"))
-    content += 0.25 * relative(features(picture, "relu3_1"), features(photo, "relu3_1"))
-    style = 0
-    for layer in ("relu1_1", "relu2_1"):
-        target = 0.25 * gram(one, layer) + 0.75 * gram(two, layer)
-        style += 0.5 * relative(gram(picture, layer), target)
-    assert losses["content"].item() == pytest.approx(content, rel=1e-4)
-    assert losses["style"].item() == pytest.approx(style, rel=1e-4)
-    x = picture.double().numpy()
-    variation = ((x[..., 1:, :] - x[..., :-1, :]) ** 2).mean() + ((x[..., 1:] - x[..., :-1]) ** 2).mean()
-    assert losses["loss"].item() == pytest.approx(content + 30 * style + 2 * variation, rel=1e-4)
-
-
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-@pytest.mark.parametrize("start", ["content", "noise"])
+@pytest.mark.parametrize("start", ["content", "noise", "style"])
 def test_each_level_lowers_its_loss(encoder, picture, optimizer, start):
     options = OptimizeOptions(**{**SMALL, "iterations": 15}, optimizer=optimizer, start=start)
     seen = []
     found = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=options, progress=seen.append)
     assert found.picture.size == (64, 48)
+    assert found.state is None
     for level in (1, 2):
         losses = [entry["loss"] for entry in found.history if entry["level"] == level]
         assert min(losses) < 0.9 * losses[0]
     assert [progress.level for progress in seen] == [entry["level"] for entry in found.history]
     assert seen[-1].share == pytest.approx(1)
+    assert seen[-1].draw().size == (64, 48)
     assert all(a.share <= b.share for a, b in pairwise(seen))
 
 
-def test_the_same_seed_gives_the_same_picture(encoder, picture):
+@pytest.mark.parametrize("start", ["noise", "style"])
+def test_the_same_seed_gives_the_same_picture(encoder, picture, start):
     def made(seed):
-        options = OptimizeOptions(**SMALL, start="noise", seed=seed)
+        options = OptimizeOptions(**SMALL, start=start, seed=seed)
         return np.asarray(optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=options).picture)
 
     assert (made(0) == made(0)).all()
@@ -84,12 +57,23 @@ def test_without_style_the_photo_comes_back_from_noise(encoder, picture):
     assert min(losses) < 0.02 * losses[0]
 
 
-def test_levels_too_small_for_the_deepest_layer_are_left_out(encoder):
-    options = OptimizeOptions(size=128, levels=5, factor=2)
-    assert level_sizes((200, 100), encoder, options) == [(64, 32), (128, 64)]
-    assert level_sizes((200, 100), encoder, OptimizeOptions(size=0, levels=1)) == [(200, 100)]
-    with pytest.raises(ValueError, match=r"64x26 is too small for relu1_1, .*: its short side must be 32 pixels"):
-        level_sizes((200, 80), encoder, OptimizeOptions(size=64))
+def test_the_plan(encoder):
+    def sizes(photo, **options):
+        return [(level.width, level.height) for level in plan(photo, encoder, OptimizeOptions(**options))]
+
+    assert sizes((200, 100), size=128, levels=5, factor=2) == [(64, 32), (128, 64)]  # relu5_1 needs 32 pixels
+    assert sizes((200, 100), size=0, levels=1) == [(200, 100)]
+    assert sizes((300, 300), size=384, factor=2) == [(96, 96), (192, 192), (384, 384)]
+    levels = plan((4000, 3000), encoder, OptimizeOptions(size=2000, factor=2, refine_above=500, iterations=40))
+    assert [(level.width, level.iterations) for level in levels] == [
+        (125, 40),
+        (250, 40),
+        (500, 40),
+        (1000, 10),
+        (2000, 10),
+    ]
+    with pytest.raises(ValueError, match=r"64x26 is too small for .*relu1_1.*: its short side must be 32 pixels"):
+        sizes((200, 80), size=64)
 
 
 @pytest.mark.parametrize(
@@ -99,34 +83,178 @@ def test_levels_too_small_for_the_deepest_layer_are_left_out(encoder):
         ("style_weight", -1, "0 or more"),
         ("tv_weight", float("nan"), "0 or more"),
         ("iterations", 0, "1 or more"),
+        ("levels", 0, "1 or more"),
         ("factor", 1, "more than 1"),
         ("style_scale", 0, "more than 0"),
+        ("average", 1, "0 or more and less than 1"),
     ],
 )
 def test_bad_options(option, value, allowed):
     with pytest.raises(ValueError, match=f"{option}: {value} is not allowed; it must be {allowed}"):
         OptimizeOptions(**{option: value})
-    with pytest.raises(ValueError, match="one of the two"):
-        OptimizeOptions(style_weight=0, content_weight=0)
 
 
-def test_the_command_writes_the_picture_and_its_record(tmp_path, picture, painting, compact_weights, capsys):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"style_weight": 0, "content_weight": 0}, "one of the two"),
+        ({"style_loss": "mean_std", "correlation_chain": True}, "mean_std is not allowed with correlation_chain"),
+    ],
+)
+def test_options_that_exclude_each_other(options, message):
+    with pytest.raises(ValueError, match=message):
+        OptimizeOptions(**options)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("after", [4, 13, 27, 36])
+def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimizer, after):
+    options = OptimizeOptions(**{**SMALL, "iterations": 25}, optimizer=optimizer, average=0.9)
+    pictures = picture(80, 60), [picture(70, 90, 1)], encoder
+
+    def interrupt(progress):
+        nonlocal after
+        after -= 1
+        if after == 0:
+            raise KeyboardInterrupt
+
+    whole = optimize_picture(*pictures, options=options)
+    part = optimize_picture(*pictures, options=options, progress=interrupt)
+    torch.save(part.state, tmp_path / "state")
+    state = torch.load(tmp_path / "state", weights_only=True)
+    rest = optimize_picture(*pictures, options=options, state=state)
+    assert part.picture.size in ((45, 34), (64, 48))
+    assert (np.asarray(rest.picture) == np.asarray(whole.picture)).all()
+    assert [entry["loss"] for entry in rest.history] == [entry["loss"] for entry in whole.history]
+    with pytest.raises(ValueError, match="other options: style_weight"):
+        optimize_picture(*pictures, options=OptimizeOptions(**SMALL, style_weight=3), state=state)
+
+
+def test_adam_takes_its_moments_along_and_averages(encoder, picture):
+    photo, styles = picture(80, 60), [picture(70, 90, 1)]
+
+    def made(average, iterations=20):
+        options = OptimizeOptions(**{**SMALL, "iterations": iterations}, optimizer="adam", average=average)
+        return np.asarray(optimize_picture(photo, styles, encoder, options=options).picture, dtype=float)
+
+    assert 0 < np.abs(made(0) - made(0.8)).mean() < np.abs(made(0, 1) - made(0.8)).mean()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_photo_stays_where_no_style_goes(encoder, picture, masked):
+    photo, styles = picture(64, 48), [picture(70, 90, 1), picture(60, 60, 2)]
+    left, right = Image.new("L", (64, 48)), Image.new("L", (64, 48))
+    left.paste(255, (0, 0, 24, 48))
+    right.paste(255, (40, 0, 64, 48))
+    masks = [left, right] if masked else None
+    found = optimize_picture(photo, styles, encoder, options=OptimizeOptions(**SMALL), masks=masks)
+    changed = (np.asarray(found.picture) != np.asarray(photo)).any(axis=2)
+    assert changed[:, :20].mean() > 0.5
+    assert changed[:, 44:].mean() > 0.5
+    assert changed[:, 26:38].any() != masked
+
+
+@pytest.mark.parametrize("recolour", ["before", "after"])
+@pytest.mark.parametrize("colour", ["luminance", "histogram"])
+def test_colours_are_preserved(encoder, picture, colour, recolour):
+    photo = Image.blend(picture(64, 48), Image.new("RGB", (64, 48), (250, 120, 40)), 0.5)
+    style = Image.blend(picture(70, 90, 1), Image.new("RGB", (70, 90), (40, 120, 250)), 0.5)
+    settings = {**SMALL, "start": "style", "content_weight": 0.05}
+    options = OptimizeOptions(**settings, colour=colour, recolour=recolour)
+
+    def distance(options):
+        found = optimize_picture(photo, [style], encoder, options=options).picture
+        return np.abs(np.asarray(found, dtype=float).mean((0, 1)) - np.asarray(photo, dtype=float).mean((0, 1))).max()
+
+    assert distance(options) < 0.3 * distance(OptimizeOptions(**settings))
+    grey = Image.new("RGB", (64, 48), (90, 90, 90))
+    found = np.asarray(optimize_picture(grey, [style], encoder, options=options).picture, dtype=float)
+    assert np.abs(found.max(axis=2) - found.min(axis=2)).mean() < (2 if colour == "luminance" else 30)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ([(64, 48, 255)], "1 given for 2 styles"),
+        (
+            [(64, 48, 255), (64, 60, 255)],
+            "number 2 is 64x60, the photo 64x48; their aspect ratios must agree within 2%",
+        ),
+        ([(64, 48, 0), (64, 48, 255)], "number 1 is all black"),
+    ],
+)
+def test_bad_masks(encoder, picture, masks, message):
+    images = [Image.new("L", (width, height), value) for width, height, value in masks]
+    styles = [picture(70, 90, 1), picture(60, 60, 2)]
+    with pytest.raises(ValueError, match=message):
+        optimize_picture(picture(64, 48), styles, encoder, options=OptimizeOptions(**SMALL), masks=images)
+
+
+@pytest.fixture
+def request_of(tmp_path, picture, painting, compact_weights):
+    """Arguments of `optimize` for a small picture."""
     photo = picture(80, 60).convert("RGBA")
     photo.putalpha(Image.new("L", photo.size, 90))
     photo.save(tmp_path / "photo.png")
-    small = ["--size", "64", "--levels", "2", "--iterations", "3", "--style-weight", "7", "--compact", compact_weights]
-    arguments = [str(tmp_path / "photo.png"), "--style", painting, "--style", painting, "--style-share", "1"]
-    arguments += ["--style-share", "3", "--output", str(tmp_path / "out/picture.png"), *small]
-    assert main(["optimize", *arguments]) == 0
+    small = ["--size", "64", "--levels", "2", "--iterations", "3", "--compact", compact_weights]
+    target = str(tmp_path / "out/picture.png")
+    return [str(tmp_path / "photo.png"), "--style", painting, "--output", target, *small]
+
+
+def test_the_command_writes_the_picture_and_its_record(tmp_path, request_of, painting):
+    more = ["--style", painting, "--style-share", "1", "--style-share", "3", "--style-weight", "7", "--preview", "2"]
+    assert main(["optimize", *request_of, *more, "--geometric-weights"]) == 0
     with Image.open(tmp_path / "out/picture.png") as made:
         assert made.mode == "RGBA"
         assert made.size == (64, 48)
         assert made.getpixel((0, 0))[3] == 90
     record = json.loads((tmp_path / "out/picture.json").read_text())
     assert record["options"]["style_weight"] == 7
+    assert record["options"]["geometric_weights"] is True
     assert record["style"] == [painting, painting]
     assert len(record["iterations"]) >= 4
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["picture.json", "picture.png"]
+
+
+def test_the_command_is_interrupted_and_resumed(tmp_path, request_of, monkeypatch):
+    from nst_lightning.optimization import command
+
+    request_of[request_of.index("--iterations") + 1] = "20"
+    whole, target = tmp_path / "out/whole.png", tmp_path / "out/picture.png"
+    assert main(["optimize", *[str(whole) if item == str(target) else item for item in request_of]]) == 0
+    calls = []
+
+    def interrupt(self, progress):
+        calls.append(progress)
+        if len(calls) == 30:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command._Meter, "__call__", interrupt)
+        assert main(["optimize", *request_of]) == 130
+    assert (tmp_path / "out/picture.state").exists()
+    assert target.read_bytes() != whole.read_bytes()
+    assert main(["optimize", *request_of, "--resume"]) == 0
+    assert target.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "out/picture.state").exists()
+
+
+def test_a_folder_of_photos(tmp_path, request_of, picture, painting):
+    (tmp_path / "photos/more").mkdir(parents=True)
+    picture(80, 60).save(tmp_path / "photos/a.jpg")
+    picture(60, 80).save(tmp_path / "photos/more/b.png")
+    arguments = [str(tmp_path / "photos"), *request_of[1:]]
+    arguments[arguments.index("--output") + 1] = str(tmp_path / "made")
+    assert main(["optimize", *arguments]) == 0
+    made = sorted(path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*.png"))
+    assert made == ["a.png", "more/b.png"]
+
+
+def test_a_start_from_a_picture(tmp_path, request_of, picture):
+    picture(50, 50, 5).save(tmp_path / "first.png")
+    assert main(["optimize", *request_of, "--init", str(tmp_path / "first.png"), "--levels", "1"]) == 0
+    from_photo = json.loads((tmp_path / "out/picture.json").read_text())["iterations"][0]["content"]
+    assert from_photo > 0.01  # the photo itself would have 0
 
 
 @pytest.mark.parametrize(
@@ -137,6 +265,11 @@ def test_the_command_writes_the_picture_and_its_record(tmp_path, picture, painti
         (["--style-layers", "{relu9_1: 1}"], "unknown layer 'relu9_1'"),
         (["--size", "40"], "too small"),
         (["--size", "64", "--margin", "60"], "margin: 60 is not allowed; it must be less than the short side"),
+        (["--mask", "photo.png", "--mask", "photo.png"], "masks: 2 given for 1 styles"),
+        (["--resume"], "out.state is missing; there is nothing to go on from"),
+        (["--max-memory", "0.01"], "max_memory: 0.0 GB is not allowed for a picture of"),
+        (["--preview", "-1"], "preview: -1 is not allowed"),
+        (["--init", "none.onnx"], "none.onnx"),
     ],
 )
 def test_bad_requests(tmp_path, monkeypatch, picture, painting, compact_weights, capsys, change, message):

@@ -7,10 +7,28 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
+
 from nst_lightning import __version__
-from nst_lightning.images import WRITABLE, PictureError, atomic_path, read_picture, read_rgb, write_picture
+from nst_lightning.images import (
+    WRITABLE,
+    PictureError,
+    atomic_path,
+    list_pictures,
+    read_picture,
+    read_rgb,
+    write_picture,
+)
 from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
+from nst_lightning.optimization.memory import free_memory
+from nst_lightning.optimization.plan import Level, plan
+from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import BUNDLED, encoder_of
+from nst_lightning.perception.encoders import Pooling
+
+USABLE = 0.8
+"""Of the memory that is free, unless told otherwise: the estimate is no bound, and others need some."""
 
 
 def optimize(
@@ -18,50 +36,128 @@ def optimize(
     style: list[str],
     output: str,
     style_share: list[float] | None = None,
+    mask: list[str] | None = None,
+    init: str | None = None,
     vgg19: str | None = None,
     compact: str | None = BUNDLED,
+    pooling: Pooling = "max",
     device: str = "cpu",
+    max_memory: float | None = None,
+    preview: int = 0,
+    resume: bool = False,
     **options: Any,
 ) -> None:
     """Optimize one picture: a photo painted in the style of one or several paintings.
 
-    Beside the picture, a .json file keeps all settings and the losses of every iteration.
+    Beside the picture, a .json file keeps all settings and the losses of every iteration. Ctrl-C writes the picture so
+    far, and a .state file from which `--resume` goes on exactly.
 
     Args:
-        photo: the photo.
-        style: a painting; given several times, their styles are blended.
-        output: the picture to write: .png, .jpg, .webp or .tif.
+        photo: the photo, or a folder of photos.
+        style: a painting; given several times, their styles are blended, or go where their masks say.
+        output: the picture to write: .png, .jpg, .webp or .tif; for a folder of photos, a folder.
         style_share: of each painting in the blend, as often as `style`; by default all the same.
+        mask: where a painting's style goes, white on black, as large as the photo or of its aspect ratio; as often as
+            `style`. Elsewhere the photo stays.
+        init: start from this picture, or from what this transfer network (.onnx) makes of the photo.
         vgg19: weights of VGG-19, for best fidelity: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
+        pooling: of the encoder: `max`, `average` or `l2`.
         device: where to compute: `cpu`, `cuda` or `mps`.
+        max_memory: in GB; pictures that need more are worked on in tiles, with the same result. By default 80 % of what
+            is free.
+        preview: write the picture so far every so many iterations; 0 never.
+        resume: go on from where Ctrl-C ended the same command.
         **options: see `OptimizeOptions`.
     """
     settings = OptimizeOptions(**options)
-    target = _writable(Path(output))
-    source, paintings = read_picture(photo), [read_rgb(path) for path in style]
-    encoder = encoder_of(vgg19, compact)
+    if not preview >= 0:
+        raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
+    jobs = _jobs(Path(photo), Path(output))
+    paintings = [read_rgb(path) for path in style]
+    masks = None if mask is None else [read_rgb(path) for path in mask]
+    encoder = encoder_of(vgg19, compact, pooling=pooling).to(device)
+    memory = USABLE * free_memory(device) if max_memory is None else max_memory * 1e9
+    arguments = {"style": style, "style_share": style_share, "mask": mask, "init": init, "encoder": encoder.description}
+    for source, target in jobs:
+        _optimize_one(
+            source,
+            target,
+            encoder,
+            settings,
+            {"version": __version__, "torch": torch.__version__, "photo": str(source), **arguments, "pooling": pooling},
+            preview=preview,
+            resume=resume,
+            styles=paintings,
+            shares=style_share,
+            masks=masks,
+            init=init,
+            max_memory=memory,
+            device=device,
+        )
+
+
+def _optimize_one(
+    source: Path,
+    target: Path,
+    encoder: Encoder,
+    options: OptimizeOptions,
+    record: dict[str, Any],
+    *,
+    preview: int,
+    resume: bool,
+    init: str | None,
+    max_memory: float,
+    device: str,
+    **pictures: Any,
+) -> None:
+    photo = read_picture(source)
+    state_path = target.with_suffix(".state")
+    state = _read_state(state_path) if resume else None
+    start = None if init is None else _initial(init, photo.rgb)
+    print(_foretold(plan(photo.rgb.size, encoder, options, max_memory=max_memory)), file=sys.stderr)
+
+    def write(picture: Image.Image) -> None:
+        alpha = photo.alpha.resize(picture.size) if photo.alpha else None
+        write_picture(target, replace(photo, rgb=picture, alpha=alpha))
+
+    meter = _Meter(preview, write)
     result = optimize_picture(
-        source.rgb, paintings, encoder, options=settings, shares=style_share, device=device, progress=_Meter()
+        photo.rgb,
+        encoder=encoder,
+        options=options,
+        init=start,
+        max_memory=max_memory,
+        device=device,
+        progress=meter,
+        state=state,
+        **pictures,
     )
-    alpha = source.alpha.resize(result.picture.size) if source.alpha else None
-    write_picture(target, replace(source, rgb=result.picture, alpha=alpha))
-    record = {
-        "version": __version__,
-        "photo": photo,
-        "style": style,
-        "encoder": encoder.description,
-        "options": asdict(settings),
-        "seconds": result.seconds,
-        "iterations": result.history,
-    }
+    write(result.picture)
+    record |= {"options": asdict(options), "seconds": result.seconds, "iterations": result.history}
     with atomic_path(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    if result.state is not None:
+        with atomic_path(state_path) as temporary:
+            torch.save(result.state, temporary)
+        print(f"\n{target} so far ({result.seconds:.0f} s); --resume goes on from {state_path}")
+        raise KeyboardInterrupt
+    state_path.unlink(missing_ok=True)
     print(f"{target} ({result.seconds:.0f} s)")
 
 
+def _jobs(photo: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Photos and the files to write, which are checked before any work is done."""
+    if not photo.is_dir():
+        return [(photo, _writable(output))]
+    if output.suffix.lower() in WRITABLE:
+        raise PictureError(f"output: {output}: {photo} is a folder, so this must be one, too")
+    sources = list_pictures(photo)
+    return [(source, _writable(output / source.relative_to(photo).with_suffix(".png"))) for source in sources]
+
+
 def _writable(path: Path) -> Path:
-    """Refuse a file that can't be written before any work is done."""
+    """Refuse a file that can't be written."""
     if path.suffix.lower() not in WRITABLE:
         raise PictureError(f"output: {path}: can't write this kind of file; endings allowed: {', '.join(WRITABLE)}")
     with atomic_path(path.with_name(f".{path.name}.try")) as temporary:
@@ -70,13 +166,42 @@ def _writable(path: Path) -> Path:
     return path
 
 
-class _Meter:
-    """One line on the terminal: level, losses, time left."""
+def _read_state(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise ValueError(f"resume: {path} is missing; there is nothing to go on from")
+    try:
+        return torch.load(path, weights_only=True)
+    except Exception as error:  # torch raises whatever it stumbles over
+        raise ValueError(f"resume: {path} can't be read ({type(error).__name__})") from error
 
-    def __init__(self) -> None:
-        self._shown = 0.0
+
+def _initial(init: str, photo: Image.Image) -> Image.Image:
+    """A picture, or what a transfer network makes of the photo."""
+    if not init.endswith(".onnx"):
+        return read_rgb(init)
+    from nst_lightning.inference import Stylizer
+
+    return Stylizer(init)(photo)
+
+
+def _foretold(levels: list[Level]) -> str:
+    last = levels[-1]
+    sizes = " ".join(f"{level.width}x{level.height}" for level in levels)
+    tiles = f", in tiles of {last.tile} pixels" if last.tile else ""
+    return f"{len(levels)} levels: {sizes}{tiles}"
+
+
+class _Meter:
+    """One line on the terminal: level, losses, time left; and a preview now and then."""
+
+    def __init__(self, preview: int, write: Any) -> None:
+        self._preview, self._write = preview, write
+        self._shown, self._count = 0.0, 0
 
     def __call__(self, progress: Progress) -> None:
+        self._count += 1
+        if self._preview and self._count % self._preview == 0:
+            self._write(progress.draw())
         last = progress.share >= 1
         if not last and time.perf_counter() - self._shown < 0.5:
             return

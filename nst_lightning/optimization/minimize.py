@@ -1,56 +1,144 @@
-"""L-BFGS and Adam on the pixels of one picture."""
+"""L-BFGS and Adam on the pixels of one picture, from a state to which they can come back."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import OptimizeOptions
 
 Report = Callable[[int, dict[str, float], Tensor], None]
+LBFGS_STEPS = 10
+"""Steps of L-BFGS between two states: inside its line searches it can't be left."""
 
 
-def minimize(objective: Objective, picture: Tensor, options: OptimizeOptions, report: Report) -> Tensor:
-    """The picture of the lowest loss found, RGB in [0, 1].
+@dataclass
+class State:
+    """A minimization under way.
+
+    Args:
+        pixels: where it is, RGB of shape (1, 3, H, W).
+        iteration: how many evaluations were done.
+        memory: the optimizer's own state.
+        best: the picture of the lowest loss so far; pixels at first.
+        best_loss: its loss.
+        average: of Adam's iterates, if it is asked for.
+        known: losses and gradient at `pixels`, where they are known.
+    """
+
+    pixels: Tensor
+    iteration: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+    best: Tensor | None = None
+    best_loss: float = float("inf")
+    average: Tensor | None = None
+    known: tuple[dict[str, float], Tensor] | None = None
+
+    def picture(self) -> Tensor:
+        """The result so far, in [0, 1]."""
+        found = self.average if self.average is not None else self.best if self.best is not None else self.pixels
+        return found.clamp(0, 1)
+
+    def next_level(self, height: int, width: int) -> "State":
+        """The beginning of a larger level: the result enlarged, and Adam's moments with it."""
+        memory = {}
+        if "exp_avg" in self.memory:
+            squares = _resized(self.memory["exp_avg_sq"], height, width, "bilinear")  # stay positive
+            memory = {**self.memory, "exp_avg": _resized(self.memory["exp_avg"], height, width), "exp_avg_sq": squares}
+        return State(_resized(self.picture(), height, width), memory=memory)
+
+
+def minimize(
+    objective: Objective,
+    state: State,
+    options: OptimizeOptions,
+    iterations: int,
+    report: Report,
+    keep: Callable[[State], None],
+) -> State:
+    """The state after so many iterations.
 
     Args:
         objective: the loss.
-        picture: to start from, shape (1, 3, H, W).
+        state: where to begin.
         options: the optimizer and its settings.
+        iterations: evaluations of loss and gradient, those in the state included.
         report: called with iteration, losses and picture after each evaluation.
+        keep: called with states from which the same call would go on exactly.
     """
-    pixels = picture.clone().contiguous().requires_grad_()
-    best, best_loss, iteration = picture, float("inf"), 0
+    advance = _lbfgs if options.optimizer == "lbfgs" else _adam
+    while state.iteration < iterations:
+        state = advance(objective, state, options, iterations, report)
+        keep(state)
+    return state
 
-    def evaluate() -> Tensor:
-        nonlocal best, best_loss, iteration
-        optimizer.zero_grad()
-        losses = objective(pixels)
-        losses["loss"].backward()
-        iteration += 1
-        if losses["loss"].item() < best_loss:  # never true of NaN
-            best, best_loss = pixels.detach().clone(), losses["loss"].item()
-        if iteration <= options.iterations:
-            report(iteration, {name: value.item() for name, value in losses.items()}, pixels.detach())
-        return losses["loss"]
 
-    if options.optimizer == "lbfgs":
-        optimizer = torch.optim.LBFGS(
-            [pixels],
-            max_iter=options.iterations,
-            max_eval=options.iterations,
-            history_size=options.history,
-            tolerance_grad=0,
-            tolerance_change=0,
-            line_search_fn="strong_wolfe",
-        )
-        optimizer.step(evaluate)
-    else:
-        optimizer = torch.optim.Adam([pixels], lr=options.learning_rate, betas=(0.9, 0.99))
-        for _ in range(options.iterations):
-            evaluate()
-            optimizer.step()
-            with torch.no_grad():
-                pixels.clamp_(0, 1)
-    return best.clamp(0, 1)
+def _lbfgs(objective: Objective, state: State, options: OptimizeOptions, iterations: int, report: Report) -> State:
+    """Some steps of L-BFGS with strong Wolfe line searches (torch's)."""
+    pixels = state.pixels.clone().contiguous().requires_grad_()
+    best, best_loss = (state.pixels if state.best is None else state.best), state.best_loss
+    iteration = state.iteration
+    last = None if state.known is None else (state.pixels, *state.known)
+
+    def evaluate() -> float:
+        nonlocal best, best_loss, iteration, last
+        if last is None or not torch.equal(pixels, last[0]):
+            last = (pixels.detach().clone(), *objective(pixels))
+            iteration += 1
+            if last[1]["loss"] < best_loss:  # never true of NaN
+                best, best_loss = last[0], last[1]["loss"]
+            if iteration <= iterations:
+                report(iteration, last[1], last[0])
+        pixels.grad = last[2].clone()
+        return last[1]["loss"]
+
+    optimizer = torch.optim.LBFGS(
+        [pixels],
+        max_iter=LBFGS_STEPS,
+        max_eval=iterations - iteration,
+        history_size=options.history,
+        tolerance_grad=0,
+        tolerance_change=0,
+        line_search_fn="strong_wolfe",
+    )
+    optimizer.state[pixels].update(_copied(state.memory))
+    optimizer.step(lambda: torch.tensor(evaluate()))
+    iteration = max(iteration, state.iteration + 1)  # a step that finds no way down must not go on for ever
+    known = last[1:] if torch.equal(pixels, last[0]) else None
+    memory = dict(optimizer.state[pixels])
+    return State(pixels.detach(), iteration, memory, best, best_loss, known=known)
+
+
+def _adam(objective: Objective, state: State, options: OptimizeOptions, iterations: int, report: Report) -> State:
+    """One step of Adam (torch's)."""
+    pixels = state.pixels.clone().requires_grad_()
+    optimizer = torch.optim.Adam([pixels], lr=options.learning_rate, betas=(0.9, 0.99))
+    optimizer.state[pixels].update(_copied(state.memory))
+    losses, pixels.grad = objective(pixels)
+    report(state.iteration + 1, losses, state.pixels)
+    optimizer.step()
+    moved = pixels.detach().clamp(0, 1)
+    average = moved if state.average is None else torch.lerp(moved, state.average, options.average)
+    return replace(
+        state,
+        pixels=moved,
+        iteration=state.iteration + 1,
+        memory=dict(optimizer.state[pixels]),
+        average=average if options.average else None,
+    )
+
+
+def _copied(memory: dict[str, Any]) -> dict[str, Any]:
+    """The optimizer's state, without what the optimizer changes in place."""
+    in_place = ("prev_flat_grad", "exp_avg", "exp_avg_sq", "step")
+    copies = {key: memory[key].clone() for key in in_place if memory.get(key) is not None}
+    lists = {key: list(value) for key, value in memory.items() if isinstance(value, list)}
+    return {**memory, **lists, **copies}
+
+
+def _resized(x: Tensor, height: int, width: int, mode: str = "bicubic") -> Tensor:
+    return F.interpolate(x, size=(height, width), mode=mode, align_corners=False)

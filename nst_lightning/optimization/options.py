@@ -3,10 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nst_lightning.images import ColourMatch
 from nst_lightning.perception import Normalization
 
+Layers = dict[str, float] | Literal["all"]
+StyleStatistic = Literal["gram", "wasserstein", "mean_std"]
 Optimizer = Literal["lbfgs", "adam"]
-Start = Literal["content", "noise"]
+Start = Literal["content", "noise", "style"]
+Colour = Literal["style", "luminance", "histogram"]
 
 
 def _layers(*names: str) -> dict[str, float]:
@@ -23,17 +27,32 @@ class OptimizeOptions:
         content_weight: of the content loss (Gatys' alpha); 0 makes a texture of the style alone.
         tv_weight: of the total variation loss, against noise.
         style_scale: enlarges the paintings, and with them the strokes, relative to the photo.
-        content_layers: layers whose features keep the photo's content, and their weights.
-        style_layers: layers whose Gram matrices carry the style, and their weights.
+        content_layers: layers whose features keep the photo's content, and their weights, or `all`.
+        style_layers: layers whose statistics carry the style, and their weights, or `all` (Novak & Nikulin 2016, 3.2).
+        style_loss: what is compared of the style's features: the `gram` matrix, means and covariances by `wasserstein`
+            distance, or means and deviations, `mean_std`.
+        normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
+        geometric_weights: style layers count 2^(D-d), content layers 2^d, d being the layer's place among the D used
+            (Novak & Nikulin 2016, 3.1), in place of the weights given.
+        activation_shift: added to features before their products; -1 in Novak & Nikulin 2016, 3.3.
+        correlation_chain: Gram matrices between each style layer and the next, the deeper one enlarged, in place of
+            those within layers (Novak & Nikulin 2016, 3.5).
+        blur: blur features before their products (Novak & Nikulin 2016).
         levels: sizes that the picture is optimized at, each larger than the one before: the small ones lay out large
-            strokes, the last one details. 1 is Gatys' own method.
+            strokes, the last one details. 1 is Gatys' own method; by default the first has about 100 pixels.
         factor: between the sizes of two levels.
         iterations: at each level; one is one evaluation of loss and gradient.
-        optimizer: `lbfgs` (Gatys et al. 2016) or `adam`.
+        refine_above: levels whose long side has more pixels than this only refine.
+        refine_iterations: at each of those.
+        optimizer: `lbfgs` (Gatys et al. 2016) or `adam`, whose state goes on from level to level.
         history: past steps that `lbfgs` remembers.
         learning_rate: of `adam`, in units of RGB in [0, 1].
-        start: from the photo's `content`, or from `noise`.
-        normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
+        average: of `adam`'s iterates: the picture is their moving average with this decay, such as 0.99; 0 is the last.
+        start: from the photo's `content`, from `noise`, or from noise of the `style`'s mean and covariance of colours.
+        colour: the `style`'s colours, or the photo's: `luminance` transfers brightness alone, `histogram` recolours to
+            the photo's mean and covariance of colours (Gatys et al. 2016, Preserving Color).
+        colour_match: how `histogram` recolours: `pca`, `cholesky` or `symmetric`.
+        recolour: paintings `before` the transfer, or the picture `after` it.
         margin: pixels beyond each border that are optimized too and cut off at the end, so that nothing odd is left
             along the borders.
         seed: of the noise.
@@ -44,18 +63,27 @@ class OptimizeOptions:
     content_weight: float = 1.0
     tv_weight: float = 2.0
     style_scale: float = 1.0
-    content_layers: dict[str, float] = field(default_factory=lambda: _layers("relu3_1", "relu4_1"))
-    style_layers: dict[str, float] = field(
-        default_factory=lambda: _layers("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    )
-    levels: int = 5
+    content_layers: Layers = field(default_factory=lambda: _layers("relu3_1", "relu4_1"))
+    style_layers: Layers = field(default_factory=lambda: _layers(*(f"relu{block}_1" for block in range(1, 6))))
+    style_loss: StyleStatistic = "gram"
+    normalization: Normalization = "relative"
+    geometric_weights: bool = False
+    activation_shift: float = 0.0
+    correlation_chain: bool = False
+    blur: bool = False
+    levels: int | None = None
     factor: float = 2**0.5
     iterations: int = 60
+    refine_above: int = 1024
+    refine_iterations: int = 10
     optimizer: Optimizer = "lbfgs"
     history: int = 20
     learning_rate: float = 0.02
+    average: float = 0.0
     start: Start = "content"
-    normalization: Normalization = "relative"
+    colour: Colour = "style"
+    colour_match: ColourMatch = "pca"
+    recolour: Literal["before", "after"] = "before"
     margin: int = 16
     seed: int = 0
 
@@ -67,13 +95,20 @@ class OptimizeOptions:
             ("tv_weight", 0),
             ("levels", 1),
             ("iterations", 1),
+            ("refine_above", 1),
+            ("refine_iterations", 1),
             ("history", 1),
             ("margin", 0),
         ):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name}: {getattr(self, name)} is not allowed; it must be {least} or more")
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
         for name, more_than in (("style_scale", 0), ("learning_rate", 0), ("factor", 1)):
             if not getattr(self, name) > more_than:
                 raise ValueError(f"{name}: {getattr(self, name)} is not allowed; it must be more than {more_than}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average: {self.average} is not allowed; it must be 0 or more and less than 1")
         if self.style_weight == self.content_weight == 0:
             raise ValueError("style_weight, content_weight: one of the two must be more than 0")
+        if self.correlation_chain and self.style_loss != "gram":
+            raise ValueError(f"style_loss: {self.style_loss} is not allowed with correlation_chain; it must be gram")

@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
 
-from nst_lightning.images import array_to_image, image_to_array, resize_short_side
-from nst_lightning.optimization.minimize import minimize
+from nst_lightning.optimization.minimize import State, minimize
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import OptimizeOptions
+from nst_lightning.optimization.plan import Level, layers_of, plan, smallest
+from nst_lightning.optimization.scene import Scene
 from nst_lightning.perception import Encoder
 
 
@@ -24,11 +23,11 @@ class Progress:
         level: from 1.
         levels: how many there are.
         iteration: of the level, from 1.
-        iterations: of each level.
+        iterations: of the level.
         losses: `loss`, `content`, `style`, `variation`.
-        seconds: since the start.
+        seconds: since the start, those before an interruption included.
         share: of the work that is done, from 0 to 1.
-        picture: as it is, with its margin, RGB of shape (1, 3, H, W).
+        draw: gives the picture as it is.
     """
 
     level: int
@@ -38,7 +37,7 @@ class Progress:
     losses: dict[str, float]
     seconds: float
     share: float
-    picture: Tensor
+    draw: Callable[[], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,14 @@ class Optimized:
         picture: RGB.
         history: losses of each iteration, and the level and seconds at which it was.
         seconds: how long it took.
+        state: where it was interrupted, for `optimize_picture` to go on from: tensors and plain values, which
+            torch.save and torch.load(weights_only=True) keep. None if it came to its end.
     """
 
     picture: Image.Image
     history: list[dict[str, float]]
     seconds: float
+    state: dict[str, Any] | None = None
 
 
 def optimize_picture(
@@ -63,96 +65,123 @@ def optimize_picture(
     *,
     options: OptimizeOptions | None = None,
     shares: Sequence[float] | None = None,
+    masks: Sequence[Image.Image] | None = None,
+    init: Image.Image | None = None,
+    max_memory: float | None = None,
     device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
+    state: dict[str, Any] | None = None,
 ) -> Optimized:
-    """Paint a photo in the style of paintings.
+    """Paint a photo in the style of paintings. Ctrl-C ends it early, with the picture so far and a state to go on from.
 
     Args:
         photo: RGB.
         styles: paintings, RGB.
         encoder: whose features are compared.
         options: how; by default what looks best.
-        shares: weight of each painting; by default all the same.
+        shares: weight of each painting in a blend; by default all the same.
+        masks: where each painting's style goes, in their order: white for its style, black for none, grey between.
+            Where all are black the photo stays.
+        init: a picture to start from, such as a transfer network's, in place of `options.start`.
+        max_memory: in bytes; pictures that need more are worked on in tiles, with the same result. None sets no limit.
         device: where to compute, such as `cuda`.
         progress: called after every iteration.
+        state: of an interrupted call with the same arguments; it goes on exactly from there.
 
     Raises:
-        ValueError: the photo is too small for the deepest layer, or an option doesn't fit.
+        ValueError: the photo is too small for the deepest layer or too large for the memory, masks don't fit the photo,
+            or an option doesn't fit.
     """
     options = options or OptimizeOptions()
-    shares = _normalised(shares, len(styles))
     encoder = encoder.to(device)
-    sizes = level_sizes(photo.size, encoder, options)
-    generator = torch.Generator().manual_seed(options.seed)
-    work = [width * height for width, height in sizes]
-    start, history, picture = time.perf_counter(), [], None
-    for level, size in enumerate(sizes, 1):
-        content = _tensor(photo.resize(size, Image.Resampling.LANCZOS), device, options.margin)
-        short_side = max(_smallest(encoder, options), round(min(size) * options.style_scale))
-        paintings = [_tensor(resize_short_side(style, short_side), device) for style in styles]
-        objective = Objective(encoder, content, paintings, shares, options)
-        if picture is None:
-            noise = 0.5 + 0.2 * torch.randn(content.shape, generator=generator).to(device)
-            picture = content.clone() if options.start == "content" else noise.clamp(0, 1)
-        else:
-            picture = F.interpolate(picture, size=content.shape[-2:], mode="bicubic", align_corners=False)
-
-        def report(iteration: int, losses: dict[str, float], picture: Tensor, level: int = level) -> None:
-            seconds = time.perf_counter() - start
-            history.append({"level": level, "iteration": iteration, "seconds": seconds, **losses})
-            if progress is not None:
-                done = sum(work[: level - 1]) + work[level - 1] * iteration / options.iterations
-                values = (level, len(sizes), iteration, options.iterations, losses, seconds, done / sum(work), picture)
-                progress(Progress(*values))
-
-        picture = minimize(objective, picture, options, report)
-    cut = options.margin
-    finished = picture[0, :, cut : picture.shape[2] - cut, cut : picture.shape[3] - cut].cpu().numpy()
-    return Optimized(array_to_image(finished), history, time.perf_counter() - start)
-
-
-def level_sizes(size: tuple[int, int], encoder: Encoder, options: OptimizeOptions) -> list[tuple[int, int]]:
-    """Width and height of each level, from small to large; levels too small for the deepest layer are left out.
-
-    Raises:
-        ValueError: even the largest is too small.
-    """
-    scale = options.size / max(size) if options.size else 1.0
-    needed = _smallest(encoder, options)
-    sizes = []
-    for level in reversed(range(options.levels)):
-        width, height = (max(1, round(side * scale / options.factor**level)) for side in size)
-        if min(width, height) >= needed:
-            sizes.append((width, height))
-    if not sizes:
-        raise ValueError(
-            f"a photo of {width}x{height} is too small for {', '.join(options.style_layers)}: "
-            f"its short side must be {needed} pixels or more"
+    levels = plan(photo.size, encoder, options, max_memory=max_memory)
+    size = levels[-1].width, levels[-1].height
+    scene = Scene(photo, styles, size, options, shares=shares, masks=masks, init=init, device=device)
+    journal = _Journal(levels, scene, progress, device)
+    found = None if state is None else journal.resume(state, options)
+    try:
+        while journal.level <= len(levels):
+            objective = _objective(levels[journal.level - 1], scene, encoder, options)
+            if found is None:
+                found = State(scene.first(objective.photo))
+            elif journal.entered != journal.level:
+                found = found.next_level(*objective.photo.shape[-2:])
+            journal.entered = journal.level
+            journal.keep(found)
+            iterations = levels[journal.level - 1].iterations
+            found = minimize(objective, found, options, iterations, journal.report, journal.keep)
+            journal.level += 1
+    except KeyboardInterrupt:
+        if journal.kept is None:
+            raise
+        return Optimized(
+            scene.finish(journal.kept.picture()), journal.history, journal.seconds(), journal.state(options)
         )
-    if options.margin >= min(sizes[0]):
-        raise ValueError(
-            f"margin: {options.margin} is not allowed; "
-            f"it must be less than the short side of the smallest level, {min(sizes[0])}"
-        )
-    return sizes
+    return Optimized(scene.finish(found.picture()), journal.history, journal.seconds())
 
 
-def _smallest(encoder: Encoder, options: OptimizeOptions) -> int:
-    layers = [*options.style_layers, *options.content_layers]
-    encoder.require(layers)
-    return max(encoder.minimum_size(layer) for layer in layers)
+def _objective(level: Level, scene: Scene, encoder: Encoder, options: OptimizeOptions) -> Objective:
+    least = smallest(encoder, layers_of(encoder, options))
+    regions = scene.regions(level.width, level.height, least)
+    return Objective(encoder, scene.shown(level.width, level.height), regions, options, tile=level.tile)
 
 
-def _normalised(shares: Sequence[float] | None, count: int) -> list[float]:
-    shares = [1.0] * count if shares is None else list(shares)
-    if len(shares) != count:
-        raise ValueError(f"shares: {len(shares)} given for {count} styles")
-    if any(not share >= 0 for share in shares) or sum(shares) == 0:
-        raise ValueError(f"shares: {shares} are not allowed; they must be 0 or more, and one of them above 0")
-    return [share / sum(shares) for share in shares]
+class _Journal:
+    """What happened so far: the losses, for the record; the last state that can be gone on from."""
+
+    def __init__(
+        self, levels: Sequence[Level], scene: Scene, progress: Callable[[Progress], None] | None, device: str
+    ) -> None:
+        self.levels, self.scene, self.progress, self.device = levels, scene, progress, device
+        self.level, self.entered, self.history, self.kept = 1, 1, [], None
+        self._before, self._start = 0.0, time.perf_counter()
+
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._start
+
+    def keep(self, state: State) -> None:
+        self.kept, self._kept_level, self._kept_entries = state, self.level, len(self.history)
+
+    def report(self, iteration: int, losses: dict[str, float], picture: Any) -> None:
+        level, seconds = self.levels[self.level - 1], self.seconds()
+        self.history.append({"level": self.level, "iteration": iteration, "seconds": seconds, **losses})
+        if self.progress is None:
+            return
+        done = sum(each.work for each in self.levels[: self.level - 1]) + level.work * iteration / level.iterations
+        share = done / sum(each.work for each in self.levels)
+        counts = (self.level, len(self.levels), iteration, level.iterations)
+        self.progress(Progress(*counts, losses, seconds, share, lambda: self.scene.finish(picture.clamp(0, 1))))
+
+    def state(self, options: OptimizeOptions) -> dict[str, Any]:
+        """As tensors and plain values."""
+        kept = {field.name: getattr(self.kept, field.name) for field in fields(State)}
+        history = self.history[: self._kept_entries]
+        return {
+            "options": asdict(options),
+            "level": self._kept_level,
+            "minimization": kept,
+            "history": history,
+            "seconds": self.seconds(),
+        }
+
+    def resume(self, state: dict[str, Any], options: OptimizeOptions) -> State:
+        """Go on from such a state.
+
+        Raises:
+            ValueError: other options made it.
+        """
+        different = [name for name, value in asdict(options).items() if state["options"].get(name) != value]
+        if different:
+            raise ValueError(f"state: made with other options: {', '.join(different)}; resume with the same")
+        self.level = self.entered = state["level"]
+        self.history, self._before = list(state["history"]), state["seconds"]
+        return State(**_moved(state["minimization"], self.device))
 
 
-def _tensor(image: Image.Image, device: str, margin: int = 0) -> Tensor:
-    tensor = torch.from_numpy(image_to_array(image))[None].to(device)
-    return F.pad(tensor, (margin,) * 4, mode="reflect") if margin else tensor
+def _moved(value: Any, device: str) -> Any:
+    """Tensors inside of dicts, lists and tuples on a device."""
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(item, device) for item in value)
+    return value.to(device) if hasattr(value, "to") else value

@@ -6,11 +6,13 @@ from nst_lightning.perception.losses import (
     Normalization,
     PerceptualLoss,
     content_loss,
+    mean_std_loss,
     style_loss,
     total_variation_loss,
+    wasserstein_loss,
 )
 from nst_lightning.perception.metrics import ContentDistance, Grit, StyleDistance
-from nst_lightning.perception.statistics import gram_matrix, shrink
+from nst_lightning.perception.statistics import Moments, gram_matrix, moments, shrink
 
 __all__ = [
     "VGG19",
@@ -19,12 +21,16 @@ __all__ = [
     "Encoder",
     "EncoderChain",
     "Grit",
+    "Moments",
     "Normalization",
     "PerceptualLoss",
     "StyleDistance",
     "content_loss",
     "gram_matrix",
+    "mean_std_loss",
+    "moments",
     "shrink",
     "style_loss",
     "total_variation_loss",
+    "wasserstein_loss",
 ]

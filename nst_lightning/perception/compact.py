@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nst_lightning.images import atomic_path, expand_path
-from nst_lightning.perception.encoders import VGG19, Encoder, EncoderChain, Features, run_convolutions
+from nst_lightning.perception.encoders import VGG19, Encoder, EncoderChain, Features, Pooling, run_convolutions
 from nst_lightning.perception.weights import VGG19_CHANNELS, VGG_BLOCKS, read_tensors
 
 BUNDLED = "bundled"
@@ -20,16 +20,24 @@ WIDTHS = tuple(channels // 4 for channels in VGG19_CHANNELS)
 class NarrowVGG(nn.ModuleDict):
     """VGG-19 with fewer channels, and an embedding in VGG-19's channels at the first layer of each block.
 
-    3x3 convolutions padded by reflection, ReLUs, and 2x2 max pooling after each block, on RGB in [0, 1]; 1x1
+    3x3 convolutions padded by reflection, ReLUs, and 2x2 pooling after each block, on RGB in [0, 1]; 1x1
     convolutions and ReLUs embed. Convolutions are entries named `conv1_1`, ..., embeddings `embed1_1`, ....
 
     Args:
         widths: channels of each block; the last block has its first convolution only.
         channels: channels that each block's first layer is embedded in; as many as `widths`, or more.
+        pooling: `max`, `average` or `l2`, see `VGG19`.
     """
 
-    def __init__(self, widths: Sequence[int] = WIDTHS, channels: Sequence[int] = VGG19_CHANNELS) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS,
+        channels: Sequence[int] = VGG19_CHANNELS,
+        *,
+        pooling: Pooling = "max",
+    ) -> None:
         super().__init__()
+        self.pooling: Pooling = pooling
         before = 3
         for block, (width, embedded) in enumerate(zip(widths, channels), 1):
             for i in range(1, (VGG_BLOCKS[block - 1] if block < len(widths) else 1) + 1):
@@ -46,7 +54,7 @@ class NarrowVGG(nn.ModuleDict):
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), embedded in VGG-19's channels."""
         convolutions = {name: module for name, module in self.items() if name.startswith("conv")}
-        narrow = run_convolutions(convolutions, pictures, layers, "max")
+        narrow = run_convolutions(convolutions, pictures, layers, self.pooling)
         return {layer: F.relu_(self["embed" + layer[4:]](narrow[layer])) for layer in layers}
 
 
@@ -59,15 +67,17 @@ class CompactEncoder(Encoder):
     Args:
         weights: `bundled`, which come with the package, or a .safetensors or .pth file with `conv1_1.weight` ... and
             `embed1_1.weight` ..., such as `distill` writes.
+        pooling: `max` as distilled, `average` or `l2`, see `VGG19`.
 
     Raises:
         ValueError: the file is missing or damaged, or a tensor is missing or of the wrong shape.
     """
 
-    def __init__(self, weights: str = BUNDLED) -> None:
+    def __init__(self, weights: str = BUNDLED, pooling: Pooling = "max") -> None:
         path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
         tensors, _ = read_tensors(path, argument="CompactEncoder weights")
         network = _network_for(tensors, path)
+        network.pooling = pooling
         super().__init__(
             network.layers, f"CompactEncoder ({BUNDLED if weights == BUNDLED else path.name})", reflects=True
         )
@@ -80,11 +90,11 @@ class CompactEncoder(Encoder):
         return self.network(pictures, layers)
 
 
-def encoder_of(vgg19: str | None, compact: str | None) -> EncoderChain:
+def encoder_of(vgg19: str | None, compact: str | None, *, pooling: Pooling = "max") -> EncoderChain:
     """VGG-19 as far as its weights go, and a compact encoder for the other layers; `None` leaves either out."""
-    encoders: list[Encoder] = [VGG19(vgg19)] if vgg19 is not None else []
+    encoders: list[Encoder] = [VGG19(vgg19, pooling)] if vgg19 is not None else []
     if compact is not None:
-        encoders.append(CompactEncoder(compact))
+        encoders.append(CompactEncoder(compact, pooling))
     return EncoderChain(encoders)
 
 

@@ -21,6 +21,18 @@ _L2_GAIN = (
 )
 
 
+def stride_of(layer: str) -> int:
+    """Pixels of the picture, in each direction, that a position at `layer` stands for: 1, 2, 4, 8 or 16."""
+    return 2 ** (_BLOCK_OF[layer] - 1)
+
+
+def reach_of(layer: str) -> int:
+    """How many pixels away from its own a position at `layer` still sees, at most."""
+    block, last = _BLOCK_OF[layer], int(layer[6:])
+    earlier = sum(2**i * (n + 1) for i, n in enumerate(VGG_BLOCKS[: block - 1]))  # the pooling counts for one more
+    return earlier + 2 ** (block - 1) * last
+
+
 class Encoder(nn.Module):
     """What all encoders share: they are frozen, name their layers and check what they are asked for.
 
@@ -54,7 +66,7 @@ class Encoder(nn.Module):
 
     def minimum_size(self, layer: str) -> int:
         """The shortest side in pixels of a picture that still has features at `layer`."""
-        return self._pixels * 2 ** (_BLOCK_OF[layer] - 1)
+        return self._pixels * stride_of(layer)
 
     def _reach(self) -> str:
         if all(layer in self.layers for layer in ALL_LAYERS[: len(self.layers)]):

@@ -1,13 +1,13 @@
 """Content, style and total variation losses: pure functions, and the perceptual loss composed of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from nst_lightning.perception.encoders import Encoder
-from nst_lightning.perception.statistics import gram_matrix, shrink
+from nst_lightning.perception.statistics import Moments, gram_matrix, shrink
 
 Normalization = Literal["relative", "gatys", "mean"]
 """How losses are scaled: by the target's energy, as Gatys et al. 2015 wrote them, or by 1 / (4 n_H n_W n_C)."""
@@ -45,11 +45,12 @@ def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "rel
 
     - `relative`: sum (G - A)^2 / sum A^2, averaged over the batch.
     - `gatys` and `mean`: 1 / (4 N_l^2) sum (G - A)^2, which is Gatys' 1 / (4 N_l^2 M_l^2) sum (G - A)^2 for Gram
-      matrices summed over the M_l positions, N_l being the channels; averaged over the batch.
+      matrices summed over the M_l positions, N_l being the channels; averaged over the batch. N_l^2 is N_l N_k for
+      matrices between two layers.
 
     Args:
-        gram: of the pictures, shape (N, C, C).
-        target: of the painting, shape (1, C, C) or (N, C, C).
+        gram: of the pictures, shape (N, C, C), or (N, C, D) between two layers.
+        target: of the painting, same shape, or one for all.
         normalization: one of the three above.
 
     Returns:
@@ -58,7 +59,62 @@ def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "rel
     squares = (gram - target).square().sum(dim=(1, 2))
     if normalization == "relative":
         return (squares / (target.square().sum(dim=(1, 2)) + _EPSILON)).mean()
-    return (squares / (4 * gram.shape[1] ** 2)).mean()
+    return (squares / (4 * gram.shape[1] * gram.shape[2])).mean()
+
+
+def mean_std_loss(found: Moments, target: Moments, normalization: Normalization = "relative") -> Tensor:
+    """Squared differences of the channels' means and standard deviations (Li et al. 2017, Demystifying Neural Style).
+
+    Args:
+        found: averaged moments of the picture's features with themselves.
+        target: of the painting's.
+        normalization: `relative` divides by the sum of the target's squares; otherwise by the number of channels.
+
+    Returns:
+        A scalar.
+    """
+    deviation, of_target = (
+        (x.second.diagonal() - x.first.square()).clamp_min(_EPSILON).sqrt() for x in (found, target)
+    )
+    squares = (found.first - target.first).square().sum() + (deviation - of_target).square().sum()
+    if normalization == "relative":
+        return squares / (target.first.square().sum() + of_target.square().sum() + _EPSILON)
+    return squares / len(deviation)
+
+
+def wasserstein_loss(found: Moments, target: Moments, normalization: Normalization = "relative") -> Tensor:
+    """Squared 2-Wasserstein distance between the Gaussians that have the features' means and covariances.
+
+    |m - n|^2 + tr(C + D - 2 (D^1/2 C D^1/2)^1/2) (Olkin & Pukelsheim 1982). The roots come from eigenvalues in float64:
+    for 512 channels on a CPU a third of the time that Newton-Schulz iterations take to come within 0.1 %.
+
+    Args:
+        found: averaged moments of the picture's features with themselves.
+        target: of the painting's.
+        normalization: `relative` divides by |n|^2 + tr D; otherwise by the number of channels.
+
+    Returns:
+        A scalar.
+    """
+    covariance, of_target = (x.second - torch.outer(x.first, x.first) for x in (found, target))
+    root = _spectral(of_target, torch.sqrt)
+    between = root @ covariance.double() @ root
+    with torch.no_grad():  # d tr M^1/2 = 1/2 tr M^-1/2 dM; directions without variance have no slope that is finite
+        middle = _spectral(between, torch.sqrt).trace()
+        least = 1e-8 * between.trace().clamp_min(_EPSILON)
+        slope = _spectral(between, lambda values: values.clamp_min(least).rsqrt() / 2)
+    middle = middle + (slope * (between - between.detach())).sum()
+    distance = (found.first - target.first).square().sum() + covariance.trace() + of_target.trace() - 2 * middle.float()
+    if normalization == "relative":
+        return distance / (target.second.trace() + _EPSILON)
+    return distance / len(covariance)
+
+
+@torch.no_grad()
+def _spectral(matrix: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """A function of a symmetric positive semidefinite matrix's eigenvalues, as matrix, in float64."""
+    values, vectors = torch.linalg.eigh(matrix.double())
+    return (vectors * function(values.clamp_min(0))) @ vectors.T
 
 
 def total_variation_loss(pictures: Tensor) -> Tensor:

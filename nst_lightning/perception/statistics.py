@@ -1,4 +1,6 @@
-"""What is compared of features: Gram matrices, and the picture at smaller sizes."""
+"""What is compared of features: Gram matrices and other moments, and the picture at smaller sizes."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,6 +22,51 @@ def gram_matrix(features: Tensor) -> Tensor:
         precise = features.to(torch.promote_types(features.dtype, torch.float32))
         by_position = precise.permute(0, 2, 3, 1).flatten(1, 2)  # (N, M, C): a view of what encoders return
         return by_position.transpose(1, 2) @ by_position / by_position.shape[1]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments of features over positions, as sums: those of a picture's tiles add up to its own.
+
+    Args:
+        second: sum of w a b^T, shape (C, D); for b = a and w = 1 the Gram matrix times the number of positions.
+        first: sum of w a, shape (C,).
+        weight: sum of w, a scalar.
+    """
+
+    second: Tensor
+    first: Tensor
+    weight: Tensor
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(self.second + other.second, self.first + other.first, self.weight + other.weight)
+
+    def averaged(self, share: float = 1.0) -> "Moments":
+        """Divided by their weight and multiplied by a share: such sums are the moments of a blend."""
+        factor = share / self.weight.clamp_min(1e-8)
+        return Moments(self.second * factor, self.first * factor, self.weight * factor)
+
+
+def moments(features: Tensor, others: Tensor | None = None, weights: Tensor | None = None) -> Moments:
+    """Sums over the positions of one picture, in float32 or better.
+
+    Args:
+        features: a, shape (1, C, H, W).
+        others: b, shape (1, D, H, W); by default the features themselves.
+        weights: w, shape (1, 1, H, W); by default 1 everywhere.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        a = _by_position(features)
+        b = a if others is None else _by_position(others)
+        weighted = a if weights is None else a * _by_position(weights)
+        count = features.new_tensor(len(a), dtype=a.dtype) if weights is None else weights.sum().to(a.dtype)
+        return Moments(weighted.T @ b, weighted.sum(0), count)
+
+
+def _by_position(features: Tensor) -> Tensor:
+    """Shape (H W, C): a view of what encoders return."""
+    precise = features.to(torch.promote_types(features.dtype, torch.float32))
+    return precise[0].permute(1, 2, 0).flatten(0, 1)
 
 
 def shrink(pictures: Tensor, factor: int) -> Tensor:

@@ -1,0 +1,97 @@
+"""What an optimization is going to do: sizes, iterations, tiles; known, and refused, before any work is done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nst_lightning.optimization.memory import tile_side
+from nst_lightning.optimization.objective import content_shares, style_shares
+from nst_lightning.optimization.options import OptimizeOptions
+from nst_lightning.perception import Encoder
+
+FIRST_SIDE = 96
+"""Pixels that the long side of the first level has at least, unless `levels` says how many there are."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One size of the pyramid.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        iterations: how many evaluations of loss and gradient it gets.
+        tile: side of its tiles in pixels, or None if it needs none.
+    """
+
+    width: int
+    height: int
+    iterations: int
+    tile: int | None = None
+
+    @property
+    def work(self) -> int:
+        """Pixels evaluated."""
+        return self.width * self.height * self.iterations
+
+
+def plan(
+    size: tuple[int, int], encoder: Encoder, options: OptimizeOptions, *, max_memory: float | None = None
+) -> list[Level]:
+    """The levels, from small to large; those too small for the deepest layer are left out.
+
+    Args:
+        size: width and height of the photo.
+        encoder: whose features are compared.
+        options: how.
+        max_memory: in bytes; None sets no limit.
+
+    Raises:
+        ValueError: even the largest is too small, or it does not fit into the memory.
+    """
+    layers = layers_of(encoder, options)
+    needed = smallest(encoder, layers)
+    scale = options.size / max(size) if options.size else 1.0
+    levels: list[Level] = []
+    for shrunk in _factors(max(size) * scale, options):
+        width, height = (max(1, round(side * scale / shrunk)) for side in size)
+        if min(width, height) >= needed:
+            iterations = options.iterations if max(width, height) <= options.refine_above else options.refine_iterations
+            levels.append(Level(width, height, iterations))
+    if not levels:
+        raise ValueError(
+            f"a photo of {width}x{height} is too small for {', '.join(layers)}: "
+            f"its short side must be {needed} pixels or more"
+        )
+    least = min(levels[0].width, levels[0].height)
+    if options.margin >= least:
+        raise ValueError(
+            f"margin: {options.margin} is not allowed; "
+            f"it must be less than the short side of the smallest level, {least}"
+        )
+    return levels if max_memory is None else [_tiled(level, encoder, layers, options, max_memory) for level in levels]
+
+
+def layers_of(encoder: Encoder, options: OptimizeOptions) -> list[str]:
+    """All layers whose features are needed."""
+    content = content_shares(encoder, options) if options.content_weight else {}
+    style = style_shares(encoder, options) if options.style_weight else {}
+    return list(dict.fromkeys([*content, *(layer for pair in style for layer in pair)]))
+
+
+def smallest(encoder: Encoder, layers: Sequence[str]) -> int:
+    """The shortest side that pictures may have."""
+    return max(encoder.minimum_size(layer) for layer in layers)
+
+
+def _factors(long_side: float, options: OptimizeOptions) -> list[float]:
+    """By how much each level is smaller than the last one."""
+    count = options.levels or 1
+    while options.levels is None and long_side / options.factor**count >= FIRST_SIDE - 0.5:
+        count += 1
+    return [options.factor**level for level in reversed(range(count))]
+
+
+def _tiled(level: Level, encoder: Encoder, layers: Sequence[str], options: OptimizeOptions, max_memory: float) -> Level:
+    pixels = (level.width + 2 * options.margin) * (level.height + 2 * options.margin)
+    tile = tile_side(pixels, encoder, layers, options, level.iterations, max_memory)
+    return Level(level.width, level.height, level.iterations, tile)

@@ -1,0 +1,159 @@
+"""What is painted: a photo, paintings and masks, checked and coloured once, shown at any size."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from nst_lightning.images import (
+    array_to_image,
+    image_to_array,
+    luma,
+    match_colour,
+    match_luma,
+    resize_short_side,
+    to_grey,
+    with_luma,
+)
+from nst_lightning.optimization.objective import Region
+from nst_lightning.optimization.options import OptimizeOptions
+
+ASPECT_TOLERANCE = 0.02
+
+
+class Scene:
+    """The pictures of one optimization.
+
+    Args:
+        photo: RGB.
+        styles: paintings, RGB.
+        size: width and height of the picture to make.
+        options: colours, scale and margin.
+        shares: weight of each painting in a blend; by default all the same.
+        masks: where each painting's style goes.
+        init: a picture to start from.
+        device: where its tensors go.
+
+    Raises:
+        ValueError: counts that don't agree, a mask of another aspect ratio, or all black.
+    """
+
+    def __init__(
+        self,
+        photo: Image.Image,
+        styles: Sequence[Image.Image],
+        size: tuple[int, int],
+        options: OptimizeOptions,
+        *,
+        shares: Sequence[float] | None = None,
+        masks: Sequence[Image.Image] | None = None,
+        init: Image.Image | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if not styles:
+            raise ValueError("styles: none given; one painting or more is needed")
+        if masks is not None and shares is not None:
+            raise ValueError("shares: not allowed with masks, which give each painting a place of its own")
+        self.options, self.device, self.init = options, device, init
+        self.shares = _normalised(shares, len(styles))
+        self.masks = None if masks is None else _checked(masks, len(styles), photo.size)
+        self.photo = _resized(photo, size)
+        weights = [None] * len(styles) if masks is None else [_grey(_resized(mask, size)) for mask in self.masks]
+        self.content, self.styles = self.photo, list(styles)
+        if options.recolour == "before" and options.colour != "style":
+            self.styles = [self._recoloured(style, weight) for style, weight in zip(styles, weights)]
+            if options.colour == "luminance":
+                self.content = array_to_image(to_grey(image_to_array(self.photo)))
+
+    def shown(self, width: int, height: int) -> Tensor:
+        """The photo as the encoder sees it, with its margin, shape (1, 3, H, W)."""
+        return self._tensor(_resized(self.content, (width, height)), self.options.margin)
+
+    def regions(self, width: int, height: int, least: int) -> list[Region]:
+        """Paintings at the scale of a photo of that size, their short sides no less than `least` pixels; and masks."""
+        short_side = max(least, round(min(width, height) * self.options.style_scale))
+        paintings = [self._tensor(resize_short_side(style, short_side)) for style in self.styles]
+        if self.masks is None:
+            return [Region(paintings, self.shares)]
+        masks = [self._tensor(_resized(mask, (width, height)), self.options.margin)[:, :1] for mask in self.masks]
+        return [Region([painting], [1.0], mask) for painting, mask in zip(paintings, masks)]
+
+    def first(self, shown: Tensor) -> Tensor:
+        """The picture to start from, as large as the photo shown."""
+        if self.init is not None:
+            width, height = (side - 2 * self.options.margin for side in reversed(shown.shape[-2:]))
+            return self._tensor(_resized(self.init, (width, height)), self.options.margin)
+        if self.options.start == "content":
+            return shown.clone()
+        noise = np.random.default_rng(self.options.seed).normal(0.5, 0.2, shown.shape[1:]).astype(np.float32)
+        if self.options.start == "style":
+            noise = match_colour(noise, image_to_array(self.styles[0]))
+        return torch.from_numpy(noise.clip(0, 1))[None].to(self.device)
+
+    def finish(self, picture: Tensor) -> Image.Image:
+        """A tensor of shape (1, 3, H, W), with its margin, as the picture it stands for; colours and masks applied."""
+        cut = self.options.margin
+        pixels = picture[0, :, cut : picture.shape[2] - cut, cut : picture.shape[3] - cut].cpu().numpy()
+        size = pixels.shape[2], pixels.shape[1]
+        photo = image_to_array(_resized(self.photo, size))
+        if self.options.colour == "luminance":
+            pixels = with_luma(photo, luma(pixels))
+        elif self.options.colour == "histogram" and self.options.recolour == "after":
+            weights = None if self.masks is None else _union(self.masks, size)
+            kwargs = {} if weights is None else {"weights": weights, "reference_weights": weights}
+            pixels = match_colour(pixels, photo, self.options.colour_match, **kwargs)
+        if self.masks is not None:
+            pixels = photo + _union(self.masks, size) * (pixels - photo)
+        return array_to_image(pixels)
+
+    def _recoloured(self, style: Image.Image, weights: np.ndarray | None) -> Image.Image:
+        """A painting in the colours, or the brightness, of the part of the photo that it goes to."""
+        pixels, photo = image_to_array(style), image_to_array(self.photo)
+        if self.options.colour == "luminance":
+            return array_to_image(match_luma(pixels, photo, reference_weights=weights))
+        return array_to_image(match_colour(pixels, photo, self.options.colour_match, reference_weights=weights))
+
+    def _tensor(self, image: Image.Image, margin: int = 0) -> Tensor:
+        tensor = torch.from_numpy(image_to_array(image))[None].to(self.device)
+        return F.pad(tensor, (margin,) * 4, mode="reflect") if margin else tensor
+
+
+def _normalised(shares: Sequence[float] | None, count: int) -> list[float]:
+    shares = [1.0] * count if shares is None else list(shares)
+    if len(shares) != count:
+        raise ValueError(f"shares: {len(shares)} given for {count} styles")
+    if any(not share >= 0 for share in shares) or sum(shares) == 0:
+        raise ValueError(f"shares: {shares} are not allowed; they must be 0 or more, and one of them above 0")
+    return [share / sum(shares) for share in shares]
+
+
+def _checked(masks: Sequence[Image.Image], count: int, size: tuple[int, int]) -> list[Image.Image]:
+    """Masks as grey RGB pictures."""
+    if len(masks) != count:
+        raise ValueError(f"masks: {len(masks)} given for {count} styles; each style needs one, in the same order")
+    grey = [mask.convert("L") for mask in masks]
+    for number, mask in enumerate(grey, 1):
+        ratio = (mask.width / mask.height) / (size[0] / size[1])
+        if abs(ratio - 1) > ASPECT_TOLERANCE:
+            raise ValueError(
+                f"masks: number {number} is {mask.width}x{mask.height}, the photo {size[0]}x{size[1]}; "
+                f"their aspect ratios must agree within {ASPECT_TOLERANCE:.0%}"
+            )
+        if mask.getextrema()[1] == 0:
+            raise ValueError(f"masks: number {number} is all black; white marks where its style goes")
+    return [mask.convert("RGB") for mask in grey]
+
+
+def _grey(mask: Image.Image) -> np.ndarray:
+    return image_to_array(mask)[0]
+
+
+def _union(masks: Sequence[Image.Image], size: tuple[int, int]) -> np.ndarray:
+    return sum(_grey(_resized(mask, size)) for mask in masks).clip(0, 1)
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

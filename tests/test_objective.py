@@ -1,0 +1,236 @@
+"""The objective against float64 formulas written out in NumPy, and in tiles against the whole."""
+
+import numpy as np
+import pytest
+import torch
+
+from nst_lightning.optimization import OptimizeOptions
+from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side
+from nst_lightning.optimization.objective import Objective, Region
+from nst_lightning.optimization.tiles import tiles_of
+from nst_lightning.perception import CompactEncoder
+from nst_lightning.perception.encoders import ALL_LAYERS, reach_of, run_convolutions, stride_of
+
+LAYERS = ("relu1_1", "relu2_1", "relu3_1")
+
+
+@pytest.fixture
+def encoder(compact_weights):
+    return CompactEncoder(compact_weights)
+
+
+def pictures(count, height=45, width=53):
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, height // 4, width // 4, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
+    return [0.8 * picture[None] + 0.2 * torch.rand(1, 3, height, width, generator=generator) for picture in smooth]
+
+
+def features_of(encoder, picture, layer, *, shift=0.0, blur=False):
+    features = encoder(picture, [layer])[layer][0].double().numpy() + shift
+    if blur:
+        rows, columns = features.shape[1:]
+        padded = np.pad(features, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
+        shifted = (kernel[i, j] * padded[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3))
+        features = sum(shifted)
+    return features
+
+
+def enlarged(features, shape):
+    """Twice the size, bilinear, and the last row and column once more where the shape is odd."""
+    for axis in (1, 2):
+        length = features.shape[axis]
+        positions = (np.arange(2 * length) + 0.5) / 2 - 0.5
+        low = np.clip(np.floor(positions), 0, length - 1).astype(int)
+        high = np.clip(np.floor(positions) + 1, 0, length - 1).astype(int)
+        share = (positions - np.floor(positions)).reshape([-1 if i == axis else 1 for i in range(3)])
+        features = np.take(features, low, axis) * (1 - share) + np.take(features, high, axis) * share
+        missing = shape[axis] - features.shape[axis]
+        features = np.pad(features, [(0, missing if i == axis else 0) for i in range(3)], mode="edge")
+    return features
+
+
+def gram(features, others, weights=None):
+    weights = np.ones(features.shape[1:]) if weights is None else weights
+    return np.einsum("chw,dhw,hw->cd", features, others, weights) / weights.sum()
+
+
+def relative(a, b):
+    return ((a - b) ** 2).sum() / (b**2).sum()
+
+
+def options_of(**options):
+    return OptimizeOptions(style_layers=dict.fromkeys(LAYERS, 1.0), **{"content_layers": {"relu3_1": 1}, **options})
+
+
+def style_of(encoder, options, picture, paintings, shares, pairs, mask=None):
+    """The style loss by its definition, in float64."""
+    kwargs = {"shift": options.activation_shift, "blur": options.blur}
+
+    def matrix(x, shallow, deep, mask=None):
+        features, others = (features_of(encoder, x, layer, **kwargs) for layer in (shallow, deep))
+        if shallow != deep:
+            others = enlarged(others, features.shape)
+        weights = None
+        if mask is not None:
+            weights = torch.nn.functional.avg_pool2d(mask, stride_of(shallow))[0, 0].double().numpy() ** 2
+        return gram(features, others, weights)
+
+    loss = 0
+    for (shallow, deep), weight in pairs.items():
+        target = sum(share * matrix(painting, shallow, deep) for painting, share in zip(paintings, shares))
+        loss += weight * relative(matrix(picture, shallow, deep, mask), target)
+    return loss / sum(pairs.values())
+
+
+WITHIN = {(layer, layer): 1 for layer in LAYERS}
+CHAIN = {("relu1_1", "relu2_1"): 1, ("relu2_1", "relu3_1"): 1}
+VARIANTS = {
+    "plain": ({}, WITHIN),
+    "geometric weights": ({"geometric_weights": True}, dict(zip(WITHIN, (4, 2, 1)))),
+    "activation shift": ({"activation_shift": -1.0}, WITHIN),
+    "chain": ({"correlation_chain": True}, CHAIN),
+    "blurred chain": ({"correlation_chain": True, "blur": True}, CHAIN),
+    "all": (
+        {"geometric_weights": True, "activation_shift": -1.0, "correlation_chain": True},
+        dict(zip(CHAIN, (2, 1))),
+    ),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_style_is_its_formula(encoder, variant):
+    changed, pairs = VARIANTS[variant]
+    options = options_of(**changed)
+    photo, one, two, picture = pictures(4)
+    losses, _ = Objective(encoder, photo, [Region([one, two], [0.25, 0.75])], options)(picture)
+    assert losses["style"] == pytest.approx(
+        style_of(encoder, options, picture, [one, two], [0.25, 0.75], pairs), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("geometric", [False, True])
+def test_content_and_the_sum_are_their_formulas(encoder, geometric):
+    layers = {"relu3_1": 1.0, "relu2_1": 3.0}  # in no order
+    options = options_of(content_layers=layers, geometric_weights=geometric, style_weight=7, tv_weight=3)
+    photo, painting, picture = pictures(3)
+    losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
+    weights = {"relu2_1": 2, "relu3_1": 4} if geometric else layers
+    content = sum(
+        weight * relative(features_of(encoder, picture, layer), features_of(encoder, photo, layer))
+        for layer, weight in weights.items()
+    ) / sum(weights.values())
+    x = picture.double().numpy()
+    variation = ((x[..., 1:, :] - x[..., :-1, :]) ** 2).mean() + ((x[..., 1:] - x[..., :-1]) ** 2).mean()
+    assert losses["content"] == pytest.approx(content, rel=1e-4)
+    assert losses["variation"] == pytest.approx(variation, rel=1e-4)
+    assert losses["loss"] == pytest.approx(content + 7 * losses["style"] + 3 * variation, rel=1e-4)
+
+
+def test_the_papers_own_normalisation(encoder):
+    """Gatys et al. 2015: L_content = 1/2 sum (F-P)^2, E_l = 1/(4 N^2 M^2) sum (G-A)^2."""
+    layer = "relu2_1"
+    options = OptimizeOptions(content_layers={layer: 1}, style_layers={layer: 1}, normalization="gatys")
+    photo, painting, picture = pictures(3)
+    losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
+    f, p, s = (features_of(encoder, x, layer).reshape(-1, 22 * 26) for x in (picture, photo, painting))
+    channels, positions = f.shape
+    assert losses["content"] == pytest.approx(0.5 * ((f - p) ** 2).sum(), rel=1e-4)
+    expected = ((f @ f.T - s @ s.T) ** 2).sum() / (4 * channels**2 * positions**2)
+    assert losses["style"] == pytest.approx(expected, rel=1e-4)
+
+
+def masks(height=45, width=53):
+    ramp = torch.linspace(0, 1, width).expand(1, 1, height, width)
+    return [ramp, (1 - 2 * ramp).clamp(0, 1)]
+
+
+def test_masked_style_is_its_formula(encoder):
+    options = options_of()
+    photo, one, two, pixels = pictures(4)
+    of_one, of_two = masks()
+    regions = [Region([one], [1.0], of_one), Region([two], [1.0], of_two)]
+    losses, gradient = Objective(encoder, photo, regions, options)(pixels)
+    union = (of_one + of_two).clamp(0, 1)
+    picture = photo + union * (pixels - photo)
+    expected = sum(
+        float(mask.square().mean()) * style_of(encoder, options, picture, [painting], [1.0], WITHIN, mask)
+        for painting, mask in ((one, of_one), (two, of_two))
+    )
+    assert losses["style"] == pytest.approx(expected, rel=1e-4)
+    assert (gradient[union.expand_as(gradient) == 0] == 0).all()
+
+
+STYLE_LOSSES = {**{name: changed for name, (changed, _) in VARIANTS.items()}}
+STYLE_LOSSES |= {name: {"style_loss": name} for name in ("wasserstein", "mean_std")}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("variant", STYLE_LOSSES)
+def test_tiles_agree_with_the_whole(encoder, variant, masked):
+    options = options_of(**STYLE_LOSSES[variant])
+    photo, one, two, picture = pictures(4, 141, 118)
+    of_one, of_two = masks(141, 118) if masked else (None, None)
+    regions = [Region([one], [1.0], of_one), *([Region([two], [1.0], of_two)] if masked else [])]
+    whole, in_tiles = (Objective(encoder, photo, regions, options, tile=tile) for tile in (None, 32))
+    assert len(in_tiles.tiles) == 5 * 4
+    losses, gradient = whole(picture)
+    of_tiles, gradient_of_tiles = in_tiles(picture)
+    assert of_tiles == pytest.approx(losses, rel=1e-3 if "style_loss" in STYLE_LOSSES[variant] else 1e-4)
+    torch.testing.assert_close(gradient_of_tiles, gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"correlation_chain": True, "activation_shift": -1.0}, {"style_loss": "mean_std"}]
+)
+def test_the_gradient_is_that_of_the_loss(encoder, options):
+    photo, painting, picture = pictures(3)
+    objective = Objective(encoder, photo, [Region([painting], [1.0])], options_of(**options))
+    _, gradient = objective(picture)
+    direction = gradient / gradient.norm()
+    step = 0.02
+    slope = (objective(picture + step * direction)[0]["loss"] - objective(picture - step * direction)[0]["loss"]) / (
+        2 * step
+    )
+    assert slope == pytest.approx(gradient.norm().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("layer", ["relu1_1", "relu1_2", "relu2_1", "relu3_4", "relu4_1", "relu5_4"])
+def test_reach_is_how_far_a_position_sees(layer):
+    """All weights positive: what changes at a position is all it can see."""
+    convolutions = {}
+    for name in (name[4:] for name in ALL_LAYERS if name.startswith("conv")):
+        convolutions["conv" + name] = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False)
+        torch.nn.init.constant_(convolutions["conv" + name].weight, 1 / 9)
+    stride, reach = stride_of(layer), reach_of(layer)
+    side = 2 * (reach // stride + 2) * stride
+    picture = torch.rand(1, 1, side, side, requires_grad=True)
+    middle = side // stride // 2
+    run_convolutions(convolutions, picture, [layer], "average")[layer][0, 0, middle, middle].backward()
+    seen = picture.grad[0, 0].sum(0).nonzero().flatten()
+    first, last = middle * stride, middle * stride + stride - 1
+    assert max(first - seen.min().item(), seen.max().item() - last) <= reach
+    assert max(first - seen.min().item(), seen.max().item() - last) > reach - 2 * stride
+
+
+@pytest.mark.parametrize("size", [(64, 64), (100, 37), (129, 16), (33, 80)])
+@pytest.mark.parametrize("side", [None, 16, 40])
+def test_cores_fill_the_picture_once(size, side):
+    height, width = size
+    filled = torch.zeros(height, width)
+    for tile in tiles_of(height, width, ["relu3_1"], side=side):
+        filled[tile.core] += 1
+        assert all(seen.start <= core.start < core.stop <= seen.stop for seen, core in zip(tile.seen, tile.core))
+    assert (filled == 1).all()
+
+
+def test_memory_decides_about_tiles(encoder):
+    layers, options = ["relu1_1", "relu5_1"], OptimizeOptions()
+    megapixel = 2**20
+    assert tile_side(megapixel, encoder, layers, options, 60, 1e12) is None
+    whole = megapixel * (bytes_per_pixel(encoder, layers) + 12 * (12 + 40))
+    assert tile_side(megapixel, encoder, layers, options, 60, whole * 1.01) is None
+    assert LEAST_TILE <= tile_side(megapixel, encoder, layers, options, 60, whole * 0.95) < 1024
+    with pytest.raises(ValueError, match=r"it must be 0\.\d GB or more, or the picture 0\.\d megapixels or less"):
+        tile_side(megapixel, encoder, layers, options, 60, 0.2e9)
