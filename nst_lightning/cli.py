@@ -51,6 +51,11 @@ COMMANDS = {
     "compare": Command(
         "nst_lightning.optimization.compare:compare", "compact encoders beside VGG-19", {"encoders": "+"}
     ),
+    "benchmark": Command(
+        "nst_lightning.optimization.benchmark:benchmark",
+        "how good optimized pictures are after so many seconds",
+        repeatable=("method",),
+    ),
     "measure": Command(
         "nst_lightning.perception.measure:measure",
         "content, style and grit of stylized pictures",

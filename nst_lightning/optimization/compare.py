@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from nst_lightning.images import expand_path, image_to_array, list_pictures, read_rgb, resize_short_side
+from nst_lightning.images import expand_path, list_pictures, read_rgb, resize_short_side
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
-from nst_lightning.perception import VGG19, CompactEncoder, Encoder, EncoderChain, StyleDistance
+from nst_lightning.perception import VGG19, CompactEncoder, Encoder, EncoderChain
+from nst_lightning.perception.measure import Judge
 from nst_lightning.perception.metrics import STYLE_LAYERS, ChannelCorrelation
+from nst_lightning.perception.pixels import image_to_tensor
 
 
 def compare(
@@ -61,7 +62,7 @@ def _print_correlations(compact: dict[str, Encoder], exact: Encoder, photos: lis
     print(f"correlation with {exact.description}, medians over channels and {len(photos)} photos")
     print("".join(f"{layer:>10}" for layer in layers))
     metrics = {name: {layer: ChannelCorrelation() for layer in layers} for name in compact}
-    for photo in map(_tensor, photos):
+    for photo in map(image_to_tensor, photos):
         with torch.no_grad():
             targets = exact(photo, layers)
             for name, encoder in compact.items():
@@ -96,25 +97,14 @@ def _print_optimized(
     distances: dict[str, list[float]] = {name: [] for name in ("photo", "reference", *compact)}
     seconds = dict.fromkeys(distances, 0.0)
     for photo, painting in pairs:
-        short_side = min(photo.size)
-        judge = StyleDistance(reference, _tensor(painting), short_side=short_side)
-        distances["photo"].append(_distance(judge, photo))
+        judge = Judge(photo, painting, reference, size=min(photo.size))
+        distances["photo"].append(judge(photo)[1])
         for name, encoder in {"reference": reference, **compact}.items():
             found = optimize_picture(photo, [painting], encoder, options=options)
-            distances[name].append(_distance(judge, found.picture))
+            distances[name].append(judge(found.picture)[1])
             seconds[name] += found.seconds / len(pairs)
     against = torch.tensor(distances["reference"])
     for name, of_pictures in distances.items():
         values = torch.tensor(of_pictures)
         style, ratio = values.quantile(0.5).item(), (values / against).quantile(0.5).item()
         print(f"{style:10.4f}{ratio:10.2f}{seconds[name]:10.1f}  {Path(name).name}")
-
-
-def _distance(judge: StyleDistance, picture: Image.Image) -> float:
-    judge.reset()
-    judge.update(_tensor(picture))
-    return judge.compute()[0].item()
-
-
-def _tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(image_to_array(image))[None]

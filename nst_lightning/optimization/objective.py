@@ -76,7 +76,7 @@ class Objective:
         self._features = self._content_features(self.tiles[0]) if len(self.tiles) == 1 else None
 
     def __call__(self, pixels: Tensor) -> tuple[dict[str, float], Tensor]:
-        """`loss` and, unweighted, `content`, `style`, `variation` of pixels of the photo's shape; the loss's gradient."""
+        """`loss` and, unweighted, `content`, `style`, `variation` of pixels of the photo's shape; the gradient."""
         picture = self.composed(pixels.detach()).requires_grad_()
         variation = total_variation_loss(picture)
         (gradient,) = torch.autograd.grad(self.options.tv_weight * variation, picture)

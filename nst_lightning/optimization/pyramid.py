@@ -114,9 +114,8 @@ def optimize_picture(
     except KeyboardInterrupt:
         if journal.kept is None:
             raise
-        return Optimized(
-            scene.finish(journal.kept.picture()), journal.history, journal.seconds(), journal.state(options)
-        )
+        picture, state = scene.finish(journal.kept.picture()), journal.state(options)
+        return Optimized(picture, journal.history, journal.seconds(), state)
     return Optimized(scene.finish(found.picture()), journal.history, journal.seconds())
 
 

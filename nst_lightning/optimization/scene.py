@@ -20,6 +20,7 @@ from nst_lightning.images import (
 )
 from nst_lightning.optimization.objective import Region
 from nst_lightning.optimization.options import OptimizeOptions
+from nst_lightning.perception.pixels import image_to_tensor
 
 ASPECT_TOLERANCE = 0.02
 
@@ -117,7 +118,7 @@ class Scene:
         return array_to_image(match_colour(pixels, photo, self.options.colour_match, reference_weights=weights))
 
     def _tensor(self, image: Image.Image, margin: int = 0) -> Tensor:
-        tensor = torch.from_numpy(image_to_array(image))[None].to(self.device)
+        tensor = image_to_tensor(image).to(self.device)
         return F.pad(tensor, (margin,) * 4, mode="reflect") if margin else tensor
 
 

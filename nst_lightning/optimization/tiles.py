@@ -1,4 +1,4 @@
-"""Tiles of a large picture, whose features are those of the whole: each is seen with all that its features depend on."""
+"""Tiles of a large picture: each is seen with all that its features depend on, so that they are the whole's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

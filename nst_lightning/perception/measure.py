@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from nst_lightning.images import image_to_array, read_rgb, resize_short_side
+from nst_lightning.images import read_rgb, resize_short_side
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.encoders import Encoder
 from nst_lightning.perception.metrics import (
@@ -15,6 +15,7 @@ from nst_lightning.perception.metrics import (
     style_distance,
     style_grams,
 )
+from nst_lightning.perception.pixels import image_to_tensor
 
 
 def measure(
@@ -41,26 +42,39 @@ def measure(
     if size < 128:
         raise ValueError(f"size: {size} is not allowed; relu5_1 at a quarter of the size needs 128 or more")
     encoder = encoder_of(vgg19, compact)
-    photo_image = resize_short_side(read_rgb(photo), size)
-    painting_tensor = _tensor(resize_short_side(read_rgb(painting), size))
-    reference = style_grams(painting_tensor, encoder)
+    judge = Judge(read_rgb(photo), read_rgb(painting), encoder, size=size)
     print(f"{'content':>8}{'style':>8}{'at 1':>8}{'at 1/2':>8}{'at 1/4':>8}{'grit':>8}  picture")
     for path in (photo, *pictures):
-        # a picture may be a pixel longer or shorter than its photo: both are compared at the photo's size
-        image = read_rgb(path).resize(photo_image.size, Image.Resampling.LANCZOS)
-        figures = _figures(_tensor(image), _tensor(photo_image), painting_tensor, reference, encoder)
-        print("".join(f"{figure:8.3f}" for figure in figures) + f"  {Path(path).name}")
+        print("".join(f"{figure:8.3f}" for figure in judge(read_rgb(path))) + f"  {Path(path).name}")
 
 
-@torch.no_grad()
-def _figures(
-    picture: torch.Tensor, photo: torch.Tensor, painting: torch.Tensor, reference: list, encoder: Encoder
-) -> list[float]:
-    style = style_distance(style_grams(picture, encoder), reference)[0]
-    content = content_distance(picture, photo, encoder)
-    grit = fine_energy(picture) / fine_energy(painting)
-    return [content.item(), style.mean().item(), *style.tolist(), grit.item()]
+class Judge:
+    """Measures pictures made of one photo and one painting.
 
+    Args:
+        photo: RGB.
+        painting: RGB.
+        encoder: must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
+        size: short side in pixels at which everything is compared.
+    """
 
-def _tensor(image: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(image_to_array(image))[None]
+    def __init__(self, photo: Image.Image, painting: Image.Image, encoder: Encoder, *, size: int = SHORT_SIDE) -> None:
+        self.encoder = encoder
+        photo, painting = (resize_short_side(image, size) for image in (photo, painting))
+        self.size = photo.size
+        self.photo, self.painting = self._tensor(photo), self._tensor(painting)
+        with torch.no_grad():
+            self.grams = style_grams(self.painting, encoder)
+
+    @torch.no_grad()
+    def __call__(self, image: Image.Image) -> list[float]:
+        """Content, style, style at scales 1, 1/2 and 1/4, and grit of a picture."""
+        # it may be a pixel longer or shorter than its photo: both are compared at the photo's size
+        picture = self._tensor(image.resize(self.size, Image.Resampling.LANCZOS))
+        style = style_distance(style_grams(picture, self.encoder), self.grams)[0]
+        content = content_distance(picture, self.photo, self.encoder)
+        grit = fine_energy(picture) / fine_energy(self.painting)
+        return [content.item(), style.mean().item(), *style.tolist(), grit.item()]
+
+    def _tensor(self, image: Image.Image) -> torch.Tensor:
+        return image_to_tensor(image).to(next(self.encoder.parameters()).device)

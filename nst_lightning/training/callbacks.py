@@ -20,11 +20,11 @@ from nst_lightning.images import (
     array_to_image,
     draw_sheet,
     expand_path,
-    image_to_array,
     list_pictures,
     resize_short_side,
     write_picture,
 )
+from nst_lightning.perception.pixels import image_to_tensor
 from nst_lightning.training.data import MINIMUM_SIZE, PhotoDataModule, read_photo
 
 
@@ -232,7 +232,7 @@ def run_folder(trainer: L.Trainer) -> Path:
 
 @torch.no_grad()
 def _stylize(pl_module: L.LightningModule, photo: Image.Image) -> Image.Image:
-    array = torch.from_numpy(image_to_array(photo))[None].to(pl_module.device)
+    array = image_to_tensor(photo).to(pl_module.device)
     return _image(pl_module.network(array)[0])
 
 

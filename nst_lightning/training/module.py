@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from nst_lightning import __version__
-from nst_lightning.images import expand_path, image_to_array, read_rgb, resize_short_side
+from nst_lightning.images import expand_path, read_rgb, resize_short_side
 from nst_lightning.networks import load_network, network_record
 from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state
 from nst_lightning.perception import ContentDistance, Encoder, Grit, Normalization, PerceptualLoss, StyleDistance
 from nst_lightning.perception.metrics import CONTENT_LAYER, SCALES, STYLE_LAYERS
+from nst_lightning.perception.pixels import image_to_tensor
 from nst_lightning.training.schedule import adam_along_a_cosine
 
 STYLE_LAYERS_EVENLY = dict.fromkeys(STYLE_LAYERS, 1.0)
@@ -87,7 +88,7 @@ class StyleTransfer(L.LightningModule):
         image = read_rgb(expand_path(style))
         self.loss = PerceptualLoss(
             encoder,
-            _to_tensor(resize_short_side(image, round(size * style_scale))),
+            image_to_tensor(resize_short_side(image, round(size * style_scale))),
             content_layers=content_layers,
             style_layers=style_layers,
             scales=style_scales,
@@ -107,7 +108,7 @@ class StyleTransfer(L.LightningModule):
             "weights": f"content {content_weight}, style {style_weight}, variation {tv_weight}, {normalization}",
             "version": __version__,
         }
-        self._add_metrics(encoder, _to_tensor(self.painting))
+        self._add_metrics(encoder, image_to_tensor(self.painting))
         if init_from is not None:
             _copy_weights(init_from, network)
 
@@ -219,10 +220,6 @@ class StyleTransfer(L.LightningModule):
             self.log(f"{stage}/{name}_median", value, sync_dist=True)
             for factor, value in zip(SCALES, at_scales):
                 self.log(f"{stage}/{name}_median_at_{factor}", value, sync_dist=True)
-
-
-def _to_tensor(image: Any) -> Tensor:
-    return torch.from_numpy(image_to_array(image))[None]
 
 
 def _copy_weights(path: str, network: nn.Module) -> None:

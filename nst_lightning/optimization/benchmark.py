@@ -1,0 +1,115 @@
+"""The command `benchmark`: how good pictures are after so many seconds, by several methods, in one run."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from nst_lightning.images import expand_path, list_pictures, read_rgb
+from nst_lightning.inference import Stylizer
+from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
+from nst_lightning.perception.compact import encoder_of
+from nst_lightning.perception.measure import Judge
+
+NEVER = 10**9
+
+
+def benchmark(
+    photos: str,
+    paintings: str,
+    vgg19: str | None = "imagenet",
+    compact: str | None = None,
+    own_compact: str | None = None,
+    method: list[str] | None = None,
+    seconds: list[float] = [15, 30, 60, 120],  # noqa: B006
+    count: int = 4,
+    model: str | None = None,
+    size: int = 384,
+    device: str = "cpu",
+    **options: float | str,
+) -> None:
+    """Print content, style across scales and grit of optimized pictures after so many seconds, for several methods.
+
+    Methods: `lbfgs` and `adam` at full size from the photo, as Gatys et al. did; the `pyramid` that `optimize` uses;
+    and `warm`, its last two levels from a transfer network's picture. Medians over the pictures.
+
+    Args:
+        photos: a photo, or a folder of photos.
+        paintings: a painting, or a folder of paintings, taken in turns with the photos.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
+        compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
+        own_compact: optimize against this compact encoder alone, `bundled` or a file, not the one that judges.
+        method: which of the four, given once or several times; by default all, `warm` if there is a `model`.
+        seconds: at which pictures are looked at.
+        count: how many pictures are optimized.
+        model: a transfer network (.onnx) of the painting, for `warm`.
+        size: long side of the pictures in pixels.
+        device: where to compute.
+        **options: see `OptimizeOptions`; of the pyramid and `warm`.
+    """
+    if count < 1:
+        raise ValueError(f"count: {count} is not allowed; it must be 1 or more")
+    if not seconds or min(seconds) <= 0:
+        raise ValueError(f"seconds: {seconds} is not allowed; it must name times above 0")
+    reference = encoder_of(vgg19, compact).to(device)
+    encoder = reference if own_compact is None else encoder_of(None, own_compact).to(device)
+    chosen = _options(OptimizeOptions(size=size, **options), warm=model is not None)
+    if not set(method or []) <= set(chosen):
+        raise ValueError(f"method: {method} is not allowed; it must be of {', '.join(chosen)} (`warm` needs a model)")
+    chosen = {name: chosen[name] for name in method or chosen}
+    pairs = _pairs(photos, paintings, count)
+    judges = [Judge(photo, painting, reference) for photo, painting in pairs]
+    print(f"{'method':10}{'seconds':>9}{'content':>9}{'style':>9}{'at 1':>9}{'at 1/2':>9}{'at 1/4':>9}{'grit':>9}")
+    for name, of_method in chosen.items():
+        looks = []
+        for photo, painting in pairs:
+            init = Stylizer(model)(photo) if name == "warm" else None
+            watch = _Watch(sorted(seconds))
+            found = optimize_picture(
+                photo, [painting], encoder, options=of_method, init=init, device=device, progress=watch
+            )
+            looks.append(watch.ended(found.picture, found.seconds))
+        for at, pictures in zip([*sorted(seconds), None], zip(*looks)):
+            of_pictures = [judge(picture) for judge, (picture, _) in zip(judges, pictures)]
+            figures = torch.tensor(of_pictures).quantile(0.5, dim=0).tolist()
+            taken = torch.tensor([elapsed for _, elapsed in pictures]).quantile(0.5).item()
+            label = f"{at:9.0f}" if at is not None else f"{taken:8.0f}*"
+            print(f"{name:10}{label}" + "".join(f"{figure:9.3f}" for figure in figures), flush=True)
+    print("* when it ended")
+
+
+def _options(pyramid: OptimizeOptions, *, warm: bool) -> dict[str, OptimizeOptions]:
+    plain = replace(pyramid, levels=1, iterations=NEVER, refine_above=NEVER)
+    chosen = {"lbfgs": plain, "adam": replace(plain, optimizer="adam"), "pyramid": pyramid}
+    return {**chosen, "warm": replace(pyramid, levels=2)} if warm else chosen
+
+
+def _pairs(photos: str, paintings: str, count: int) -> list[tuple[Image.Image, Image.Image]]:
+    contents, styles = (_list(path) for path in (photos, paintings))
+    chosen = [contents[i * len(contents) // count] for i in range(min(count, len(contents)))]
+    return [(read_rgb(path), read_rgb(styles[i % len(styles)])) for i, path in enumerate(chosen)]
+
+
+def _list(path: str) -> list[Path]:
+    expanded = expand_path(path)
+    return list_pictures(expanded) if expanded.is_dir() else [expanded]
+
+
+class _Watch:
+    """Looks at a picture when so many seconds have passed, and ends the optimization after the last look."""
+
+    def __init__(self, seconds: Sequence[float]) -> None:
+        self._seconds, self._looks = list(seconds), []
+
+    def __call__(self, progress: Progress) -> None:
+        while len(self._looks) < len(self._seconds) and progress.seconds >= self._seconds[len(self._looks)]:
+            self._looks.append((progress.draw(), progress.seconds))
+        if len(self._looks) == len(self._seconds):
+            raise KeyboardInterrupt
+
+    def ended(self, picture: Image.Image, seconds: float) -> list[tuple[Image.Image, float]]:
+        """All looks; after its end a picture stays as it is."""
+        missing = len(self._seconds) + 1 - len(self._looks)
+        return [*self._looks, *[(picture, seconds)] * missing]
