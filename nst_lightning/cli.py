@@ -47,6 +47,17 @@ COMMANDS = {
         repeatable=("style", "style_share", "mask"),
         flags=("resume", "geometric_weights", "correlation_chain", "blur"),
     ),
+    "explain": Command(
+        "nst_lightning.optimization.explain:explain",
+        "what each layer keeps of content and style, as a sheet",
+        {"photo": None},
+    ),
+    "gallery": Command(
+        "nst_lightning.optimization.gallery:gallery",
+        "one photo optimized in every way, as a sheet",
+        {"photo": None},
+        repeatable=("style",),
+    ),
     "examples": Command("nst_lightning.examples.command:examples", "example photos and style pictures, in a folder"),
     "compare": Command(
         "nst_lightning.optimization.compare:compare", "compact encoders beside VGG-19", {"encoders": "+"}

@@ -14,7 +14,7 @@ from nst_lightning.images.files import (
     write_picture,
 )
 from nst_lightning.images.pixels import array_to_image, image_to_array, resize_short_side
-from nst_lightning.images.sheet import draw_sheet
+from nst_lightning.images.sheet import draw_labelled, draw_sheet
 
 __all__ = [
     "WRITABLE",
@@ -23,6 +23,7 @@ __all__ = [
     "PictureError",
     "array_to_image",
     "atomic_path",
+    "draw_labelled",
     "draw_sheet",
     "expand_path",
     "image_to_array",

@@ -1,4 +1,4 @@
-"""Sample sheets: the painting, and photos beside what became of them, on one picture."""
+"""Sheets: pictures side by side on one picture, to be looked at."""
 
 from collections.abc import Sequence
 
@@ -28,14 +28,28 @@ def draw_sheet(
     rows = [pairs[start : start + columns] for start in range(0, len(pairs), columns)]
     strips = [_strip([_fit(painting, height), *_caption(caption, height)], margin)]
     strips += [_strip([_fit(image, height) for pair in row for image in pair], margin) for row in rows]
-    sheet = Image.new(
-        "RGB", (max(strip.width for strip in strips), sum(strip.height + margin for strip in strips) + margin), PAPER
-    )
-    top = margin
-    for strip in strips:
-        sheet.paste(strip, (0, top))
-        top += strip.height + margin
-    return sheet
+    return _stacked(strips, margin)
+
+
+def draw_labelled(rows: Sequence[Sequence[tuple[str, Image.Image]]], *, height: int = 256) -> Image.Image:
+    """Draw rows of pictures, each with a label below it.
+
+    Args:
+        rows: labels, which may have several lines, and pictures.
+        height: of every picture on the sheet, in pixels.
+    """
+    margin, font = max(4, height // 24), ImageFont.load_default(max(11, height // 18))
+    strips = [_strip([_labelled(label, _fit(image, height), font) for label, image in row], margin) for row in rows]
+    return _stacked(strips, margin)
+
+
+def _labelled(label: str, image: Image.Image, font: ImageFont.FreeTypeFont) -> Image.Image:
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    _, top, right, bottom = draw.multiline_textbbox((0, 0), label or " ", font=font)
+    cell = Image.new("RGB", (max(image.width, int(right)), image.height + int(bottom + top) + 4), PAPER)
+    cell.paste(image)
+    ImageDraw.Draw(cell).multiline_text((0, image.height + 4), label, font=font, fill=INK)
+    return cell
 
 
 def _fit(image: Image.Image, height: int) -> Image.Image:
@@ -60,3 +74,14 @@ def _strip(images: Sequence[Image.Image], margin: int) -> Image.Image:
         strip.paste(image, (left, 0))
         left += image.width + margin
     return strip
+
+
+def _stacked(strips: Sequence[Image.Image], margin: int) -> Image.Image:
+    sheet = Image.new(
+        "RGB", (max(strip.width for strip in strips), sum(strip.height + margin for strip in strips) + margin), PAPER
+    )
+    top = margin
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height + margin
+    return sheet

@@ -149,14 +149,14 @@ def _optimize_one(
 def _jobs(photo: Path, output: Path) -> list[tuple[Path, Path]]:
     """Photos and the files to write, which are checked before any work is done."""
     if not photo.is_dir():
-        return [(photo, _writable(output))]
+        return [(photo, writable(output))]
     if output.suffix.lower() in WRITABLE:
         raise PictureError(f"output: {output}: {photo} is a folder, so this must be one, too")
     sources = list_pictures(photo)
-    return [(source, _writable(output / source.relative_to(photo).with_suffix(".png"))) for source in sources]
+    return [(source, writable(output / source.relative_to(photo).with_suffix(".png"))) for source in sources]
 
 
-def _writable(path: Path) -> Path:
+def writable(path: Path) -> Path:
     """Refuse a file that can't be written."""
     if path.suffix.lower() not in WRITABLE:
         raise PictureError(f"output: {path}: can't write this kind of file; endings allowed: {', '.join(WRITABLE)}")

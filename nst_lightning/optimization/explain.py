@@ -1,0 +1,65 @@
+"""The command `explain`: what each layer keeps of a photo's content and of a painting's style."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nst_lightning.images import draw_labelled, read_rgb, resize_short_side, write_picture
+from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.optimization.command import writable
+from nst_lightning.perception.compact import BUNDLED, encoder_of
+from nst_lightning.perception.encoders import Pooling
+
+
+def explain(
+    photo: str,
+    style: str,
+    output: str,
+    layers: list[str] = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"],  # noqa: B006
+    size: int = 256,
+    iterations: int = 200,
+    vgg19: str | None = None,
+    compact: str | None = BUNDLED,
+    pooling: Pooling = "max",
+    device: str = "cpu",
+    **options: Any,
+) -> None:
+    """Draw the figure of Gatys et al. 2015: reconstructions of content and style from noise, layer by layer.
+
+    Above, pictures that have the photo's features at one layer, from shallow to deep: edges and colours are lost,
+    things stay. Below, pictures that have the painting's style at a growing set of layers: its texture, fine to large.
+
+    Args:
+        photo: the photo.
+        style: the painting.
+        output: the sheet to write: .png, .jpg, .webp or .tif.
+        layers: from shallow to deep.
+        size: long side of each picture in pixels.
+        iterations: on each.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
+        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
+        pooling: of the encoder: `max`, `average` or `l2`.
+        device: where to compute: `cpu`, `cuda` or `mps`.
+        **options: see `OptimizeOptions`.
+    """
+    target = writable(Path(output))
+    content, painting = read_rgb(photo), read_rgb(style)
+    encoder = encoder_of(vgg19, compact, pooling=pooling)
+    encoder.require(layers)
+    plain = OptimizeOptions(**{"size": size, "iterations": iterations, "start": "noise", "levels": 1, **options})
+    above, below = [("the photo", content)], [("the painting", painting)]
+    for number, layer in enumerate(layers, 1):
+        print(f"{number} of {len(layers)}: {layer}", file=sys.stderr)
+        of_content = replace(plain, content_layers={layer: 1.0}, style_weight=0.0)
+        of_style = replace(plain, style_layers=dict.fromkeys(layers[:number], 1.0), content_weight=0.0)
+        made = [
+            optimize_picture(content, [painting], encoder, options=each, device=device).picture
+            for each in (of_content, of_style)
+        ]
+        above.append((f"content at {layer}", made[0]))
+        below.append((f"style at {layer}" if number == 1 else f"and at {layer}", made[1]))
+    side = min(made[0].size)
+    below[0] = ("the painting", resize_short_side(painting, side))
+    write_picture(target, draw_labelled([above, below], height=made[0].height))
+    print(target)

@@ -1,0 +1,83 @@
+"""The command `gallery`: one photo and two paintings, optimized in every way, on one sheet."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nst_lightning.images import draw_labelled, read_rgb, write_picture
+from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.optimization.command import writable
+from nst_lightning.perception.compact import BUNDLED, encoder_of
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as optimize does it": {},
+    "from noise": {"start": "noise"},
+    "one size only (Gatys 2016)": {"levels": 1, "iterations": 150},
+    "Adam, averaged": {"optimizer": "adam", "average": 0.95},
+    "style weight 5": {"style_weight": 5.0},
+    "style weight 100": {"style_weight": 100.0},
+    "strokes half as large": {"style_scale": 0.5},
+    "strokes twice as large": {"style_scale": 2.0},
+    "Wasserstein distance": {"style_loss": "wasserstein"},
+    "means and deviations": {"style_loss": "mean_std"},
+    "colour: luminance": {"colour": "luminance"},
+    "colour: histogram": {"colour": "histogram"},
+    "colour: histogram, after": {"colour": "histogram", "recolour": "after"},
+    "geometric weights (3.1)": {"geometric_weights": True},
+    "all layers (3.2)": {"style_layers": "all"},
+    "activation shift -1 (3.3)": {"activation_shift": -1.0},
+    "correlation chain (3.5)": {"correlation_chain": True},
+    "chain, blurred": {"correlation_chain": True, "blur": True},
+}
+"""Labels, and how the options differ; the sections are those of Novak & Nikulin 2016."""
+
+
+def gallery(
+    photo: str,
+    style: list[str],
+    output: str,
+    size: int = 320,
+    columns: int = 5,
+    vgg19: str | None = None,
+    compact: str | None = BUNDLED,
+    device: str = "cpu",
+) -> None:
+    """Draw a sheet of one photo, optimized in every way that `optimize` knows.
+
+    Args:
+        photo: the photo.
+        style: a painting; a second one is for blending and for masks, which give it the right half.
+        output: the sheet to write: .png, .jpg, .webp or .tif.
+        size: long side of each picture in pixels.
+        columns: pictures in a row.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
+        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
+        device: where to compute: `cpu`, `cuda` or `mps`.
+    """
+    target = writable(Path(output))
+    content, paintings = read_rgb(photo), [read_rgb(path) for path in style]
+    encoder = encoder_of(vgg19, compact)
+    plain = OptimizeOptions(size=size)
+    cells = [("the photo", content), *((f"painting {i}", painting) for i, painting in enumerate(paintings, 1))]
+    jobs = [(label, paintings[:1], replace(plain, **changes), None) for label, changes in VARIANTS.items()]
+    if len(paintings) > 1:
+        jobs += [("both paintings, blended", paintings[:2], plain, None)]
+        jobs += [("one painting each half", paintings[:2], plain, _halves(content.size))]
+    for number, (label, styles, options, masks) in enumerate(jobs, 1):
+        print(f"{number} of {len(jobs)}: {label}", file=sys.stderr)
+        made = optimize_picture(content, styles, encoder, options=options, masks=masks, device=device)
+        cells.append((label, made.picture))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    write_picture(target, draw_labelled(rows, height=made.picture.height))
+    print(target)
+
+
+def _halves(size: tuple[int, int]) -> list[Image.Image]:
+    """Masks for the left and the right half, with a soft edge a tenth as wide as the picture."""
+    right = np.clip((np.linspace(0, 1, size[0]) - 0.45) / 0.1, 0, 1)
+    rows = [np.tile((255 * side).astype(np.uint8), (size[1], 1)) for side in (1 - right, right)]
+    return [Image.fromarray(row) for row in rows]

@@ -1,0 +1,53 @@
+"""The commands that draw sheets of optimized pictures."""
+
+import pytest
+from PIL import Image
+
+from nst_lightning.cli import main
+from nst_lightning.images import draw_labelled
+from nst_lightning.optimization.gallery import VARIANTS
+
+
+def test_explain_reconstructs_content_and_style(tmp_path, picture, painting, compact_weights):
+    picture(80, 60).save(tmp_path / "photo.png")
+    small = ["--size", "64", "--iterations", "2", "--compact", compact_weights, "--layers", "[relu1_1, relu2_1]"]
+    arguments = [str(tmp_path / "photo.png"), "--style", painting, "--output", str(tmp_path / "sheet.png")]
+    assert main(["explain", *arguments, *small]) == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 3 * 64
+        assert sheet.height > 2 * 48
+
+
+def test_the_gallery_shows_every_variant(tmp_path, picture, painting, compact_weights, monkeypatch, capsys):
+    from nst_lightning.optimization import gallery
+
+    made = []
+
+    def optimized(photo, styles, encoder, *, options, masks, device):
+        made.append((options, len(styles), masks))
+        return type("Found", (), {"picture": photo.resize((64, 48))})
+
+    monkeypatch.setattr(gallery, "optimize_picture", optimized)
+    picture(80, 60).save(tmp_path / "photo.png")
+    styles = ["--style", painting, "--style", painting]
+    output = ["--output", str(tmp_path / "sheet.jpg"), "--compact", compact_weights]
+    assert main(["gallery", str(tmp_path / "photo.png"), *styles, *output]) == 0
+    assert len(made) == len(VARIANTS) + 2
+    assert len({repr(options) for options, _, _ in made}) == len(VARIANTS)  # the last two have the plain options
+    assert [(count, masks is not None) for _, count, masks in made[-2:]] == [(2, False), (2, True)]
+    assert made[-1][2][0].getpixel((0, 0)) == 255
+    assert made[-1][2][1].getpixel((0, 0)) == 0
+
+
+@pytest.mark.parametrize("command", ["explain", "gallery"])
+def test_bad_output(tmp_path, picture, painting, capsys, command):
+    picture(80, 60).save(tmp_path / "photo.png")
+    arguments = [str(tmp_path / "photo.png"), "--style", painting, "--output", str(tmp_path / "sheet.gif")]
+    assert main([command, *arguments]) == 2
+    assert "sheet.gif: can't write this kind of file" in capsys.readouterr().err
+
+
+def test_labels_have_room():
+    sheet = draw_labelled([[("a rather long label below", Image.new("RGB", (20, 64)))]], height=64)
+    assert sheet.width > 60
+    assert sheet.height > 64 + 11
