@@ -10,6 +10,7 @@ from nst_lightning.images.files import (
     read_picture,
     read_rgb,
     to_rgb,
+    writable_format,
     write_picture,
 )
 from nst_lightning.images.pixels import array_to_image, image_to_array, resize_short_side
@@ -29,5 +30,6 @@ __all__ = [
     "read_rgb",
     "resize_short_side",
     "to_rgb",
+    "writable_format",
     "write_picture",
 ]
