@@ -109,10 +109,11 @@ def test_bad_models(tmp_path, model):
         Stylizer(tmp_path / "foreign.onnx")
 
 
-def test_command_keeps_names_folders_alpha_and_profiles(tmp_path, model, photos, picture, capsys):
+def test_command_keeps_names_folders_alpha_profiles_and_exif(tmp_path, model, photos, picture, capsys):
     alpha = Image.linear_gradient("L").resize((50, 40))
-    profile = b"a colour profile"
-    write_picture(tmp_path / "cut-out.png", Picture(picture(50, 40), alpha, profile))
+    profile, exif = b"a colour profile", Image.Exif()
+    exif[0x013B] = "The artist"
+    write_picture(tmp_path / "cut-out.png", Picture(picture(50, 40), alpha, profile, exif.tobytes()))
     out = tmp_path / "out"
     assert main(["stylize", str(photos), str(tmp_path / "cut-out.png"), "--model", model, "--output", str(out)]) == 0
     written = {str(path.relative_to(out)) for path in out.rglob("*.*")}
@@ -121,6 +122,7 @@ def test_command_keeps_names_folders_alpha_and_profiles(tmp_path, model, photos,
     result = read_picture(out / "cut-out.png")
     np.testing.assert_array_equal(np.asarray(result.alpha), np.asarray(alpha))
     assert result.icc_profile == profile
+    assert result.exif == exif.tobytes()
     with Image.open(out / "photo0.jpg") as written_photo, Image.open(photos / "photo0.jpg") as photo:
         assert written_photo.size == photo.size
 

@@ -11,6 +11,7 @@ from nst_lightning.images.files import (
     read_picture,
     read_rgb,
     to_rgb,
+    writable_format,
     write_picture,
 )
 from nst_lightning.images.pixels import array_to_image, image_to_array, resize_short_side
@@ -37,5 +38,6 @@ __all__ = [
     "to_grey",
     "to_rgb",
     "with_luma",
+    "writable_format",
     "write_picture",
 ]

@@ -4,12 +4,17 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+
+from nst_lightning.images.deep import encode_png, encode_tiff, lower_bytes
+from nst_lightning.images.exif import tidy_exif
+from nst_lightning.images.pixels import array_to_image, array_to_samples, image_to_array, samples_to_array
 
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """File name endings that `write_picture` accepts, and the formats they stand for."""
@@ -24,14 +29,21 @@ class Picture:
     """A picture file in memory: upright RGB pixels, and what must survive a round trip.
 
     Args:
-        rgb: the pixels, mode RGB, rotated as the EXIF orientation says.
-        alpha: the transparency as mode L image of the same size, or None if the file had none.
+        rgb: the pixels, rotated as the EXIF orientation says: an image of mode RGB, or where 8 bits a channel are too
+            few, a float array of shape (3, H, W) in [0, 1].
+        alpha: the transparency as image of the same size, mode L or I;16, or None if the file had none.
         icc_profile: the colour profile that the RGB values refer to, or None for sRGB.
+        exif: EXIF data without orientation and thumbnail, or None if the file had none.
     """
 
-    rgb: Image.Image
+    rgb: Image.Image | np.ndarray
     alpha: Image.Image | None = None
     icc_profile: bytes | None = None
+    exif: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rgb, np.ndarray) and (self.rgb.ndim != 3 or len(self.rgb) != 3):
+            raise ValueError(f"rgb: an array of shape {self.rgb.shape} is not allowed; it must be (3, H, W)")
 
 
 def expand_path(path: str | Path) -> Path:
@@ -43,14 +55,23 @@ def expand_path(path: str | Path) -> Path:
     return Path(expanded)
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     """Read a picture file of any format, mode and orientation.
+
+    Args:
+        path: the file.
+        bits: with 8, `rgb` is an image. With 16, it is a float32 array, exact for PNG and TIFF files of 16 bits a
+            channel: RGB, RGBA or grey. All other files give the values of their 8-bit image.
 
     Raises:
         PictureError: the file is missing, damaged or no picture; the message is one line that names it.
+        ValueError: `bits` is neither 8 nor 16.
     """
+    if bits not in (8, 16):
+        raise ValueError(f"bits: {bits} is not allowed; it must be 8 or 16")
     with _opened(path) as image:
-        return Picture(to_rgb(image), _alpha(image), _rgb_profile(image))
+        picture = Picture(to_rgb(image), _alpha(image), _rgb_profile(image), _exif(image, path))
+    return picture if bits == 8 else _deepened(picture, path)
 
 
 def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
@@ -81,31 +102,51 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return _upright(_converted(image), image)
 
 
-def write_picture(path: str | Path, picture: Picture | Image.Image, *, quality: int = 95) -> None:
+def write_picture(
+    path: str | Path,
+    picture: Picture | Image.Image | np.ndarray,
+    *,
+    quality: int = 95,
+    bits: Literal[8, 16] = 8,
+) -> None:
     """Write a picture in the format that the file's ending names, beside its place first and then renamed into it.
 
     Args:
         path: where to; the folder is made if it is missing. JPEG has no transparency: it is laid on white.
-        picture: the picture, with its alpha and colour profile, or just an RGB image.
+        picture: the picture, with its alpha, colour profile and EXIF data, or just its pixels.
         quality: of JPEG and WebP, 1 to 100.
+        bits: a channel; 16 for PNG and TIFF only.
 
     Raises:
-        PictureError: the ending is none of `WRITABLE`.
+        PictureError: as for `writable_format`.
         OSError: the folder can't be written or is full.
     """
-    path = Path(path)
-    if path.suffix.lower() not in WRITABLE:
-        raise PictureError(f"{path}: can't write this kind of file; endings allowed: {', '.join(WRITABLE)}")
+    file_format = writable_format(path, bits=bits)
     picture = picture if isinstance(picture, Picture) else Picture(picture)
-    file_format = WRITABLE[path.suffix.lower()]
-    image = picture.rgb
-    if picture.alpha is not None:
-        image = _on_white(image, picture.alpha) if file_format == "JPEG" else _with_alpha(image, picture.alpha)
-    options = {"quality": quality} if file_format in ("JPEG", "WEBP") else {}
-    if file_format == "TIFF":
-        options["compression"] = "tiff_lzw"
     with atomic_path(path) as temporary:
-        image.save(temporary, format=file_format, icc_profile=picture.icc_profile, **options)
+        if bits == 16 or file_format == "TIFF":  # Pillow's LZW and Deflate encoders of TIFF fail on EXIF data
+            encode = encode_png if file_format == "PNG" else encode_tiff
+            samples = _samples(picture) if bits == 16 else np.asarray(_image(picture))
+            temporary.write_bytes(encode(samples, picture.icc_profile, picture.exif))
+        else:
+            image = _image(picture, opaque=file_format == "JPEG")
+            options = {} if file_format == "PNG" else {"quality": quality}
+            about = {"icc_profile": picture.icc_profile, "exif": picture.exif or b""}
+            image.save(temporary, format=file_format, **about, **options)
+
+
+def writable_format(path: str | Path, *, bits: int = 8) -> str:
+    """The format that a file's ending names, in Pillow's words.
+
+    Raises:
+        PictureError: the ending is none of `WRITABLE`, or its format doesn't have so many bits a channel.
+    """
+    file_format = WRITABLE.get(Path(path).suffix.lower())
+    if file_format is None:
+        raise PictureError(f"{path}: can't write this kind of file; endings allowed: {', '.join(WRITABLE)}")
+    if bits not in ((8, 16) if file_format in ("PNG", "TIFF") else (8,)):
+        raise PictureError(f"{path}: bits: {bits} is not allowed; it must be 8, or 16 for a .png, .tif or .tiff file")
+    return file_format
 
 
 @contextlib.contextmanager
@@ -205,6 +246,57 @@ def _alpha(image: Image.Image) -> Image.Image | None:
 def _rgb_profile(image: Image.Image) -> bytes | None:
     """The colour profile, unless it describes the CMYK or grey values that the conversion left behind."""
     return image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P", "PA", "RGBX") else None
+
+
+def _exif(image: Image.Image, path: str | Path) -> bytes | None:
+    """EXIF data of an image that is loaded already: in a PNG they may follow the pixels."""
+    data = Path(path).read_bytes() if image.format == "TIFF" else image.info.get("exif")
+    return tidy_exif(data) if data else None
+
+
+def _deepened(picture: Picture, path: str | Path) -> Picture:
+    """The picture with pixels and alpha as exact as its file has them."""
+    samples = _read_samples(path)
+    if samples is None:
+        return replace(picture, rgb=image_to_array(picture.rgb))
+    rgb = samples_to_array(samples[..., :3])
+    alpha = Image.fromarray(samples[..., 3]) if samples.shape[-1] == 4 else picture.alpha
+    return replace(picture, rgb=np.repeat(rgb, 3 // len(rgb), axis=0), alpha=alpha)
+
+
+def _read_samples(path: str | Path) -> np.ndarray | None:
+    """The upright 16-bit samples of a file, shape (H, W, 1, 3 or 4), or None if that isn't what Pillow finds in it."""
+    with _opened(path) as image:
+        if image.mode.startswith("I"):
+            grey = np.asarray(image).clip(0, 65535).astype(np.uint16)
+            return np.asarray(_upright(Image.fromarray(grey), image))[..., None]
+        lower = lower_bytes(image)
+        if lower is None:
+            return None
+        high = np.asarray(_upright(image.copy(), image)).astype(np.uint16)
+    with _opened(path) as image:
+        image.tile = lower
+        return high << 8 | np.asarray(_upright(image.copy(), image))
+
+
+def _samples(picture: Picture) -> np.ndarray:
+    """The picture as uint16 samples of shape (H, W, 3), or (H, W, 4) with alpha."""
+    rgb = picture.rgb if isinstance(picture.rgb, np.ndarray) else image_to_array(picture.rgb)
+    if picture.alpha is None:
+        return array_to_samples(rgb)
+    alpha = np.asarray(picture.alpha, dtype=np.float32) / (255 if picture.alpha.mode == "L" else 65535)
+    return array_to_samples(np.concatenate([rgb, alpha[None]]))
+
+
+def _image(picture: Picture, *, opaque: bool = False) -> Image.Image:
+    """The picture as 8-bit image of mode RGB, or RGBA if it has alpha and must not be opaque."""
+    rgb = array_to_image(picture.rgb) if isinstance(picture.rgb, np.ndarray) else picture.rgb
+    alpha = picture.alpha
+    if alpha is None:
+        return rgb
+    if alpha.mode != "L":
+        alpha = Image.fromarray((np.asarray(alpha) / 257 + 0.5).astype(np.uint8))
+    return _on_white(rgb, alpha) if opaque else _with_alpha(rgb, alpha)
 
 
 def _on_white(rgb: Image.Image, alpha: Image.Image) -> Image.Image:

@@ -14,6 +14,16 @@ def array_to_image(array: np.ndarray) -> Image.Image:
     return Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
 
 
+def samples_to_array(samples: np.ndarray) -> np.ndarray:
+    """16-bit samples of shape (H, W, C) as float32 array of shape (C, H, W) in [0, 1]."""
+    return np.ascontiguousarray(samples.transpose(2, 0, 1), dtype=np.float32) / 65535
+
+
+def array_to_samples(array: np.ndarray) -> np.ndarray:
+    """A float array of shape (C, H, W) as uint16 samples of shape (H, W, C); values outside [0, 1] are clipped."""
+    return (array.clip(0, 1) * 65535 + 0.5).astype(np.uint16).transpose(1, 2, 0)
+
+
 def resize_short_side(image: Image.Image, size: int) -> Image.Image:
     """The image scaled so that its short side measures `size` pixels, proportions kept (Lanczos, up or down)."""
     scale = size / min(image.size)

@@ -19,7 +19,7 @@ def stylize(
     quality: int = 95,
     threads: int = 0,
 ) -> None:
-    """Stylize photos with an ONNX file. Names, transparency and colour profiles are kept.
+    """Stylize photos with an ONNX file. Names, transparency, colour profiles and EXIF data are kept.
 
     Args:
         photos: picture files, and folders that are searched recursively.

@@ -1,0 +1,94 @@
+"""Pictures of 16 bits a channel, which Pillow decodes but can't hold, and doesn't write."""
+
+import struct
+import sys
+import zlib
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from PIL import ImageFile
+
+from nst_lightning.images.exif import LONG, MAIN, SHORT, UNDEFINED, header, read_directories, write_directories
+
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_STRIP = 2**18  # bytes of pixels that a TIFF compresses at once
+
+
+def lower_bytes(image: ImageFile.ImageFile) -> list[Any] | None:
+    """The `tile` with which an image file, not loaded yet, decodes to the lower bytes of its 16-bit RGB or RGBA values.
+
+    Pillow keeps the upper byte of each value. Told that the file's bytes stand in the other order, it keeps the lower.
+
+    Returns:
+        What to assign to `image.tile`, or None for a file of any other kind.
+    """
+    tiles = []
+    for tile in image.tile:
+        raw_mode, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        kind, _, depth = str(raw_mode).partition(";")
+        if kind not in ("RGB", "RGBA", "RGBX") or depth not in ("16B", "16L", "16N"):
+            return None  # RGBa too: its colours are divided by alpha, which takes whole values
+        other = f"{kind};16{_OTHER_ORDER[depth[-1]]}"
+        tiles.append(tile._replace(args=(other, *rest) if rest else other))
+    return tiles or None
+
+
+def encode_png(samples: np.ndarray, icc_profile: bytes | None = None, exif: bytes | None = None) -> bytes:
+    """A PNG file of uint16 samples of shape (H, W, 3), or (H, W, 4) with alpha."""
+    height, width, channels = samples.shape
+    pixels = samples.astype(">u2", order="C").view(np.uint8)  # (H, W, 2 * channels)
+    rows = _differences(pixels).reshape(height, -1)
+    filtered = np.insert(rows, 0, 1, axis=1)  # each row's filter: 1 is the difference from the pixel to the left
+    colour_type = 2 if channels == 3 else 6
+    chunks = [(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, colour_type, 0, 0, 0))]
+    if icc_profile:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
+    if exif:
+        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    chunks += [(b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def encode_tiff(samples: np.ndarray, icc_profile: bytes | None = None, exif: bytes | None = None) -> bytes:
+    """A TIFF file (Deflate) of uint8 or uint16 samples of shape (H, W, 3), or (H, W, 4) with alpha."""
+    order, directories = read_directories(exif or b"")
+    differences = _differences(samples).astype(samples.dtype.newbyteorder(order))
+    rows = max(1, _STRIP // samples[0].nbytes)
+    strips = [zlib.compress(differences[top : top + rows].tobytes()) for top in range(0, len(samples), rows)]
+    *offsets, end = accumulate(map(len, strips), initial=8)
+    tags = _describe(samples) | {273: (LONG, offsets), 278: (LONG, [rows]), 279: (LONG, list(map(len, strips)))}
+    main = directories.setdefault(MAIN, {})
+    for tag, (kind, numbers) in tags.items():
+        main[tag] = kind, struct.pack(f"{order}{len(numbers)}{'H' if kind == SHORT else 'L'}", *numbers)
+    if icc_profile:
+        main[34675] = UNDEFINED, icc_profile
+    start = end + end % 2
+    return b"".join([header(order, start), *strips, bytes(start - end), write_directories(directories, start, order)])
+
+
+def _describe(samples: np.ndarray) -> dict[int, tuple[int, list[int]]]:
+    """The tags by which a TIFF file says what samples it holds, but for where they are."""
+    height, width, channels = samples.shape
+    tags = {
+        256: (LONG, [width]),
+        257: (LONG, [height]),
+        258: (SHORT, [8 * samples.itemsize] * channels),
+        259: (SHORT, [8]),  # compression: Deflate
+        262: (SHORT, [2]),  # RGB
+        277: (SHORT, [channels]),
+        284: (SHORT, [1]),  # the channels of a pixel lie together
+        317: (SHORT, [2]),  # each pixel is its difference from the one to the left
+    }
+    if channels == 4:
+        tags[338] = SHORT, [2]  # alpha, which the others are not multiplied by
+    return tags
+
+
+def _differences(pixels: np.ndarray) -> np.ndarray:
+    """Each pixel of shape (H, W, C) less the one to its left, modulo the type's range: what compresses better."""
+    return np.diff(pixels, axis=1, prepend=pixels.dtype.type(0))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))

@@ -1,0 +1,96 @@
+"""EXIF data: what was noted of a photo, kept byte for byte, and what concerns only the file it came in, left out.
+
+EXIF data are a small TIFF file without pixels, so the same directories also serve to write TIFF files. Pillow's own
+`Exif` isn't used to copy them: it turns every letter beyond ASCII into a question mark and forgets the values' types.
+"""
+
+import struct
+
+Directory = dict[int, tuple[int, bytes]]
+"""Of each tag, the type of its values and their bytes."""
+
+SHORT, LONG, UNDEFINED = 3, 4, 7
+MAIN, EXIF, GPS = 0, 0x8769, 0x8825  # the last two are the tags that point from the main directory to the others
+
+_SIZES = {1: 1, 2: 1, SHORT: 2, LONG: 4, 5: 8, 6: 1, UNDEFINED: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_MAGIC = {"<": b"II*\0", ">": b"MM\0*"}
+_PREFIX = b"Exif\0\0"
+
+# A TIFF file's main directory also says where its pixels are, which must not come through: only these tags do.
+_ABOUT_THE_PHOTO = {
+    *(0x010E, 0x010F, 0x0110),  # description, make, model
+    *(0x011A, 0x011B, 0x0128),  # resolution and its unit
+    *(0x0131, 0x0132, 0x013B, 0x013C, 0x8298),  # software, date and time, artist, computer, copyright
+    *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),  # ratings; Windows' title, comment, author, keywords, subject
+}
+# Width, height and places in pixels may not hold for the new picture; interoperability is one more directory.
+_ABOUT_THE_FILE = {0xA002, 0xA003, 0x9214, 0xA214, 0xA005}
+_ROOM = {MAIN: 12_000, EXIF: 40_000, GPS: 12_000}  # bytes; a JPEG holds 65,533 in all
+
+
+def tidy_exif(data: bytes) -> bytes | None:
+    """What EXIF data, or a TIFF file, say of the photo: without orientation, thumbnail, and all that is damaged.
+
+    Returns:
+        EXIF data as Pillow's `save` takes them, small enough for a JPEG; None if nothing is left.
+    """
+    order, directories = read_directories(data)
+    if not any(directories.values()):
+        return None
+    return _PREFIX + header(order, 8) + write_directories(directories, 8, order)
+
+
+def read_directories(data: bytes) -> tuple[str, dict[int, Directory]]:
+    """The byte order, `<` or `>`, and the directories `MAIN`, `EXIF` and `GPS` of EXIF data, less what is damaged."""
+    data = data.removeprefix(_PREFIX)
+    order = next((order for order, magic in _MAGIC.items() if data.startswith(magic)), None)
+    if order is None:
+        return "<", {}
+    found = _read(data, data[4:8], order, _ROOM[MAIN])
+    directories = {MAIN: {tag: found[tag] for tag in found.keys() & _ABOUT_THE_PHOTO}}
+    for pointer in (EXIF, GPS):
+        entries = _read(data, found[pointer][1], order, _ROOM[pointer]) if pointer in found else {}
+        directories[pointer] = {tag: entries[tag] for tag in entries.keys() - _ABOUT_THE_FILE}
+    return order, directories
+
+
+def write_directories(directories: dict[int, Directory], offset: int, order: str) -> bytes:
+    """The directories, the main one first, as they stand `offset` bytes behind the start of the header."""
+    others = {pointer: entries for pointer, entries in directories.items() if pointer != MAIN and entries}
+    main = directories.get(MAIN, {}) | dict.fromkeys(others, (LONG, bytes(4)))
+    end, written = offset + len(_write(main, offset, order)), b""
+    for pointer, entries in others.items():
+        main[pointer] = LONG, struct.pack(f"{order}L", end + len(written))
+        written += _write(entries, end + len(written), order)
+    return _write(main, offset, order) + written
+
+
+def header(order: str, offset: int) -> bytes:
+    """The eight bytes at the start, which say where the main directory is."""
+    return _MAGIC[order] + struct.pack(f"{order}L", offset)
+
+
+def _read(data: bytes, pointer: bytes, order: str, room: int) -> Directory:
+    start = int.from_bytes(pointer, "little" if order == "<" else "big") + 2
+    count = int.from_bytes(data[start - 2 : start], "little" if order == "<" else "big")
+    entries = {}
+    for entry in range(start, min(start + 12 * count, len(data) - 11), 12):
+        tag, kind, length, place = struct.unpack_from(f"{order}HHLL", data, entry)
+        size = length * _SIZES.get(kind, 0)
+        place = entry + 8 if size <= 4 else place
+        taken = 12 + size + size % 2
+        if size > 0 and taken <= room and place + size <= len(data):
+            entries[tag] = kind, data[place : place + size]
+            room -= taken
+    return entries
+
+
+def _write(entries: Directory, offset: int, order: str) -> bytes:
+    table, values = struct.pack(f"{order}H", len(entries)), b""
+    behind = offset + 2 + 12 * len(entries) + 4
+    for tag, (kind, data) in sorted(entries.items()):
+        place = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(f"{order}L", behind + len(values))
+        table += struct.pack(f"{order}HHL", tag, kind, len(data) // _SIZES[kind]) + place
+        if len(data) > 4:
+            values += data + bytes(len(data) % 2)  # values start at even offsets
+    return table + bytes(4) + values
