@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from nst_lightning.cli import main
+from nst_lightning.images import read_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.plan import plan
 from nst_lightning.perception import CompactEncoder
@@ -250,6 +251,19 @@ def test_a_folder_of_photos(tmp_path, request_of, picture, painting):
     assert made == ["a.png", "more/b.png"]
 
 
+def test_sixteen_bits_and_exif(tmp_path, request_of, picture):
+    exif = Image.Exif()
+    exif[0x013B], exif[0x0112] = "An artist", 6
+    picture(60, 80).save(tmp_path / "turned.jpg", exif=exif)
+    arguments = [str(tmp_path / "turned.jpg"), *request_of[1:]]
+    assert main(["optimize", *arguments, "--bits", "16"]) == 0
+    made = read_picture(tmp_path / "out/picture.png", bits=16)
+    assert made.rgb.shape == (3, 48, 64)  # upright
+    assert np.abs(made.rgb * 255 - (made.rgb * 255).round()).mean() > 0.1  # finer than 8 bits
+    with Image.open(tmp_path / "out/picture.png") as written:
+        assert dict(written.getexif()) == {0x013B: "An artist"}
+
+
 def test_a_start_from_a_picture(tmp_path, request_of, picture):
     picture(50, 50, 5).save(tmp_path / "first.png")
     assert main(["optimize", *request_of, "--init", str(tmp_path / "first.png"), "--levels", "1"]) == 0
@@ -261,6 +275,7 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
     ("change", "message"),
     [
         (["--output", "out.gif"], "out.gif: can't write this kind of file"),
+        (["--output", "out.jpg", "--bits", "16"], "bits: 16 is not allowed"),
         (["--style-share", "1", "--style-share", "2"], "shares: 2 given for 1 styles"),
         (["--style-layers", "{relu9_1: 1}"], "unknown layer 'relu9_1'"),
         (["--size", "40"], "too small"),

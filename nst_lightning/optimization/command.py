@@ -5,8 +5,9 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,9 +16,11 @@ from nst_lightning.images import (
     WRITABLE,
     PictureError,
     atomic_path,
+    image_to_array,
     list_pictures,
     read_picture,
     read_rgb,
+    writable_format,
     write_picture,
 )
 from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
@@ -43,13 +46,15 @@ def optimize(
     pooling: Pooling = "max",
     device: str = "cpu",
     max_memory: float | None = None,
+    bits: Literal[8, 16] = 8,
     preview: int = 0,
     resume: bool = False,
     **options: Any,
 ) -> None:
     """Optimize one picture: a photo painted in the style of one or several paintings.
 
-    Beside the picture, a .json file keeps all settings and the losses of every iteration. Ctrl-C writes the picture so
+    The photo's transparency, colour profile and EXIF data are kept. Beside the picture, a .json file keeps all settings
+    and the losses of every iteration. Ctrl-C writes the picture so
     far, and a .state file from which `--resume` goes on exactly.
 
     Args:
@@ -66,6 +71,7 @@ def optimize(
         device: where to compute: `cpu`, `cuda` or `mps`.
         max_memory: in GB; pictures that need more are worked on in tiles, with the same result. By default 80 % of what
             is free.
+        bits: a channel; 16 for .png and .tif only.
         preview: write the picture so far every so many iterations; 0 never.
         resume: go on from where Ctrl-C ended the same command.
         **options: see `OptimizeOptions`.
@@ -73,7 +79,7 @@ def optimize(
     settings = OptimizeOptions(**options)
     if not preview >= 0:
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
-    jobs = _jobs(Path(photo), Path(output))
+    jobs = _jobs(Path(photo), Path(output), bits)
     paintings = [read_rgb(path) for path in style]
     masks = None if mask is None else [read_rgb(path) for path in mask]
     encoder = encoder_of(vgg19, compact, pooling=pooling).to(device)
@@ -86,6 +92,7 @@ def optimize(
             encoder,
             settings,
             {"version": __version__, "torch": torch.__version__, "photo": str(source), **arguments, "pooling": pooling},
+            bits=bits,
             preview=preview,
             resume=resume,
             styles=paintings,
@@ -104,6 +111,7 @@ def _optimize_one(
     options: OptimizeOptions,
     record: dict[str, Any],
     *,
+    bits: Literal[8, 16],
     preview: int,
     resume: bool,
     init: str | None,
@@ -117,9 +125,10 @@ def _optimize_one(
     start = None if init is None else _initial(init, photo.rgb)
     print(_foretold(plan(photo.rgb.size, encoder, options, max_memory=max_memory)), file=sys.stderr)
 
-    def write(picture: Image.Image) -> None:
-        alpha = photo.alpha.resize(picture.size) if photo.alpha else None
-        write_picture(target, replace(photo, rgb=picture, alpha=alpha))
+    def write(pixels: np.ndarray) -> None:
+        height, width = pixels.shape[1:]
+        alpha = photo.alpha.resize((width, height)) if photo.alpha else None
+        write_picture(target, replace(photo, rgb=pixels, alpha=alpha), bits=bits)
 
     meter = _Meter(preview, write)
     result = optimize_picture(
@@ -133,7 +142,7 @@ def _optimize_one(
         state=state,
         **pictures,
     )
-    write(result.picture)
+    write(result.pixels)
     record |= {"options": asdict(options), "seconds": result.seconds, "iterations": result.history}
     with atomic_path(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -146,20 +155,19 @@ def _optimize_one(
     print(f"{target} ({result.seconds:.0f} s)")
 
 
-def _jobs(photo: Path, output: Path) -> list[tuple[Path, Path]]:
+def _jobs(photo: Path, output: Path, bits: int) -> list[tuple[Path, Path]]:
     """Photos and the files to write, which are checked before any work is done."""
     if not photo.is_dir():
-        return [(photo, writable(output))]
+        return [(photo, writable(output, bits))]
     if output.suffix.lower() in WRITABLE:
         raise PictureError(f"output: {output}: {photo} is a folder, so this must be one, too")
     sources = list_pictures(photo)
-    return [(source, writable(output / source.relative_to(photo).with_suffix(".png"))) for source in sources]
+    return [(source, writable(output / source.relative_to(photo).with_suffix(".png"), bits)) for source in sources]
 
 
-def writable(path: Path) -> Path:
+def writable(path: Path, bits: int = 8) -> Path:
     """Refuse a file that can't be written."""
-    if path.suffix.lower() not in WRITABLE:
-        raise PictureError(f"output: {path}: can't write this kind of file; endings allowed: {', '.join(WRITABLE)}")
+    writable_format(path, bits=bits)
     with atomic_path(path.with_name(f".{path.name}.try")) as temporary:
         temporary.touch()
     path.with_name(f".{path.name}.try").unlink()
@@ -201,7 +209,7 @@ class _Meter:
     def __call__(self, progress: Progress) -> None:
         self._count += 1
         if self._preview and self._count % self._preview == 0:
-            self._write(progress.draw())
+            self._write(image_to_array(progress.draw()))
         last = progress.share >= 1
         if not last and time.perf_counter() - self._shown < 0.5:
             return

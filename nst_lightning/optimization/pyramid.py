@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from nst_lightning.images import array_to_image
 from nst_lightning.optimization.minimize import State, minimize
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import OptimizeOptions
@@ -45,17 +47,22 @@ class Optimized:
     """What an optimization made.
 
     Args:
-        picture: RGB.
+        pixels: RGB in [0, 1], float32 of shape (3, H, W).
         history: losses of each iteration, and the level and seconds at which it was.
         seconds: how long it took.
         state: where it was interrupted, for `optimize_picture` to go on from: tensors and plain values, which
             torch.save and torch.load(weights_only=True) keep. None if it came to its end.
     """
 
-    picture: Image.Image
+    pixels: np.ndarray
     history: list[dict[str, float]]
     seconds: float
     state: dict[str, Any] | None = None
+
+    @property
+    def picture(self) -> Image.Image:
+        """The pixels as image."""
+        return array_to_image(self.pixels)
 
 
 def optimize_picture(
@@ -114,8 +121,8 @@ def optimize_picture(
     except KeyboardInterrupt:
         if journal.kept is None:
             raise
-        picture, state = scene.finish(journal.kept.picture()), journal.state(options)
-        return Optimized(picture, journal.history, journal.seconds(), state)
+        pixels, state = scene.finish(journal.kept.picture()), journal.state(options)
+        return Optimized(pixels, journal.history, journal.seconds(), state)
     return Optimized(scene.finish(found.picture()), journal.history, journal.seconds())
 
 
@@ -149,7 +156,9 @@ class _Journal:
         done = sum(each.work for each in self.levels[: self.level - 1]) + level.work * iteration / level.iterations
         share = done / sum(each.work for each in self.levels)
         counts = (self.level, len(self.levels), iteration, level.iterations)
-        self.progress(Progress(*counts, losses, seconds, share, lambda: self.scene.finish(picture.clamp(0, 1))))
+        self.progress(
+            Progress(*counts, losses, seconds, share, lambda: array_to_image(self.scene.finish(picture.clamp(0, 1))))
+        )
 
     def state(self, options: OptimizeOptions) -> dict[str, Any]:
         """As tensors and plain values."""

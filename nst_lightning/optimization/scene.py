@@ -94,8 +94,12 @@ class Scene:
             noise = match_colour(noise, image_to_array(self.styles[0]))
         return torch.from_numpy(noise.clip(0, 1))[None].to(self.device)
 
-    def finish(self, picture: Tensor) -> Image.Image:
-        """A tensor of shape (1, 3, H, W), with its margin, as the picture it stands for; colours and masks applied."""
+    def finish(self, picture: Tensor) -> np.ndarray:
+        """The picture that a tensor of shape (1, 3, H, W), with its margin, stands for, with its colours and masks.
+
+        Returns:
+            float32 RGB in [0, 1], shape (3, H, W).
+        """
         cut = self.options.margin
         pixels = picture[0, :, cut : picture.shape[2] - cut, cut : picture.shape[3] - cut].cpu().numpy()
         size = pixels.shape[2], pixels.shape[1]
@@ -108,7 +112,7 @@ class Scene:
             pixels = match_colour(pixels, photo, self.options.colour_match, **kwargs)
         if self.masks is not None:
             pixels = photo + _union(self.masks, size) * (pixels - photo)
-        return array_to_image(pixels)
+        return pixels
 
     def _recoloured(self, style: Image.Image, weights: np.ndarray | None) -> Image.Image:
         """A painting in the colours, or the brightness, of the part of the photo that it goes to."""
