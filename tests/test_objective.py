@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from nst_lightning.optimization import OptimizeOptions
+from nst_lightning.optimization.comparison import Region
 from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side
-from nst_lightning.optimization.objective import Objective, Region
+from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.tiles import tiles_of
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.perception.encoders import ALL_LAYERS, reach_of, run_convolutions, stride_of
@@ -128,6 +129,15 @@ def test_content_and_the_sum_are_their_formulas(encoder, geometric):
     assert losses["loss"] == pytest.approx(content + 7 * losses["style"] + 3 * variation, rel=1e-4)
 
 
+def test_style_at_several_scales_is_its_formula(encoder):
+    options = options_of(scales={1: 3.0, 2: 1.0, 4: 1.0})
+    photo, painting, picture = pictures(3, 90, 75)
+    losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options, least=32)(picture)
+    halves = [torch.nn.functional.avg_pool2d(x, 2) for x in (picture, painting)]
+    at_one, at_half = (style_of(encoder, options, x, [y], [1.0], WITHIN) for x, y in ((picture, painting), halves))
+    assert losses["style"] == pytest.approx(0.75 * at_one + 0.25 * at_half, rel=1e-4)  # a quarter would be too small
+
+
 def test_the_papers_own_normalisation(encoder):
     """Gatys et al. 2015: L_content = 1/2 sum (F-P)^2, E_l = 1/(4 N^2 M^2) sum (G-A)^2."""
     layer = "relu2_1"
@@ -163,6 +173,7 @@ def test_masked_style_is_its_formula(encoder):
 
 
 STYLE_LOSSES = {**{name: changed for name, (changed, _) in VARIANTS.items()}}
+STYLE_LOSSES["scales"] = {"scales": {1: 2.0, 2: 1.0, 3: 1.0}}
 STYLE_LOSSES |= {name: {"style_loss": name} for name in ("wasserstein", "mean_std")}
 
 
@@ -174,14 +185,14 @@ def test_tiles_agree_with_the_whole(encoder, variant, masked):
     of_one, of_two = masks(141, 118) if masked else (None, None)
     regions = [Region([one], [1.0], of_one), *([Region([two], [1.0], of_two)] if masked else [])]
     whole, in_tiles = (Objective(encoder, photo, regions, options, tile=tile) for tile in (None, 32))
-    assert len(in_tiles.tiles) == 5 * 4
+    assert len(in_tiles.comparisons[1].tiles) == 5 * 4
     losses, gradient = whole(picture)
     of_tiles, gradient_of_tiles = in_tiles(picture)
     assert of_tiles == pytest.approx(losses, rel=1e-3 if "style_loss" in STYLE_LOSSES[variant] else 1e-4)
     torch.testing.assert_close(gradient_of_tiles, gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
 
 
-@pytest.mark.parametrize("variant", ["plain", "all", "wasserstein", "mean_std"])
+@pytest.mark.parametrize("variant", ["plain", "all", "scales", "wasserstein", "mean_std"])
 def test_the_gradient_is_that_of_the_loss(encoder, variant):
     photo, painting, picture = pictures(3)
     objective = Objective(encoder, photo, [Region([painting], [1.0])], options_of(**STYLE_LOSSES[variant]))

@@ -99,6 +99,8 @@ def test_bad_options(option, value, allowed):
     ("options", "message"),
     [
         ({"style_weight": 0, "content_weight": 0}, "one of the two"),
+        ({"scales": {2: 1.0}}, "scales: {2: 1.0} is not allowed"),
+        ({"scales": {1: 1.0, 2: 0.0}}, "scales: .* is not allowed"),
         ({"style_loss": "mean_std", "correlation_chain": True}, "mean_std is not allowed with correlation_chain"),
     ],
 )

@@ -29,6 +29,8 @@ class OptimizeOptions:
         style_scale: enlarges the paintings, and with them the strokes, relative to the photo.
         content_layers: layers whose features keep the photo's content, and their weights, or `all`.
         style_layers: layers whose statistics carry the style, and their weights, or `all` (Novak & Nikulin 2016, 3.2).
+        scales: factors by which picture and paintings are shrunk before their styles are compared, and the weight of
+            each; those that a level is too small for are left out. Content is compared at scale 1, which must be there.
         style_loss: what is compared of the style's features: the `gram` matrix, means and covariances by `wasserstein`
             distance, or means and deviations, `mean_std`.
         normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
@@ -65,6 +67,7 @@ class OptimizeOptions:
     style_scale: float = 1.0
     content_layers: Layers = field(default_factory=lambda: _layers("relu3_1", "relu4_1"))
     style_layers: Layers = field(default_factory=lambda: _layers(*(f"relu{block}_1" for block in range(1, 6))))
+    scales: dict[int, float] = field(default_factory=lambda: {1: 1.0})
     style_loss: StyleStatistic = "gram"
     normalization: Normalization = "relative"
     geometric_weights: bool = False
@@ -110,5 +113,7 @@ class OptimizeOptions:
             raise ValueError(f"average: {self.average} is not allowed; it must be 0 or more and less than 1")
         if self.style_weight == self.content_weight == 0:
             raise ValueError("style_weight, content_weight: one of the two must be more than 0")
+        if 1 not in self.scales or min(self.scales) < 1 or not all(weight > 0 for weight in self.scales.values()):
+            raise ValueError(f"scales: {self.scales} is not allowed; it must be 1 and more, with weights above 0")
         if self.correlation_chain and self.style_loss != "gram":
             raise ValueError(f"style_loss: {self.style_loss} is not allowed with correlation_chain; it must be gram")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nst_lightning.optimization.comparison import content_shares, style_shares
 from nst_lightning.optimization.memory import tile_side
-from nst_lightning.optimization.objective import content_shares, style_shares
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.perception import Encoder
 

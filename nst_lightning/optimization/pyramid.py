@@ -129,7 +129,8 @@ def optimize_picture(
 def _objective(level: Level, scene: Scene, encoder: Encoder, options: OptimizeOptions) -> Objective:
     least = smallest(encoder, layers_of(encoder, options))
     regions = scene.regions(level.width, level.height, least)
-    return Objective(encoder, scene.shown(level.width, level.height), regions, options, tile=level.tile)
+    shown = scene.shown(level.width, level.height)
+    return Objective(encoder, shown, regions, options, least=least, tile=level.tile)
 
 
 class _Journal:

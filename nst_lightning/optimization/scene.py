@@ -18,7 +18,7 @@ from nst_lightning.images import (
     to_grey,
     with_luma,
 )
-from nst_lightning.optimization.objective import Region
+from nst_lightning.optimization.comparison import Region
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.perception.pixels import image_to_tensor
 
