@@ -6,7 +6,7 @@ import torch
 
 from nst_lightning.optimization import OptimizeOptions
 from nst_lightning.optimization.comparison import Region
-from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side
+from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side, used_memory
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.tiles import tiles_of
 from nst_lightning.perception import CompactEncoder
@@ -232,11 +232,18 @@ def test_cores_fill_the_picture_once(size, side):
 
 
 def test_memory_decides_about_tiles(encoder):
-    layers, options = ["relu1_1", "relu5_1"], OptimizeOptions()
-    megapixel = 2**20
-    assert tile_side(megapixel, encoder, layers, options, 60, 1e12) is None
-    whole = megapixel * (bytes_per_pixel(encoder, layers) + 12 * (12 + 40))
-    assert tile_side(megapixel, encoder, layers, options, 60, whole * 1.01) is None
-    assert LEAST_TILE <= tile_side(megapixel, encoder, layers, options, 60, whole * 0.95) < 1024
-    with pytest.raises(ValueError, match=r"it must be 0\.\d GB or more, or the picture 0\.\d megapixels or less"):
-        tile_side(megapixel, encoder, layers, options, 60, 0.2e9)
+    layers, options, size = ["relu1_1", "relu5_1"], OptimizeOptions(), (2048, 2048)
+
+    def side(limit):
+        return tile_side(size, encoder, layers, options, 60, used_memory("cpu") + limit)
+
+    vectors = 2048**2 * 12 * (12 + 40)
+    whole = vectors + 2048**2 * bytes_per_pixel(encoder, layers)
+    assert side(1.05 * whole) is None
+    assert LEAST_TILE <= side(vectors + 0.9 * (whole - vectors)) < 2048
+    with pytest.raises(
+        ValueError, match=r"a picture of 2048x2048; it must be \d\.\d GB or more, or size \d+ or less"
+    ) as error:
+        side(0.5 * vectors)
+    fits = int(str(error.value).split()[-3])
+    assert tile_side((fits - 9, fits - 9), encoder, layers, options, 60, used_memory("cpu") + 0.5 * vectors)

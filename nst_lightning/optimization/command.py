@@ -24,8 +24,8 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
-from nst_lightning.optimization.memory import free_memory
-from nst_lightning.optimization.plan import Level, plan
+from nst_lightning.optimization.memory import GB, free_memory, used_memory
+from nst_lightning.optimization.plan import foretold, plan
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
@@ -69,8 +69,8 @@ def optimize(
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
         pooling: of the encoder: `max`, `average` or `l2`.
         device: where to compute: `cpu`, `cuda` or `mps`.
-        max_memory: in GB; pictures that need more are worked on in tiles, with the same result. By default 80 % of what
-            is free.
+        max_memory: in GB of 10^9 bytes, for the whole process; pictures that need more are worked on in tiles, with the
+            same result. By default 80 % of what is free.
         bits: a channel; 16 for .png and .tif only.
         preview: write the picture so far every so many iterations; 0 never.
         resume: go on from where Ctrl-C ended the same command.
@@ -83,7 +83,7 @@ def optimize(
     paintings = [read_rgb(path) for path in style]
     masks = None if mask is None else [read_rgb(path) for path in mask]
     encoder = encoder_of(vgg19, compact, pooling=pooling).to(device)
-    memory = USABLE * free_memory(device) if max_memory is None else max_memory * 1e9
+    memory = used_memory(device) + USABLE * free_memory(device) if max_memory is None else max_memory * GB
     arguments = {"style": style, "style_share": style_share, "mask": mask, "init": init, "encoder": encoder.description}
     for source, target in jobs:
         _optimize_one(
@@ -123,7 +123,8 @@ def _optimize_one(
     state_path = target.with_suffix(".state")
     state = _read_state(state_path) if resume else None
     start = None if init is None else _initial(init, photo.rgb)
-    print(_foretold(plan(photo.rgb.size, encoder, options, max_memory=max_memory)), file=sys.stderr)
+    levels = plan(photo.rgb.size, encoder, options, max_memory=max_memory)
+    print(foretold(levels, encoder, options), file=sys.stderr)
 
     def write(pixels: np.ndarray) -> None:
         height, width = pixels.shape[1:]
@@ -190,13 +191,6 @@ def _initial(init: str, photo: Image.Image) -> Image.Image:
     from nst_lightning.inference import Stylizer
 
     return Stylizer(init)(photo)
-
-
-def _foretold(levels: list[Level]) -> str:
-    last = levels[-1]
-    sizes = " ".join(f"{level.width}x{level.height}" for level in levels)
-    tiles = f", in tiles of {last.tile} pixels" if last.tile else ""
-    return f"{len(levels)} levels: {sizes}{tiles}"
 
 
 class _Meter:

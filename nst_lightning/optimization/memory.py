@@ -1,5 +1,6 @@
-"""How much memory an optimization takes, foretold, and how large its tiles may be."""
+"""How much memory and time an optimization takes, foretold, and how large its tiles may be."""
 
+import time
 from collections.abc import Sequence
 
 import psutil
@@ -10,47 +11,81 @@ from nst_lightning.perception import Encoder
 from nst_lightning.perception.encoders import reach_of, stride_of
 
 GB = 1e9
+_TIMES = 3
 LEAST_TILE = 256
 _PROBE = 128
 
 
-def free_memory(device: str) -> float:
+def free_memory(device: torch.device | str) -> float:
     """Bytes that are free on a device."""
     if torch.device(device).type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     return float(psutil.virtual_memory().available)
 
 
+def used_memory(device: torch.device | str) -> float:
+    """Bytes that this process has on a device already."""
+    if torch.device(device).type == "cuda":
+        return float(torch.cuda.memory_reserved(device))
+    return float(psutil.Process().memory_info().rss)
+
+
 def tile_side(
-    pixels: int, encoder: Encoder, layers: Sequence[str], options: OptimizeOptions, iterations: int, limit: float
+    size: tuple[int, int],
+    encoder: Encoder,
+    layers: Sequence[str],
+    options: OptimizeOptions,
+    iterations: int,
+    limit: float,
 ) -> int | None:
     """The side of the largest tiles with which a level stays within a limit; None where it needs no tiles.
 
     Args:
-        pixels: of the level's picture.
+        size: width and height of the level's picture, margins included.
         encoder: whose features are compared.
         layers: those that it is asked for.
         options: the optimizer, whose vectors are as large as the picture.
         iterations: of the level: L-BFGS remembers no more steps than it has made.
-        limit: in bytes.
+        limit: in bytes, for the whole process.
 
     Raises:
         ValueError: the optimizer alone needs more; the message says which size would fit.
     """
-    per_pixel = bytes_per_pixel(encoder, layers)
-    vectors = vectors_of(options, iterations) * 3 * 4
-    if pixels * (vectors + per_pixel) <= limit:
+    pixels, used = size[0] * size[1], used_memory(_device_of(encoder))
+    per_pixel, vectors = bytes_per_pixel(encoder, layers), 12 * vectors_of(options, iterations)
+    if used + pixels * (vectors + per_pixel) <= limit:
         return None
-    border = 2 * (max(reach_of(layer) for layer in layers) + max(stride_of(layer) for layer in layers))
-    side = int(max(0.0, (limit - pixels * vectors) / per_pixel) ** 0.5) - border
-    if side < LEAST_TILE:
-        fits = max(0, int((limit - (LEAST_TILE + border) ** 2 * per_pixel) / vectors))
-        raise ValueError(
-            f"max_memory: {limit / GB:.1f} GB is not allowed for a picture of {pixels / 1e6:.1f} megapixels; "
-            f"it must be {(pixels * vectors + (LEAST_TILE + border) ** 2 * per_pixel) / GB:.1f} GB or more, "
-            f"or the picture {fits / 1e6:.1f} megapixels or less"
-        )
-    return side
+    border = _border(layers)
+    side = int(max(0.0, (limit - used - pixels * vectors) / per_pixel) ** 0.5) - border
+    if side >= LEAST_TILE:
+        return side
+    least = used + (LEAST_TILE + border) ** 2 * per_pixel
+    fits = int(max(size) * (max(0.0, limit - least) / (vectors * pixels)) ** 0.5)
+    raise ValueError(
+        f"max_memory: {limit / GB:.1f} GB is not allowed for a picture of {size[0]}x{size[1]}; it must be "
+        f"{(least + pixels * vectors) / GB:.1f} GB or more" + (f", or size {fits} or less" if fits else "")
+    )
+
+
+def foretold_bytes(
+    pixels: int, tile: int | None, encoder: Encoder, layers: Sequence[str], options: OptimizeOptions, iterations: int
+) -> float:
+    """What the process needs at a level, in bytes."""
+    at_once = pixels if tile is None else min(pixels, (tile + _border(layers)) ** 2)
+    vectors = pixels * vectors_of(options, iterations) * 12
+    return used_memory(_device_of(encoder)) + vectors + at_once * bytes_per_pixel(encoder, layers)
+
+
+def seconds_per_pixel(encoder: Encoder, layers: Sequence[str]) -> float:
+    """Of one evaluation of loss and gradient, measured on a small picture."""
+    picture = torch.rand(1, 3, 2 * _PROBE, 2 * _PROBE, device=_device_of(encoder), requires_grad=True)
+    times = []
+    for _ in range(_TIMES):
+        start = time.perf_counter()
+        features = encoder(picture, list(layers))
+        torch.autograd.grad(sum(found.square().mean() for found in features.values()), picture)[0].sum().item()
+        times.append(time.perf_counter() - start)
+    return min(times) / picture[0, 0].numel()
 
 
 def vectors_of(options: OptimizeOptions, iterations: int) -> int:
@@ -58,6 +93,11 @@ def vectors_of(options: OptimizeOptions, iterations: int) -> int:
     if options.optimizer == "adam":
         return 12
     return 12 + 2 * min(options.history, iterations)
+
+
+def _border(layers: Sequence[str]) -> int:
+    """What both borders of a tile add to its side."""
+    return 2 * (max(reach_of(layer) for layer in layers) + max(stride_of(layer) for layer in layers))
 
 
 def bytes_per_pixel(encoder: Encoder, layers: Sequence[str]) -> float:
@@ -69,8 +109,7 @@ def bytes_per_pixel(encoder: Encoder, layers: Sequence[str]) -> float:
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    device = next(encoder.parameters()).device
-    picture = torch.rand(1, 3, _PROBE, _PROBE, device=device, requires_grad=True)
+    picture = torch.rand(1, 3, _PROBE, _PROBE, device=_device_of(encoder), requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         features = encoder(picture, list(layers))
     weights = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
@@ -78,3 +117,7 @@ def bytes_per_pixel(encoder: Encoder, layers: Sequence[str]) -> float:
     returned = sum(found.numel() * found.element_size() for found in features.values())
     # features come again as the content's targets, as their products' gradients and for a while as differences
     return (activations + 3 * returned) / _PROBE**2
+
+
+def _device_of(encoder: Encoder) -> torch.device:
+    return next(encoder.parameters()).device

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nst_lightning.optimization.comparison import content_shares, style_shares
-from nst_lightning.optimization.memory import tile_side
+from nst_lightning.optimization.memory import GB, foretold_bytes, seconds_per_pixel, tile_side
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.perception import Encoder
 
@@ -43,7 +43,7 @@ def plan(
         size: width and height of the photo.
         encoder: whose features are compared.
         options: how.
-        max_memory: in bytes; None sets no limit.
+        max_memory: in bytes, for the whole process; None sets no limit.
 
     Raises:
         ValueError: even the largest is too small, or it does not fit into the memory.
@@ -71,6 +71,21 @@ def plan(
     return levels if max_memory is None else [_tiled(level, encoder, layers, options, max_memory) for level in levels]
 
 
+def foretold(levels: Sequence[Level], encoder: Encoder, options: OptimizeOptions) -> str:
+    """A line about what is going to be done, and what it will take."""
+    layers, last = layers_of(encoder, options), levels[-1]
+    pixels = (last.width + 2 * options.margin) * (last.height + 2 * options.margin)
+    needed = foretold_bytes(pixels, last.tile, encoder, layers, options, last.iterations)
+    rate = seconds_per_pixel(encoder, layers)
+    # tiles are evaluated twice and a half, with their borders
+    seconds = sum(rate * level.work * (1.0 if level.tile is None else 2.5) for level in levels)
+    seconds *= sum(1 / factor**2 for factor in options.scales)
+    sizes = " ".join(f"{level.width}x{level.height}" for level in levels)
+    tiles = f", in tiles of {last.tile} pixels" if last.tile else ""
+    time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f"{sizes}{tiles}: about {time}, {needed / GB:.1f} GB"
+
+
 def layers_of(encoder: Encoder, options: OptimizeOptions) -> list[str]:
     """All layers whose features are needed."""
     content = content_shares(encoder, options) if options.content_weight else {}
@@ -92,6 +107,6 @@ def _factors(long_side: float, options: OptimizeOptions) -> list[float]:
 
 
 def _tiled(level: Level, encoder: Encoder, layers: Sequence[str], options: OptimizeOptions, max_memory: float) -> Level:
-    pixels = (level.width + 2 * options.margin) * (level.height + 2 * options.margin)
-    tile = tile_side(pixels, encoder, layers, options, level.iterations, max_memory)
+    size = level.width + 2 * options.margin, level.height + 2 * options.margin
+    tile = tile_side(size, encoder, layers, options, level.iterations, max_memory)
     return Level(level.width, level.height, level.iterations, tile)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,8 @@ def optimize_picture(
         masks: where each painting's style goes, in their order: white for its style, black for none, grey between.
             Where all are black the photo stays.
         init: a picture to start from, such as a transfer network's, in place of `options.start`.
-        max_memory: in bytes; pictures that need more are worked on in tiles, with the same result. None sets no limit.
+        max_memory: in bytes, for the whole process; pictures that need more are worked on in tiles, with the same
+            result. None sets no limit.
         device: where to compute, such as `cuda`.
         progress: called after every iteration.
         state: of an interrupted call with the same arguments; it goes on exactly from there.
@@ -106,6 +107,7 @@ def optimize_picture(
     scene = Scene(photo, styles, size, options, shares=shares, masks=masks, init=init, device=device)
     journal = _Journal(levels, scene, progress, device)
     found = None if state is None else journal.resume(state, options)
+    levels = journal.levels
     try:
         while journal.level <= len(levels):
             objective = _objective(levels[journal.level - 1], scene, encoder, options)
@@ -168,6 +170,7 @@ class _Journal:
         return {
             "options": asdict(options),
             "level": self._kept_level,
+            "tiles": [level.tile for level in self.levels],
             "minimization": kept,
             "history": history,
             "seconds": self.seconds(),
@@ -183,6 +186,7 @@ class _Journal:
         if different:
             raise ValueError(f"state: made with other options: {', '.join(different)}; resume with the same")
         self.level = self.entered = state["level"]
+        self.levels = [replace(level, tile=tile) for level, tile in zip(self.levels, state["tiles"])]
         self.history, self._before = list(state["history"]), state["seconds"]
         return State(**_moved(state["minimization"], self.device))
 
