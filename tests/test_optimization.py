@@ -1,4 +1,5 @@
 import json
+import shlex
 from itertools import pairwise
 
 import numpy as np
@@ -214,9 +215,33 @@ def test_the_command_writes_the_picture_and_its_record(tmp_path, request_of, pai
     record = json.loads((tmp_path / "out/picture.json").read_text())
     assert record["options"]["style_weight"] == 7
     assert record["options"]["geometric_weights"] is True
-    assert record["style"] == [painting, painting]
+    assert record["versions"]["torch"] == torch.__version__
     assert len(record["iterations"]) >= 4
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["picture.json", "picture.png"]
+
+
+def test_the_record_makes_the_picture_again(tmp_path, request_of, painting):
+    more = [
+        "--style",
+        painting,
+        "--style-share",
+        "1",
+        "--style-share",
+        "2.5",
+        "--start",
+        "noise",
+        "--style-weight",
+        "7",
+    ]
+    more += ["--style-layers", "{relu1_1: 1, relu3_1: 2}", "--correlation-chain", "--seed", "3", "--preview", "5"]
+    assert main(["optimize", *request_of, *more]) == 0
+    record, made = ((tmp_path / "out" / f"picture.{ending}").read_bytes() for ending in ("json", "png"))
+    (tmp_path / "out/picture.png").unlink()
+    command = json.loads(record)["command"]
+    assert "--iterations 3" in command
+    assert "preview" not in command
+    assert main(shlex.split(command)[3:]) == 0
+    assert (tmp_path / "out/picture.png").read_bytes() == made
 
 
 def test_the_command_is_interrupted_and_resumed(tmp_path, request_of, monkeypatch):
@@ -251,6 +276,11 @@ def test_a_folder_of_photos(tmp_path, request_of, picture, painting):
     assert main(["optimize", *arguments]) == 0
     made = sorted(path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*.png"))
     assert made == ["a.png", "more/b.png"]
+    (tmp_path / "made/more/b.png").unlink()
+    before = (tmp_path / "made/a.png").stat().st_mtime_ns
+    assert main(["optimize", *arguments, "--resume"]) == 0  # only what is missing
+    assert (tmp_path / "made/more/b.png").exists()
+    assert (tmp_path / "made/a.png").stat().st_mtime_ns == before
 
 
 def test_sixteen_bits_and_exif(tmp_path, request_of, picture):

@@ -1,9 +1,12 @@
 """The command `optimize`: the best single picture of a photo and a painting."""
 
+import inspect
 import json
+import platform
+import shlex
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +17,7 @@ from PIL import Image
 from nst_lightning import __version__
 from nst_lightning.images import (
     WRITABLE,
+    Picture,
     PictureError,
     atomic_path,
     image_to_array,
@@ -23,7 +27,7 @@ from nst_lightning.images import (
     writable_format,
     write_picture,
 )
-from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
+from nst_lightning.optimization import Optimized, OptimizeOptions, Progress, optimize_picture
 from nst_lightning.optimization.memory import GB, free_memory, used_memory
 from nst_lightning.optimization.plan import foretold, plan
 from nst_lightning.perception import Encoder
@@ -53,9 +57,9 @@ def optimize(
 ) -> None:
     """Optimize one picture: a photo painted in the style of one or several paintings.
 
-    The photo's transparency, colour profile and EXIF data are kept. Beside the picture, a .json file keeps all settings
-    and the losses of every iteration. Ctrl-C writes the picture so
-    far, and a .state file from which `--resume` goes on exactly.
+    The photo's transparency, colour profile and EXIF data are kept. Beside the picture, a .json file keeps all
+    settings, the command that makes it again and the losses of every iteration. Ctrl-C writes the picture so far, and a
+    .state file from which `--resume` goes on exactly.
 
     Args:
         photo: the photo, or a folder of photos.
@@ -76,84 +80,87 @@ def optimize(
         resume: go on from where Ctrl-C ended the same command.
         **options: see `OptimizeOptions`.
     """
+    given = {**locals()}
     settings = OptimizeOptions(**options)
     if not preview >= 0:
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
     jobs = _jobs(Path(photo), Path(output), bits)
-    paintings = [read_rgb(path) for path in style]
-    masks = None if mask is None else [read_rgb(path) for path in mask]
+    pictures = {
+        "styles": [read_rgb(path) for path in style],
+        "masks": None if mask is None else [read_rgb(path) for path in mask],
+        "shares": style_share,
+    }
     encoder = encoder_of(vgg19, compact, pooling=pooling).to(device)
     memory = used_memory(device) + USABLE * free_memory(device) if max_memory is None else max_memory * GB
-    arguments = {"style": style, "style_share": style_share, "mask": mask, "init": init, "encoder": encoder.description}
     for source, target in jobs:
-        _optimize_one(
-            source,
-            target,
-            encoder,
-            settings,
-            {"version": __version__, "torch": torch.__version__, "photo": str(source), **arguments, "pooling": pooling},
-            bits=bits,
-            preview=preview,
-            resume=resume,
-            styles=paintings,
-            shares=style_share,
-            masks=masks,
-            init=init,
+        started = target.with_suffix(".state").exists()
+        if resume and len(jobs) > 1 and target.exists() and not started:
+            continue
+        picture = read_picture(source)
+        print(
+            foretold(plan(picture.rgb.size, encoder, settings, max_memory=memory), encoder, settings), file=sys.stderr
+        )
+        result = optimize_picture(
+            picture.rgb,
+            encoder=encoder,
+            options=settings,
+            init=None if init is None else _initial(init, picture.rgb),
             max_memory=memory,
             device=device,
+            progress=_Meter(preview, lambda pixels: _write(target, pixels, picture, bits)),  # noqa: B023
+            state=_read_state(target.with_suffix(".state")) if resume and (started or len(jobs) == 1) else None,
+            **pictures,
         )
+        _write(target, result.pixels, picture, bits)
+        _write_record(target, result, settings, given | {"photo": str(source), "output": str(target)}, encoder)
+        if result.state is not None:
+            raise KeyboardInterrupt
 
 
-def _optimize_one(
-    source: Path,
-    target: Path,
-    encoder: Encoder,
-    options: OptimizeOptions,
-    record: dict[str, Any],
-    *,
-    bits: Literal[8, 16],
-    preview: int,
-    resume: bool,
-    init: str | None,
-    max_memory: float,
-    device: str,
-    **pictures: Any,
+def _write(target: Path, pixels: np.ndarray, photo: Picture, bits: Literal[8, 16]) -> None:
+    """The pixels as picture, with what the photo's file had beside its own."""
+    height, width = pixels.shape[1:]
+    alpha = photo.alpha.resize((width, height)) if photo.alpha else None
+    write_picture(target, replace(photo, rgb=pixels, alpha=alpha), bits=bits)
+
+
+def _write_record(
+    target: Path, result: Optimized, options: OptimizeOptions, given: dict[str, Any], encoder: Encoder
 ) -> None:
-    photo = read_picture(source)
-    state_path = target.with_suffix(".state")
-    state = _read_state(state_path) if resume else None
-    start = None if init is None else _initial(init, photo.rgb)
-    levels = plan(photo.rgb.size, encoder, options, max_memory=max_memory)
-    print(foretold(levels, encoder, options), file=sys.stderr)
-
-    def write(pixels: np.ndarray) -> None:
-        height, width = pixels.shape[1:]
-        alpha = photo.alpha.resize((width, height)) if photo.alpha else None
-        write_picture(target, replace(photo, rgb=pixels, alpha=alpha), bits=bits)
-
-    meter = _Meter(preview, write)
-    result = optimize_picture(
-        photo.rgb,
-        encoder=encoder,
-        options=options,
-        init=start,
-        max_memory=max_memory,
-        device=device,
-        progress=meter,
-        state=state,
-        **pictures,
-    )
-    write(result.pixels)
-    record |= {"options": asdict(options), "seconds": result.seconds, "iterations": result.history}
+    """All about a picture as .json beside it, and the state of one that was interrupted."""
+    record = {
+        "command": command_line(given),
+        "versions": {"nst-lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "encoder": encoder.description,
+        "options": asdict(options),
+        "seconds": result.seconds,
+        "iterations": result.history,
+    }
     with atomic_path(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    if result.state is not None:
-        with atomic_path(state_path) as temporary:
-            torch.save(result.state, temporary)
-        print(f"\n{target} so far ({result.seconds:.0f} s); --resume goes on from {state_path}")
-        raise KeyboardInterrupt
-    state_path.unlink(missing_ok=True)
-    print(f"{target} ({result.seconds:.0f} s)")
+    state = target.with_suffix(".state")
+    if result.state is None:
+        state.unlink(missing_ok=True)
+        print(f"{target} ({result.seconds:.0f} s)")
+        return
+    with atomic_path(state) as temporary:
+        torch.save(result.state, temporary)
+    print(f"\n{target} so far ({result.seconds:.0f} s); the same command with --resume goes on")
+
+
+def command_line(given: dict[str, Any]) -> str:
+    """The command with these arguments, those that have their default values left out."""
+    words = ["python", "-m", "nst_lightning", "optimize", given["photo"]]
+    defaults = {name: parameter.default for name, parameter in inspect.signature(optimize).parameters.items()}
+    defaults |= {field.name: getattr(OptimizeOptions(), field.name) for field in fields(OptimizeOptions)}
+    values = {name: value for name, value in (given | given["options"]).items() if name not in ("photo", "options")}
+    for name, value in values.items():
+        if name in ("resume", "preview") or value == defaults[name]:
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            text = item if isinstance(item, str) else json.dumps(item)
+            words += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(words)
 
 
 def _jobs(photo: Path, output: Path, bits: int) -> list[tuple[Path, Path]]:

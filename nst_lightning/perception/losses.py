@@ -97,6 +97,7 @@ def wasserstein_loss(found: Moments, target: Moments, normalization: Normalizati
         A scalar.
     """
     covariance, of_target = (x.second - torch.outer(x.first, x.first) for x in (found, target))
+    covariance, of_target = covariance.cpu(), of_target.cpu()  # where eigenvalues are quick, and float64 is to be had
     root = _spectral(of_target, torch.sqrt)
     between = root @ covariance.double() @ root
     with torch.no_grad():  # d tr M^1/2 = 1/2 tr M^-1/2 dM; directions without variance have no slope that is finite
@@ -104,7 +105,8 @@ def wasserstein_loss(found: Moments, target: Moments, normalization: Normalizati
         least = 1e-8 * between.trace().clamp_min(_EPSILON)
         slope = _spectral(between, lambda values: values.clamp_min(least).rsqrt() / 2)
     middle = middle + (slope * (between - between.detach())).sum()
-    distance = (found.first - target.first).square().sum() + covariance.trace() + of_target.trace() - 2 * middle.float()
+    spread = covariance.trace() + of_target.trace() - 2 * middle.float()
+    distance = (found.first - target.first).square().sum() + spread.to(found.first.device)
     if normalization == "relative":
         return distance / (target.second.trace() + _EPSILON)
     return distance / len(covariance)
