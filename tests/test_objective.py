@@ -6,7 +6,8 @@ import torch
 
 from nst_lightning.optimization import OptimizeOptions
 from nst_lightning.optimization.comparison import Region
-from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side, used_memory
+from nst_lightning.optimization.device import used_memory
+from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.tiles import tiles_of
 from nst_lightning.perception import CompactEncoder
@@ -235,7 +236,7 @@ def test_memory_decides_about_tiles(encoder):
     layers, options, size = ["relu1_1", "relu5_1"], OptimizeOptions(), (2048, 2048)
 
     def side(limit):
-        return tile_side(size, encoder, layers, options, 60, used_memory("cpu") + limit)
+        return tile_side(size, encoder, layers, options, 60, used_memory(torch.device("cpu")) + limit)
 
     vectors = 2048**2 * 12 * (12 + 40)
     whole = vectors + 2048**2 * bytes_per_pixel(encoder, layers)
@@ -246,4 +247,6 @@ def test_memory_decides_about_tiles(encoder):
     ) as error:
         side(0.5 * vectors)
     fits = int(str(error.value).split()[-3])
-    assert tile_side((fits - 9, fits - 9), encoder, layers, options, 60, used_memory("cpu") + 0.5 * vectors)
+    assert tile_side(
+        (fits - 9, fits - 9), encoder, layers, options, 60, used_memory(torch.device("cpu")) + 0.5 * vectors
+    )

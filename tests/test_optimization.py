@@ -315,6 +315,7 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
         (["--mask", "photo.png", "--mask", "photo.png"], "masks: 2 given for 1 styles"),
         (["--resume"], "out.state is missing; there is nothing to go on from"),
         (["--max-memory", "0.01"], "max_memory: 0.0 GB is not allowed for a picture of"),
+        (["--device", "abacus"], "device: abacus is not to be had"),
         (["--preview", "-1"], "preview: -1 is not allowed"),
         (["--init", "none.onnx"], "none.onnx"),
     ],

@@ -10,6 +10,7 @@ from PIL import Image
 from nst_lightning.images import expand_path, list_pictures, read_rgb
 from nst_lightning.inference import Stylizer
 from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
+from nst_lightning.optimization.device import device_named
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.measure import Judge
 
@@ -27,7 +28,7 @@ def benchmark(
     count: int = 4,
     model: str | None = None,
     size: int = 384,
-    device: str = "cpu",
+    device: str = "auto",
     **options: float | str,
 ) -> None:
     """Print content, style across scales and grit of optimized pictures after so many seconds, for several methods.
@@ -46,15 +47,16 @@ def benchmark(
         count: how many pictures are optimized.
         model: a transfer network (.onnx) of the painting, for `warm`.
         size: long side of the pictures in pixels.
-        device: where to compute.
+        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         **options: see `OptimizeOptions`; of the pyramid and `warm`.
     """
     if count < 1:
         raise ValueError(f"count: {count} is not allowed; it must be 1 or more")
     if not seconds or min(seconds) <= 0:
         raise ValueError(f"seconds: {seconds} is not allowed; it must name times above 0")
-    reference = encoder_of(vgg19, compact).to(device)
-    encoder = reference if own_compact is None else encoder_of(None, own_compact).to(device)
+    place = device_named(device)
+    reference = encoder_of(vgg19, compact).to(place)
+    encoder = reference if own_compact is None else encoder_of(None, own_compact).to(place)
     chosen = _options(OptimizeOptions(size=size, **options), warm=model is not None)
     if not set(method or []) <= set(chosen):
         raise ValueError(f"method: {method} is not allowed; it must be of {', '.join(chosen)} (`warm` needs a model)")
@@ -68,7 +70,7 @@ def benchmark(
             init = Stylizer(model)(photo) if name == "warm" else None
             watch = _Watch(sorted(seconds))
             found = optimize_picture(
-                photo, [painting], encoder, options=of_method, init=init, device=device, progress=watch
+                photo, [painting], encoder, options=of_method, init=init, device=place, progress=watch
             )
             looks.append(watch.ended(found.picture, found.seconds))
         for at, pictures in zip([*sorted(seconds), None], zip(*looks)):

@@ -28,7 +28,8 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.optimization import Optimized, OptimizeOptions, Progress, optimize_picture
-from nst_lightning.optimization.memory import GB, free_memory, used_memory
+from nst_lightning.optimization.device import device_named, free_memory, used_memory
+from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.plan import foretold, plan
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import BUNDLED, encoder_of
@@ -48,7 +49,7 @@ def optimize(
     vgg19: str | None = None,
     compact: str | None = BUNDLED,
     pooling: Pooling = "max",
-    device: str = "cpu",
+    device: str = "auto",
     max_memory: float | None = None,
     bits: Literal[8, 16] = 8,
     preview: int = 0,
@@ -72,7 +73,7 @@ def optimize(
         vgg19: weights of VGG-19, for best fidelity: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
         pooling: of the encoder: `max`, `average` or `l2`.
-        device: where to compute: `cpu`, `cuda` or `mps`.
+        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         max_memory: in GB of 10^9 bytes, for the whole process; pictures that need more are worked on in tiles, with the
             same result. By default 80 % of what is free.
         bits: a channel; 16 for .png and .tif only.
@@ -90,8 +91,9 @@ def optimize(
         "masks": None if mask is None else [read_rgb(path) for path in mask],
         "shares": style_share,
     }
-    encoder = encoder_of(vgg19, compact, pooling=pooling).to(device)
-    memory = used_memory(device) + USABLE * free_memory(device) if max_memory is None else max_memory * GB
+    place = device_named(device)
+    encoder = encoder_of(vgg19, compact, pooling=pooling).to(place)
+    memory = used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB
     for source, target in jobs:
         started = target.with_suffix(".state").exists()
         if resume and len(jobs) > 1 and target.exists() and not started:
@@ -106,7 +108,7 @@ def optimize(
             options=settings,
             init=None if init is None else _initial(init, picture.rgb),
             max_memory=memory,
-            device=device,
+            device=place,
             progress=_Meter(preview, lambda pixels: _write(target, pixels, picture, bits)),  # noqa: B023
             state=_read_state(target.with_suffix(".state")) if resume and (started or len(jobs) == 1) else None,
             **pictures,

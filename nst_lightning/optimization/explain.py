@@ -8,6 +8,7 @@ from typing import Any
 from nst_lightning.images import draw_labelled, read_rgb, resize_short_side, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.command import writable
+from nst_lightning.optimization.device import device_named
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
 
@@ -22,7 +23,7 @@ def explain(
     vgg19: str | None = None,
     compact: str | None = BUNDLED,
     pooling: Pooling = "max",
-    device: str = "cpu",
+    device: str = "auto",
     **options: Any,
 ) -> None:
     """Draw the figure of Gatys et al. 2015: reconstructions of content and style from noise, layer by layer.
@@ -40,7 +41,7 @@ def explain(
         vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
         pooling: of the encoder: `max`, `average` or `l2`.
-        device: where to compute: `cpu`, `cuda` or `mps`.
+        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         **options: see `OptimizeOptions`.
     """
     target = writable(Path(output))
@@ -54,7 +55,7 @@ def explain(
         of_content = replace(plain, content_layers={layer: 1.0}, style_weight=0.0)
         of_style = replace(plain, style_layers=dict.fromkeys(layers[:number], 1.0), content_weight=0.0)
         made = [
-            optimize_picture(content, [painting], encoder, options=each, device=device).picture
+            optimize_picture(content, [painting], encoder, options=each, device=device_named(device)).picture
             for each in (of_content, of_style)
         ]
         above.append((f"content at {layer}", made[0]))

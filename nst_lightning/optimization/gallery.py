@@ -11,6 +11,7 @@ from PIL import Image
 from nst_lightning.images import draw_labelled, read_rgb, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.command import writable
+from nst_lightning.optimization.device import device_named
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -44,7 +45,7 @@ def gallery(
     columns: int = 5,
     vgg19: str | None = None,
     compact: str | None = BUNDLED,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Draw a sheet of one photo, optimized in every way that `optimize` knows.
 
@@ -56,9 +57,10 @@ def gallery(
         columns: pictures in a row.
         vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
-        device: where to compute: `cpu`, `cuda` or `mps`.
+        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
     """
     target = writable(Path(output))
+    place = device_named(device)
     content, paintings = read_rgb(photo), [read_rgb(path) for path in style]
     encoder = encoder_of(vgg19, compact)
     plain = OptimizeOptions(size=size)
@@ -69,7 +71,7 @@ def gallery(
         jobs += [("one painting each half", paintings[:2], plain, _halves(content.size))]
     for number, (label, styles, options, masks) in enumerate(jobs, 1):
         print(f"{number} of {len(jobs)}: {label}", file=sys.stderr)
-        made = optimize_picture(content, styles, encoder, options=options, masks=masks, device=device)
+        made = optimize_picture(content, styles, encoder, options=options, masks=masks, device=place)
         cells.append((label, made.picture))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     write_picture(target, draw_labelled(rows, height=made.picture.height))

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Sequence
 
-import psutil
 import torch
 
+from nst_lightning.optimization.device import used_memory
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.encoders import reach_of, stride_of
@@ -14,20 +14,6 @@ GB = 1e9
 _TIMES = 3
 LEAST_TILE = 256
 _PROBE = 128
-
-
-def free_memory(device: torch.device | str) -> float:
-    """Bytes that are free on a device."""
-    if torch.device(device).type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    return float(psutil.virtual_memory().available)
-
-
-def used_memory(device: torch.device | str) -> float:
-    """Bytes that this process has on a device already."""
-    if torch.device(device).type == "cuda":
-        return float(torch.cuda.memory_reserved(device))
-    return float(psutil.Process().memory_info().rss)
 
 
 def tile_side(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from nst_lightning.images import array_to_image
@@ -75,7 +76,7 @@ def optimize_picture(
     masks: Sequence[Image.Image] | None = None,
     init: Image.Image | None = None,
     max_memory: float | None = None,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     progress: Callable[[Progress], None] | None = None,
     state: dict[str, Any] | None = None,
 ) -> Optimized:
@@ -139,7 +140,11 @@ class _Journal:
     """What happened so far: the losses, for the record; the last state that can be gone on from."""
 
     def __init__(
-        self, levels: Sequence[Level], scene: Scene, progress: Callable[[Progress], None] | None, device: str
+        self,
+        levels: Sequence[Level],
+        scene: Scene,
+        progress: Callable[[Progress], None] | None,
+        device: torch.device | str,
     ) -> None:
         self.levels, self.scene, self.progress, self.device = levels, scene, progress, device
         self.level, self.entered, self.history, self.kept = 1, 1, [], None
@@ -191,7 +196,7 @@ class _Journal:
         return State(**_moved(state["minimization"], self.device))
 
 
-def _moved(value: Any, device: str) -> Any:
+def _moved(value: Any, device: torch.device | str) -> Any:
     """Tensors inside of dicts, lists and tuples on a device."""
     if isinstance(value, dict):
         return {key: _moved(item, device) for key, item in value.items()}

@@ -52,7 +52,7 @@ class Scene:
         shares: Sequence[float] | None = None,
         masks: Sequence[Image.Image] | None = None,
         init: Image.Image | None = None,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
     ) -> None:
         if not styles:
             raise ValueError("styles: none given; one painting or more is needed")

@@ -1,0 +1,33 @@
+"""Where an optimization computes, and how much memory is there."""
+
+import psutil
+import torch
+
+
+def device_named(name: str) -> torch.device:
+    """The device of that name; `auto` is the accelerator that this machine has, or else the CPU.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: {name} is not to be had ({reason}); it must be auto, cpu, cuda or mps") from error
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(psutil.virtual_memory().available)
+
+
+def used_memory(device: torch.device) -> float:
+    """Bytes that this process has on a device already."""
+    if device.type == "cuda":
+        return float(torch.cuda.memory_reserved(device))
+    return float(psutil.Process().memory_info().rss)
