@@ -15,6 +15,7 @@ from nst_lightning.perception import (
     total_variation_loss,
     wasserstein_loss,
 )
+from nst_lightning.perception.losses import covariance_root
 from nst_lightning.perception.statistics import resize_to
 
 
@@ -205,6 +206,7 @@ def test_wasserstein_is_its_formula(seed, rank):
     assert wasserstein_loss(found, target, "mean").item() == pytest.approx(distance / 5, rel=1e-3)
     expected = distance / ((n**2).sum() + np.trace(d))
     assert wasserstein_loss(found, target).item() == pytest.approx(expected, rel=1e-3)
+    assert wasserstein_loss(found, target, root=covariance_root(target)) == wasserstein_loss(found, target)
     assert wasserstein_loss(found, found).item() == pytest.approx(0, abs=1e-4)  # roots of rounding errors
 
 

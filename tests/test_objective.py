@@ -6,8 +6,7 @@ import torch
 
 from nst_lightning.optimization import OptimizeOptions
 from nst_lightning.optimization.comparison import Region
-from nst_lightning.optimization.device import used_memory
-from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side
+from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side, vectors_of
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.tiles import tiles_of
 from nst_lightning.perception import CompactEncoder
@@ -235,18 +234,26 @@ def test_cores_fill_the_picture_once(size, side):
 def test_memory_decides_about_tiles(encoder):
     layers, options, size = ["relu1_1", "relu5_1"], OptimizeOptions(), (2048, 2048)
 
-    def side(limit):
-        return tile_side(size, encoder, layers, options, 60, used_memory(torch.device("cpu")) + limit)
+    def side(limit, size=size):
+        return tile_side(size, 100, layers, options, iterations=60, used=1e9, limit=1e9 + limit)
 
-    vectors = 2048**2 * 12 * (12 + 40)
-    whole = vectors + 2048**2 * bytes_per_pixel(encoder, layers)
-    assert side(1.05 * whole) is None
-    assert LEAST_TILE <= side(vectors + 0.9 * (whole - vectors)) < 2048
-    with pytest.raises(
-        ValueError, match=r"a picture of 2048x2048; it must be \d\.\d GB or more, or size \d+ or less"
-    ) as error:
+    vectors = 2048**2 * 12 * vectors_of(options, 60)
+    assert side(vectors + 101 * 2048**2) is None
+    assert LEAST_TILE <= side(vectors + 50 * 2048**2) < 2048
+    message = r"a picture of 2048x2048, margins included; it must be \d\.\d+ GB or more, or size \d+ or less"
+    with pytest.raises(ValueError, match=message) as error:
         side(0.5 * vectors)
-    fits = int(str(error.value).split()[-3])
-    assert tile_side(
-        (fits - 9, fits - 9), encoder, layers, options, 60, used_memory(torch.device("cpu")) + 0.5 * vectors
-    )
+    fits = int(str(error.value).split()[-3]) + 2 * options.margin
+    assert side(0.5 * vectors, (fits, fits)) >= LEAST_TILE
+
+
+@pytest.mark.parametrize("masks", [0, 2])
+@pytest.mark.parametrize("variant", ["plain", "all"])
+def test_memory_per_pixel_counts_all_that_is_kept(encoder, variant, masks):
+    """Against the features alone, which are kept at the very least."""
+    options = options_of(**STYLE_LOSSES[variant])
+    features = encoder(torch.rand(1, 3, 64, 64), LAYERS)
+    least = 4 * sum(x.numel() for x in features.values()) / 64**2
+    found = bytes_per_pixel(encoder, options, masks=masks)
+    assert found > 2 * least
+    assert found > bytes_per_pixel(encoder, options_of()) or (variant, masks) == ("plain", 0)

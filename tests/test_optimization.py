@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 
 from nst_lightning.cli import main
-from nst_lightning.images import read_picture
+from nst_lightning.images import image_to_array, read_picture, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.optimization.minimize import State
 from nst_lightning.optimization.plan import plan
+from nst_lightning.optimization.scene import Scene
 from nst_lightning.perception import CompactEncoder
 
 SMALL = {"size": 64, "levels": 2, "iterations": 6, "margin": 4}
@@ -102,6 +104,7 @@ def test_bad_options(option, value, allowed):
         ({"style_weight": 0, "content_weight": 0}, "one of the two"),
         ({"scales": {2: 1.0}}, "scales: {2: 1.0} is not allowed"),
         ({"scales": {1: 1.0, 2: 0.0}}, "scales: .* is not allowed"),
+        ({"start": "photo"}, "start: photo is not allowed; it must be one of content, noise, style"),
         ({"style_loss": "mean_std", "correlation_chain": True}, "mean_std is not allowed with correlation_chain"),
     ],
 )
@@ -110,10 +113,10 @@ def test_options_that_exclude_each_other(options, message):
         OptimizeOptions(**options)
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-@pytest.mark.parametrize("after", [4, 13, 27, 36])
+@pytest.mark.parametrize("optimizer", [{"optimizer": "lbfgs"}, {"optimizer": "adam", "average": 0.9}])
+@pytest.mark.parametrize("after", [4, 13, 25, 26, 36])
 def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimizer, after):
-    options = OptimizeOptions(**{**SMALL, "iterations": 25}, optimizer=optimizer, average=0.9)
+    options = OptimizeOptions(**{**SMALL, "iterations": 25}, **optimizer)
     pictures = picture(80, 60), [picture(70, 90, 1)], encoder
 
     def interrupt(progress):
@@ -134,7 +137,21 @@ def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimize
         optimize_picture(*pictures, options=OptimizeOptions(**SMALL, style_weight=3), state=state)
 
 
-def test_adam_takes_its_moments_along_and_averages(encoder, picture):
+def test_a_level_goes_on_where_the_smaller_one_was(picture):
+    """Margins are equally wide at every level: what is between them must not shift."""
+    photo, options = picture(640, 480), OptimizeOptions(margin=16)
+    pixels = image_to_array(photo)
+    small, large = (Scene(pixels, [photo], size, options).shown(*size) for size in ((90, 68), (128, 96)))
+    memory = {"exp_avg": small.clone(), "exp_avg_sq": small.square(), "step": torch.tensor(7.0)}
+    state = State(small, memory=memory).next_level(96 + 32, 128 + 32, 16)
+    assert (state.pixels - large).abs().mean() < 0.03
+    assert (state.memory["exp_avg"] - large).abs().mean() < 0.03
+    assert state.memory["exp_avg_sq"].shape == large.shape
+    assert state.memory["exp_avg_sq"].min() >= 0
+    assert state.memory["step"] == 7
+
+
+def test_adam_averages_its_iterates(encoder, picture):
     photo, styles = picture(80, 60), [picture(70, 90, 1)]
 
     def made(average, iterations=20):
@@ -276,7 +293,8 @@ def test_a_folder_of_photos(tmp_path, request_of, picture, painting):
     assert main(["optimize", *arguments]) == 0
     made = sorted(path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*.png"))
     assert made == ["a.png", "more/b.png"]
-    (tmp_path / "made/more/b.png").unlink()
+    for ending in ("png", "json"):
+        (tmp_path / f"made/more/b.{ending}").unlink()
     before = (tmp_path / "made/a.png").stat().st_mtime_ns
     assert main(["optimize", *arguments, "--resume"]) == 0  # only what is missing
     assert (tmp_path / "made/more/b.png").exists()
@@ -294,6 +312,19 @@ def test_sixteen_bits_and_exif(tmp_path, request_of, picture):
     assert np.abs(made.rgb * 255 - (made.rgb * 255).round()).mean() > 0.1  # finer than 8 bits
     with Image.open(tmp_path / "out/picture.png") as written:
         assert dict(written.getexif()) == {0x013B: "An artist"}
+
+
+def test_the_photo_keeps_its_sixteen_bits_where_no_style_goes(tmp_path, request_of):
+    values = np.random.default_rng(0).random((3, 48, 64), dtype=np.float32)
+    write_picture(tmp_path / "deep.png", values, bits=16)
+    mask = Image.new("L", (64, 48))
+    mask.paste(255, (0, 0, 24, 48))
+    mask.save(tmp_path / "mask.png")
+    arguments = [str(tmp_path / "deep.png"), *request_of[1:], "--mask", str(tmp_path / "mask.png"), "--bits", "16"]
+    assert main(["optimize", *arguments]) == 0
+    made = read_picture(tmp_path / "out/picture.png", bits=16).rgb
+    assert np.abs(made[..., 26:] - values[..., 26:]).max() < 1 / 65000
+    assert np.abs(made[..., :20] - values[..., :20]).mean() > 0.01
 
 
 def test_a_start_from_a_picture(tmp_path, request_of, picture):
@@ -314,7 +345,10 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
         (["--size", "64", "--margin", "60"], "margin: 60 is not allowed; it must be less than the short side"),
         (["--mask", "photo.png", "--mask", "photo.png"], "masks: 2 given for 1 styles"),
         (["--resume"], "out.state is missing; there is nothing to go on from"),
-        (["--max-memory", "0.01"], "max_memory: 0.0 GB is not allowed for a picture of"),
+        (["--max-memory", "0.01"], "max_memory: 0.01 GB is not allowed for a picture of"),
+        (["--output", "photo.png"], "output: photo.png would overwrite the photo itself"),
+        (["--optimizer", "sgd"], "optimizer"),
+        (["--average", "0.9"], "average: 0.9 is not allowed with optimizer lbfgs"),
         (["--device", "abacus"], "device: abacus is not to be had"),
         (["--preview", "-1"], "preview: -1 is not allowed"),
         (["--init", "none.onnx"], "none.onnx"),

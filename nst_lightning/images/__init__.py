@@ -14,7 +14,7 @@ from nst_lightning.images.files import (
     writable_format,
     write_picture,
 )
-from nst_lightning.images.pixels import array_to_image, image_to_array, resize_short_side
+from nst_lightning.images.pixels import array_to_image, image_to_array, resize_array, resize_short_side
 from nst_lightning.images.sheet import draw_labelled, draw_sheet
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "match_luma",
     "read_picture",
     "read_rgb",
+    "resize_array",
     "resize_short_side",
     "to_grey",
     "to_rgb",

@@ -24,6 +24,14 @@ def array_to_samples(array: np.ndarray) -> np.ndarray:
     return (array.clip(0, 1) * 65535 + 0.5).astype(np.uint16).transpose(1, 2, 0)
 
 
+def resize_array(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A float array of shape (C, H, W) scaled to a width and height (Lanczos), not rounded to 8 bits."""
+    if array.shape[:0:-1] == tuple(size):
+        return array
+    channels = [Image.fromarray(channel).resize(size, Image.Resampling.LANCZOS) for channel in array]
+    return np.stack([np.asarray(channel) for channel in channels])
+
+
 def resize_short_side(image: Image.Image, size: int) -> Image.Image:
     """The image scaled so that its short side measures `size` pixels, proportions kept (Lanczos, up or down)."""
     scale = size / min(image.size)

@@ -1,5 +1,6 @@
 """The command `benchmark`: how good pictures are after so many seconds, by several methods, in one run."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,11 +68,16 @@ def benchmark(
     for name, of_method in chosen.items():
         looks = []
         for photo, painting in pairs:
-            init = Stylizer(model)(photo) if name == "warm" else None
-            watch = _Watch(sorted(seconds))
+            start, init = time.perf_counter(), None
+            if name == "warm":
+                scale = size / max(photo.size)
+                init = Stylizer(model)(photo.resize([round(side * scale) for side in photo.size]))
+            watch = _Watch(sorted(seconds), before=time.perf_counter() - start)
             found = optimize_picture(
                 photo, [painting], encoder, options=of_method, init=init, device=place, progress=watch
             )
+            if found.state is not None and not watch.done:
+                raise KeyboardInterrupt
             looks.append(watch.ended(found.picture, found.seconds))
         for at, pictures in zip([*sorted(seconds), None], zip(*looks)):
             of_pictures = [judge(picture) for judge, (picture, _) in zip(judges, pictures)]
@@ -102,16 +108,21 @@ def _list(path: str) -> list[Path]:
 class _Watch:
     """Looks at a picture when so many seconds have passed, and ends the optimization after the last look."""
 
-    def __init__(self, seconds: Sequence[float]) -> None:
-        self._seconds, self._looks = list(seconds), []
+    def __init__(self, seconds: Sequence[float], *, before: float) -> None:
+        self._seconds, self._before, self._looks = list(seconds), before, []
+
+    @property
+    def done(self) -> bool:
+        return len(self._looks) == len(self._seconds)
 
     def __call__(self, progress: Progress) -> None:
-        while len(self._looks) < len(self._seconds) and progress.seconds >= self._seconds[len(self._looks)]:
-            self._looks.append((progress.draw(), progress.seconds))
-        if len(self._looks) == len(self._seconds):
+        elapsed = self._before + progress.seconds
+        while not self.done and elapsed >= self._seconds[len(self._looks)]:
+            self._looks.append((progress.draw(), elapsed))
+        if self.done:
             raise KeyboardInterrupt
 
     def ended(self, picture: Image.Image, seconds: float) -> list[tuple[Image.Image, float]]:
         """All looks; after its end a picture stays as it is."""
         missing = len(self._seconds) + 1 - len(self._looks)
-        return [*self._looks, *[(picture, seconds)] * missing]
+        return [*self._looks, *[(picture, self._before + seconds)] * missing]

@@ -101,6 +101,8 @@ def _print_optimized(
         distances["photo"].append(judge(photo)[1])
         for name, encoder in {"reference": reference, **compact}.items():
             found = optimize_picture(photo, [painting], encoder, options=options)
+            if found.state is not None:
+                raise KeyboardInterrupt
             distances[name].append(judge(found.picture)[1])
             seconds[name] += found.seconds / len(pairs)
     against = torch.tensor(distances["reference"])

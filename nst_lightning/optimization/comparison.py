@@ -19,7 +19,7 @@ from nst_lightning.perception import (
     wasserstein_loss,
 )
 from nst_lightning.perception.encoders import ALL_LAYERS, stride_of
-from nst_lightning.perception.losses import shares_of
+from nst_lightning.perception.losses import covariance_root, shares_of
 
 Pair = tuple[str, str]
 
@@ -73,10 +73,11 @@ class Comparison:
         self.tile, self.tiles = tile, self._tiles_of(photo, tile)
         self.masks = [region.mask for region in regions]
         self.targets = [self._target(region) for region in regions]
+        self.roots = [self._roots(targets) for targets in self.targets]
         # a region's style counts as much as it has of the picture: a pixel's style doesn't depend on the other regions
         self.areas = [1.0 if mask is None else mask.square().mean().item() for mask in self.masks]
         self.content_scales = self._content_scales()
-        self._features = self._content_features(self.tiles[0]) if len(self.tiles) == 1 else None
+        self.content_features = self._content_features(self.tiles[0]) if len(self.tiles) == 1 else {}
 
     def __call__(self, picture: Tensor) -> tuple[float, float, Tensor]:
         """Content loss and style loss, unweighted, of a picture of the photo's shape, and the gradient of their sum."""
@@ -86,7 +87,7 @@ class Comparison:
         picture.requires_grad_()
         tile = self.tiles[0]
         features = self.encoder(picture, list(dict.fromkeys([*self.content_layers, *self.layers])))
-        content = self._content(features, self._features, tile)
+        content = self._content(features, self.content_features, tile)
         style = self._style([self._moments(features, tile, mask) for mask in self.masks])
         loss = self.content_weight * content + self.style_weight * style
         (gradient,) = torch.autograd.grad(loss, picture)
@@ -147,17 +148,19 @@ class Comparison:
 
     def _style(self, sums: Sequence[dict[Pair, Moments]]) -> Tensor:
         style = self.photo.new_zeros(())
-        for of_region, targets, area in zip(sums, self.targets, self.areas):
+        for of_region, targets, roots, area in zip(sums, self.targets, self.roots, self.areas):
             for pair, share in self.pairs.items():
-                style = style + area * share * self._distance(of_region[pair].averaged(), targets[pair])
+                distance = self._distance(of_region[pair].averaged(), targets[pair], roots.get(pair))
+                style = style + area * share * distance
         return style
 
-    def _distance(self, found: Moments, target: Moments) -> Tensor:
+    def _distance(self, found: Moments, target: Moments, root: Tensor | None) -> Tensor:
         normalization = self.options.normalization
         if self.options.style_loss == "gram":
             return style_loss(found.second[None], target.second[None], normalization)
-        distance = wasserstein_loss if self.options.style_loss == "wasserstein" else mean_std_loss
-        return distance(found, target, normalization)
+        if self.options.style_loss == "wasserstein":
+            return wasserstein_loss(found, target, normalization, root=root)
+        return mean_std_loss(found, target, normalization)
 
     def _target(self, region: Region) -> dict[Pair, Moments]:
         blend: dict[Pair, Moments] = {}
@@ -167,6 +170,11 @@ class Comparison:
                 averaged = found.averaged(share)
                 blend[pair] = blend[pair] + averaged if pair in blend else averaged
         return blend
+
+    def _roots(self, targets: dict[Pair, Moments]) -> dict[Pair, Tensor]:
+        if self.options.style_loss != "wasserstein":
+            return {}
+        return {pair: covariance_root(target) for pair, target in targets.items()}
 
     def _tiles_of(self, picture: Tensor, side: int | None) -> list[Tile]:
         extra = self.options.correlation_chain + self.options.blur

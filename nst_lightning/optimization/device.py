@@ -2,6 +2,7 @@
 
 import psutil
 import torch
+from torch import nn
 
 
 def device_named(name: str) -> torch.device:
@@ -19,6 +20,11 @@ def device_named(name: str) -> torch.device:
         raise ValueError(f"device: {name} is not to be had ({reason}); it must be auto, cpu, cuda or mps") from error
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's weights are."""
+    return next(module.parameters()).device
+
+
 def free_memory(device: torch.device) -> float:
     """Bytes that are free on a device."""
     if device.type == "cuda":
@@ -29,5 +35,5 @@ def free_memory(device: torch.device) -> float:
 def used_memory(device: torch.device) -> float:
     """Bytes that this process has on a device already."""
     if device.type == "cuda":
-        return float(torch.cuda.memory_reserved(device))
+        return float(torch.cuda.memory_allocated(device))
     return float(psutil.Process().memory_info().rss)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nst_lightning.images import draw_labelled, read_rgb, resize_short_side, write_picture
+from nst_lightning.images import draw_labelled, read_rgb, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.command import writable
 from nst_lightning.optimization.device import device_named
@@ -44,23 +44,22 @@ def explain(
         device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         **options: see `OptimizeOptions`.
     """
-    target = writable(Path(output))
+    if not layers:
+        raise ValueError(f"layers: {layers} is not allowed; it must name one or more")
+    target, place = writable(Path(output)), device_named(device)
     content, painting = read_rgb(photo), read_rgb(style)
     encoder = encoder_of(vgg19, compact, pooling=pooling)
     encoder.require(layers)
-    plain = OptimizeOptions(**{"size": size, "iterations": iterations, "start": "noise", "levels": 1, **options})
+    plain = OptimizeOptions(size=size, iterations=iterations, start="noise", levels=1, **options)
     above, below = [("the photo", content)], [("the painting", painting)]
     for number, layer in enumerate(layers, 1):
         print(f"{number} of {len(layers)}: {layer}", file=sys.stderr)
         of_content = replace(plain, content_layers={layer: 1.0}, style_weight=0.0)
         of_style = replace(plain, style_layers=dict.fromkeys(layers[:number], 1.0), content_weight=0.0)
-        made = [
-            optimize_picture(content, [painting], encoder, options=each, device=device_named(device)).picture
-            for each in (of_content, of_style)
-        ]
-        above.append((f"content at {layer}", made[0]))
-        below.append((f"style at {layer}" if number == 1 else f"and at {layer}", made[1]))
-    side = min(made[0].size)
-    below[0] = ("the painting", resize_short_side(painting, side))
-    write_picture(target, draw_labelled([above, below], height=made[0].height))
+        for row, name, each in ((above, f"content at {layer}", of_content), (below, f"style at {layer}", of_style)):
+            made = optimize_picture(content, [painting], encoder, options=each, device=place)
+            if made.state is not None:
+                raise KeyboardInterrupt
+            row.append((name if row is above or number == 1 else f"and at {layer}", made.picture))
+    write_picture(target, draw_labelled([above, below], height=made.picture.height))
     print(target)

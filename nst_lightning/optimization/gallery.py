@@ -11,9 +11,11 @@ from PIL import Image
 from nst_lightning.images import draw_labelled, read_rgb, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.command import writable
+from nst_lightning.optimization.comparison import style_shares
 from nst_lightning.optimization.device import device_named
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 
+ALL_LAYERS = "all layers (3.2)"
 VARIANTS: dict[str, dict[str, Any]] = {
     "as optimize does it": {},
     "from noise": {"start": "noise"},
@@ -29,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "colour: histogram": {"colour": "histogram"},
     "colour: histogram, after": {"colour": "histogram", "recolour": "after"},
     "geometric weights (3.1)": {"geometric_weights": True},
-    "all layers (3.2)": {"style_layers": "all"},
+    ALL_LAYERS: {"style_layers": "all"},
     "activation shift -1 (3.3)": {"activation_shift": -1.0},
     "correlation chain (3.5)": {"correlation_chain": True},
     "chain, blurred": {"correlation_chain": True, "blur": True},
@@ -59,19 +61,26 @@ def gallery(
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
         device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
     """
+    if columns < 1:
+        raise ValueError(f"columns: {columns} is not allowed; it must be 1 or more")
     target = writable(Path(output))
     place = device_named(device)
     content, paintings = read_rgb(photo), [read_rgb(path) for path in style]
     encoder = encoder_of(vgg19, compact)
     plain = OptimizeOptions(size=size)
     cells = [("the photo", content), *((f"painting {i}", painting) for i, painting in enumerate(paintings, 1))]
-    jobs = [(label, paintings[:1], replace(plain, **changes), None) for label, changes in VARIANTS.items()]
+    variants = {label: replace(plain, **changes) for label, changes in VARIANTS.items()}
+    if style_shares(encoder, variants[ALL_LAYERS]) == style_shares(encoder, plain):
+        del variants[ALL_LAYERS]  # the encoder has no more than the usual ones
+    jobs = [(label, paintings[:1], options, None) for label, options in variants.items()]
     if len(paintings) > 1:
         jobs += [("both paintings, blended", paintings[:2], plain, None)]
         jobs += [("one painting each half", paintings[:2], plain, _halves(content.size))]
     for number, (label, styles, options, masks) in enumerate(jobs, 1):
         print(f"{number} of {len(jobs)}: {label}", file=sys.stderr)
         made = optimize_picture(content, styles, encoder, options=options, masks=masks, device=place)
+        if made.state is not None:
+            raise KeyboardInterrupt
         cells.append((label, made.picture))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     write_picture(target, draw_labelled(rows, height=made.picture.height))

@@ -12,8 +12,8 @@ from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import OptimizeOptions
 
 Report = Callable[[int, dict[str, float], Tensor], None]
-LBFGS_STEPS = 10
-"""Steps of L-BFGS between two states: inside its line searches it can't be left."""
+LINE_SEARCH = 26
+"""Evaluations of one step of L-BFGS at most, as in torch by default."""
 
 
 @dataclass
@@ -43,13 +43,14 @@ class State:
         found = self.average if self.average is not None else self.best if self.best is not None else self.pixels
         return found.clamp(0, 1)
 
-    def next_level(self, height: int, width: int) -> "State":
-        """The beginning of a larger level: the result enlarged, and Adam's moments with it."""
+    def next_level(self, height: int, width: int, margin: int) -> "State":
+        """The beginning of a larger level of that size, margin included: the result enlarged, and Adam's moments."""
         memory = {}
         if "exp_avg" in self.memory:
-            squares = _resized(self.memory["exp_avg_sq"], height, width, "bilinear")  # stay positive
-            memory = {**self.memory, "exp_avg": _resized(self.memory["exp_avg"], height, width), "exp_avg_sq": squares}
-        return State(_resized(self.picture(), height, width), memory=memory)
+            mean = _resized(self.memory["exp_avg"], height, width, margin)
+            squares = _resized(self.memory["exp_avg_sq"], height, width, margin, "bilinear")  # stay positive
+            memory = {**self.memory, "exp_avg": mean, "exp_avg_sq": squares}
+        return State(_resized(self.picture(), height, width, margin), memory=memory)
 
 
 def minimize(
@@ -78,7 +79,7 @@ def minimize(
 
 
 def _lbfgs(objective: Objective, state: State, options: OptimizeOptions, iterations: int, report: Report) -> State:
-    """Some steps of L-BFGS with strong Wolfe line searches (torch's)."""
+    """One step of L-BFGS with a strong Wolfe line search (torch's)."""
     pixels = state.pixels.clone().contiguous().requires_grad_()
     best, best_loss = (state.pixels if state.best is None else state.best), state.best_loss
     iteration = state.iteration
@@ -92,24 +93,25 @@ def _lbfgs(objective: Objective, state: State, options: OptimizeOptions, iterati
             if last[1]["loss"] < best_loss:  # never true of NaN
                 best, best_loss = last[0], last[1]["loss"]
             if iteration <= iterations:
-                report(iteration, last[1], last[0])
+                report(iteration, last[1], best)
         pixels.grad = last[2].clone()
         return last[1]["loss"]
 
     optimizer = torch.optim.LBFGS(
         [pixels],
-        max_iter=LBFGS_STEPS,
-        max_eval=iterations - iteration,
+        max_iter=1,
+        max_eval=min(iterations - iteration, LINE_SEARCH),
         history_size=options.history,
         tolerance_grad=0,
         tolerance_change=0,
         line_search_fn="strong_wolfe",
     )
     optimizer.state[pixels].update(_copied(state.memory))
-    optimizer.step(lambda: torch.tensor(evaluate()))
-    iteration = max(iteration, state.iteration + 1)  # a step that finds no way down must not go on for ever
+    optimizer.step(evaluate)
+    stuck = torch.equal(pixels, state.pixels)
+    iteration += stuck  # finding no way down must not go on for ever
     known = last[1:] if torch.equal(pixels, last[0]) else None
-    memory = dict(optimizer.state[pixels])
+    memory = {} if stuck else dict(optimizer.state[pixels])  # without it, the next step is one of steepest descent
     return State(pixels.detach(), iteration, memory, best, best_loss, known=known)
 
 
@@ -118,8 +120,9 @@ def _adam(objective: Objective, state: State, options: OptimizeOptions, iteratio
     pixels = state.pixels.clone().requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=options.learning_rate, betas=(0.9, 0.99))
     optimizer.state[pixels].update(_copied(state.memory))
-    losses, pixels.grad = objective(pixels)
-    report(state.iteration + 1, losses, state.pixels)
+    losses, gradient = objective(pixels)
+    pixels.grad = gradient.nan_to_num(0, 0, 0)  # a gradient that isn't finite must not cost the picture
+    report(state.iteration + 1, losses, state.picture())
     optimizer.step()
     moved = pixels.detach().clamp(0, 1)
     average = moved if state.average is None else torch.lerp(moved, state.average, options.average)
@@ -140,5 +143,8 @@ def _copied(memory: dict[str, Any]) -> dict[str, Any]:
     return {**memory, **lists, **copies}
 
 
-def _resized(x: Tensor, height: int, width: int, mode: str = "bicubic") -> Tensor:
-    return F.interpolate(x, size=(height, width), mode=mode, align_corners=False)
+def _resized(x: Tensor, height: int, width: int, margin: int, mode: str = "bicubic") -> Tensor:
+    """What lies between the margins, enlarged; margins are equally wide at every level, so they are reflected anew."""
+    inner = x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
+    inner = F.interpolate(inner, size=(height - 2 * margin, width - 2 * margin), mode=mode, align_corners=False)
+    return F.pad(inner, (margin,) * 4, mode="reflect") if margin else inner

@@ -41,7 +41,7 @@ class Objective:
         self.stylized = None if masks[0] is None else torch.cat(masks).sum(0, keepdim=True).clamp(0, 1)
         shortest = min(min(picture.shape[-2:]) for picture in (photo, *(p for r in regions for p in r.paintings)))
         fitting = {factor: weight for factor, weight in options.scales.items() if shortest // factor >= least}
-        self.scales = shares_of("scales", fitting or {1: 1.0})
+        self.scales = shares_of("scales", fitting) if fitting and options.style_weight else {1: 1.0}
         self.comparisons = {
             factor: Comparison(
                 encoder,

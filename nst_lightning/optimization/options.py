@@ -1,7 +1,7 @@
 """The settings of an optimization, with the defaults that look best."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from nst_lightning.images import ColourMatch
 from nst_lightning.perception import Normalization
@@ -11,6 +11,7 @@ StyleStatistic = Literal["gram", "wasserstein", "mean_std"]
 Optimizer = Literal["lbfgs", "adam"]
 Start = Literal["content", "noise", "style"]
 Colour = Literal["style", "luminance", "histogram"]
+Recolour = Literal["before", "after"]
 
 
 def _layers(*names: str) -> dict[str, float]:
@@ -86,11 +87,23 @@ class OptimizeOptions:
     start: Start = "content"
     colour: Colour = "style"
     colour_match: ColourMatch = "pca"
-    recolour: Literal["before", "after"] = "before"
+    recolour: Recolour = "before"
     margin: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, allowed in (
+            ("style_loss", StyleStatistic),
+            ("normalization", Normalization),
+            ("optimizer", Optimizer),
+            ("start", Start),
+            ("colour", Colour),
+            ("colour_match", ColourMatch),
+            ("recolour", Recolour),
+        ):
+            if getattr(self, name) not in get_args(allowed):
+                choices = ", ".join(get_args(allowed))
+                raise ValueError(f"{name}: {getattr(self, name)} is not allowed; it must be one of {choices}")
         for name, least in (
             ("size", 0),
             ("style_weight", 0),
@@ -102,6 +115,7 @@ class OptimizeOptions:
             ("refine_iterations", 1),
             ("history", 1),
             ("margin", 0),
+            ("seed", 0),
         ):
             value = getattr(self, name)
             if value is not None and not value >= least:
@@ -111,6 +125,8 @@ class OptimizeOptions:
                 raise ValueError(f"{name}: {getattr(self, name)} is not allowed; it must be more than {more_than}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average: {self.average} is not allowed; it must be 0 or more and less than 1")
+        if self.average and self.optimizer != "adam":
+            raise ValueError(f"average: {self.average} is not allowed with optimizer {self.optimizer}; it must be 0")
         if self.style_weight == self.content_weight == 0:
             raise ValueError("style_weight, content_weight: one of the two must be more than 0")
         if 1 not in self.scales or min(self.scales) < 1 or not all(weight > 0 for weight in self.scales.values()):

@@ -1,10 +1,11 @@
 """What an optimization is going to do: sizes, iterations, tiles; known, and refused, before any work is done."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nst_lightning.optimization.comparison import content_shares, style_shares
-from nst_lightning.optimization.memory import GB, foretold_bytes, seconds_per_pixel, tile_side
+from nst_lightning.optimization.device import device_of, used_memory
+from nst_lightning.optimization.memory import GB, bytes_per_pixel, foretold_bytes, seconds_per_pixel, tile_side
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.perception import Encoder
 
@@ -30,12 +31,17 @@ class Level:
 
     @property
     def work(self) -> int:
-        """Pixels evaluated."""
-        return self.width * self.height * self.iterations
+        """Pixels evaluated; tiles are evaluated twice and a half, borders included."""
+        return round(self.width * self.height * self.iterations * (1.0 if self.tile is None else 2.5))
 
 
 def plan(
-    size: tuple[int, int], encoder: Encoder, options: OptimizeOptions, *, max_memory: float | None = None
+    size: tuple[int, int],
+    encoder: Encoder,
+    options: OptimizeOptions,
+    *,
+    masks: int = 0,
+    max_memory: float | None = None,
 ) -> list[Level]:
     """The levels, from small to large; those too small for the deepest layer are left out.
 
@@ -43,6 +49,7 @@ def plan(
         size: width and height of the photo.
         encoder: whose features are compared.
         options: how.
+        masks: how many there are.
         max_memory: in bytes, for the whole process; None sets no limit.
 
     Raises:
@@ -55,7 +62,8 @@ def plan(
     for shrunk in _factors(max(size) * scale, options):
         width, height = (max(1, round(side * scale / shrunk)) for side in size)
         if min(width, height) >= needed:
-            iterations = options.iterations if max(width, height) <= options.refine_above else options.refine_iterations
+            refines = levels and max(width, height) > options.refine_above  # something that there is already
+            iterations = options.refine_iterations if refines else options.iterations
             levels.append(Level(width, height, iterations))
     if not levels:
         raise ValueError(
@@ -68,17 +76,24 @@ def plan(
             f"margin: {options.margin} is not allowed; "
             f"it must be less than the short side of the smallest level, {least}"
         )
-    return levels if max_memory is None else [_tiled(level, encoder, layers, options, max_memory) for level in levels]
+    if max_memory is None:
+        return levels
+    limits = {"used": used_memory(device_of(encoder)), "limit": max_memory}
+    per_pixel, sides = bytes_per_pixel(encoder, options, masks=masks), [_size(level, options) for level in levels]
+    return [
+        replace(level, tile=tile_side(side, per_pixel, layers, options, iterations=level.iterations, **limits))
+        for level, side in zip(levels, sides)
+    ]
 
 
-def foretold(levels: Sequence[Level], encoder: Encoder, options: OptimizeOptions) -> str:
-    """A line about what is going to be done, and what it will take."""
+def foretold(levels: Sequence[Level], encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> str:
+    """A line about what is going to be done, and the time and memory that it will take."""
     layers, last = layers_of(encoder, options), levels[-1]
-    pixels = (last.width + 2 * options.margin) * (last.height + 2 * options.margin)
-    needed = foretold_bytes(pixels, last.tile, encoder, layers, options, last.iterations)
-    rate = seconds_per_pixel(encoder, layers)
-    # tiles are evaluated twice and a half, with their borders
-    seconds = sum(rate * level.work * (1.0 if level.tile is None else 2.5) for level in levels)
+    width, height = _size(last, options)
+    per_pixel = bytes_per_pixel(encoder, options, masks=masks)
+    needed = foretold_bytes(width * height, last.tile, per_pixel, layers, options, last.iterations)
+    needed += used_memory(device_of(encoder))
+    seconds = seconds_per_pixel(encoder, options, masks=masks) * sum(level.work for level in levels)
     seconds *= sum(1 / factor**2 for factor in options.scales)
     sizes = " ".join(f"{level.width}x{level.height}" for level in levels)
     tiles = f", in tiles of {last.tile} pixels" if last.tile else ""
@@ -106,7 +121,6 @@ def _factors(long_side: float, options: OptimizeOptions) -> list[float]:
     return [options.factor**level for level in reversed(range(count))]
 
 
-def _tiled(level: Level, encoder: Encoder, layers: Sequence[str], options: OptimizeOptions, max_memory: float) -> Level:
-    size = level.width + 2 * options.margin, level.height + 2 * options.margin
-    tile = tile_side(size, encoder, layers, options, level.iterations, max_memory)
-    return Level(level.width, level.height, level.iterations, tile)
+def _size(level: Level, options: OptimizeOptions) -> tuple[int, int]:
+    """Width and height, margins included."""
+    return level.width + 2 * options.margin, level.height + 2 * options.margin

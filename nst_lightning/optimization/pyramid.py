@@ -1,5 +1,6 @@
 """One picture, optimized from small to large (Gatys et al. 2016, at several sizes in turn)."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -8,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from nst_lightning.images import array_to_image
+from nst_lightning.images import array_to_image, image_to_array
 from nst_lightning.optimization.minimize import State, minimize
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import OptimizeOptions
@@ -67,7 +69,7 @@ class Optimized:
 
 
 def optimize_picture(
-    photo: Image.Image,
+    photo: Image.Image | np.ndarray,
     styles: Sequence[Image.Image],
     encoder: Encoder,
     *,
@@ -83,7 +85,7 @@ def optimize_picture(
     """Paint a photo in the style of paintings. Ctrl-C ends it early, with the picture so far and a state to go on from.
 
     Args:
-        photo: RGB.
+        photo: RGB, or where 8 bits a channel are too few, a float array of shape (3, H, W) in [0, 1].
         styles: paintings, RGB.
         encoder: whose features are compared.
         options: how; by default what looks best.
@@ -103,7 +105,8 @@ def optimize_picture(
     """
     options = options or OptimizeOptions()
     encoder = encoder.to(device)
-    levels = plan(photo.size, encoder, options, max_memory=max_memory)
+    photo = photo if isinstance(photo, np.ndarray) else image_to_array(photo)
+    levels = plan((photo.shape[2], photo.shape[1]), encoder, options, masks=len(masks or ()), max_memory=max_memory)
     size = levels[-1].width, levels[-1].height
     scene = Scene(photo, styles, size, options, shares=shares, masks=masks, init=init, device=device)
     journal = _Journal(levels, scene, progress, device)
@@ -115,7 +118,7 @@ def optimize_picture(
             if found is None:
                 found = State(scene.first(objective.photo))
             elif journal.entered != journal.level:
-                found = found.next_level(*objective.photo.shape[-2:])
+                found = found.next_level(*objective.photo.shape[-2:], options.margin)
             journal.entered = journal.level
             journal.keep(found)
             iterations = levels[journal.level - 1].iterations
@@ -156,7 +159,7 @@ class _Journal:
     def keep(self, state: State) -> None:
         self.kept, self._kept_level, self._kept_entries = state, self.level, len(self.history)
 
-    def report(self, iteration: int, losses: dict[str, float], picture: Any) -> None:
+    def report(self, iteration: int, losses: dict[str, float], picture: Tensor) -> None:
         level, seconds = self.levels[self.level - 1], self.seconds()
         self.history.append({"level": self.level, "iteration": iteration, "seconds": seconds, **losses})
         if self.progress is None:
@@ -164,9 +167,11 @@ class _Journal:
         done = sum(each.work for each in self.levels[: self.level - 1]) + level.work * iteration / level.iterations
         share = done / sum(each.work for each in self.levels)
         counts = (self.level, len(self.levels), iteration, level.iterations)
-        self.progress(
-            Progress(*counts, losses, seconds, share, lambda: array_to_image(self.scene.finish(picture.clamp(0, 1))))
-        )
+        draw = functools.partial(self._draw, picture.clamp(0, 1))
+        self.progress(Progress(*counts, losses, seconds, share, draw))
+
+    def _draw(self, picture: Tensor) -> Image.Image:
+        return array_to_image(self.scene.finish(picture))
 
     def state(self, options: OptimizeOptions) -> dict[str, Any]:
         """As tensors and plain values."""
@@ -190,6 +195,11 @@ class _Journal:
         different = [name for name, value in asdict(options).items() if state["options"].get(name) != value]
         if different:
             raise ValueError(f"state: made with other options: {', '.join(different)}; resume with the same")
+        level, margin = self.levels[state["level"] - 1], 2 * options.margin
+        height, width = state["minimization"]["pixels"].shape[-2:]
+        if (width, height) != (level.width + margin, level.height + margin):
+            found = f"{width - margin}x{height - margin}"
+            raise ValueError(f"state: of a picture of {found}, not {level.width}x{level.height}")
         self.level = self.entered = state["level"]
         self.levels = [replace(level, tile=tile) for level, tile in zip(self.levels, state["tiles"])]
         self.history, self._before = list(state["history"]), state["seconds"]

@@ -14,6 +14,7 @@ from nst_lightning.images import (
     luma,
     match_colour,
     match_luma,
+    resize_array,
     resize_short_side,
     to_grey,
     with_luma,
@@ -29,7 +30,7 @@ class Scene:
     """The pictures of one optimization.
 
     Args:
-        photo: RGB.
+        photo: RGB in [0, 1], float32 of shape (3, H, W).
         styles: paintings, RGB.
         size: width and height of the picture to make.
         options: colours, scale and margin.
@@ -44,7 +45,7 @@ class Scene:
 
     def __init__(
         self,
-        photo: Image.Image,
+        photo: np.ndarray,
         styles: Sequence[Image.Image],
         size: tuple[int, int],
         options: OptimizeOptions,
@@ -60,14 +61,18 @@ class Scene:
             raise ValueError("shares: not allowed with masks, which give each painting a place of its own")
         self.options, self.device, self.init = options, device, init
         self.shares = _normalised(shares, len(styles))
-        self.masks = None if masks is None else _checked(masks, len(styles), photo.size)
-        self.photo = _resized(photo, size)
+        self.masks = None if masks is None else _checked(masks, len(styles), (photo.shape[2], photo.shape[1]))
+        self.photo = resize_array(photo, size).clip(0, 1)
         weights = [None] * len(styles) if masks is None else [_grey(_resized(mask, size)) for mask in self.masks]
-        self.content, self.styles = self.photo, list(styles)
+        for number, weight in enumerate(weights, 1):
+            if weight is not None and weight.max() == 0:
+                found = f"number {number} is all black at {size[0]}x{size[1]}"
+                raise ValueError(f"masks: {found}; its white parts are too small")
+        self.content, self.styles = array_to_image(self.photo), list(styles)
         if options.recolour == "before" and options.colour != "style":
             self.styles = [self._recoloured(style, weight) for style, weight in zip(styles, weights)]
             if options.colour == "luminance":
-                self.content = array_to_image(to_grey(image_to_array(self.photo)))
+                self.content = array_to_image(to_grey(self.photo))
 
     def shown(self, width: int, height: int) -> Tensor:
         """The photo as the encoder sees it, with its margin, shape (1, 3, H, W)."""
@@ -91,7 +96,8 @@ class Scene:
             return shown.clone()
         noise = np.random.default_rng(self.options.seed).normal(0.5, 0.2, shown.shape[1:]).astype(np.float32)
         if self.options.start == "style":
-            noise = match_colour(noise, image_to_array(self.styles[0]))
+            matched = (match_colour(noise, image_to_array(style)) for style in self.styles)
+            noise = sum(share * each for share, each in zip(self.shares, matched))
         return torch.from_numpy(noise.clip(0, 1))[None].to(self.device)
 
     def finish(self, picture: Tensor) -> np.ndarray:
@@ -103,23 +109,24 @@ class Scene:
         cut = self.options.margin
         pixels = picture[0, :, cut : picture.shape[2] - cut, cut : picture.shape[3] - cut].cpu().numpy()
         size = pixels.shape[2], pixels.shape[1]
-        photo = image_to_array(_resized(self.photo, size))
+        photo = resize_array(self.photo, size).clip(0, 1)
         if self.options.colour == "luminance":
             pixels = with_luma(photo, luma(pixels))
         elif self.options.colour == "histogram" and self.options.recolour == "after":
             weights = None if self.masks is None else _union(self.masks, size)
-            kwargs = {} if weights is None else {"weights": weights, "reference_weights": weights}
-            pixels = match_colour(pixels, photo, self.options.colour_match, **kwargs)
+            if weights is None or weights.any():  # small levels may lose a mask
+                of_both = {"weights": weights, "reference_weights": weights}
+                pixels = match_colour(pixels, photo, self.options.colour_match, **of_both)
         if self.masks is not None:
             pixels = photo + _union(self.masks, size) * (pixels - photo)
         return pixels
 
     def _recoloured(self, style: Image.Image, weights: np.ndarray | None) -> Image.Image:
         """A painting in the colours, or the brightness, of the part of the photo that it goes to."""
-        pixels, photo = image_to_array(style), image_to_array(self.photo)
+        pixels = image_to_array(style)
         if self.options.colour == "luminance":
-            return array_to_image(match_luma(pixels, photo, reference_weights=weights))
-        return array_to_image(match_colour(pixels, photo, self.options.colour_match, reference_weights=weights))
+            return array_to_image(match_luma(pixels, self.photo, reference_weights=weights))
+        return array_to_image(match_colour(pixels, self.photo, self.options.colour_match, reference_weights=weights))
 
     def _tensor(self, image: Image.Image, margin: int = 0) -> Tensor:
         tensor = image_to_tensor(image).to(self.device)

@@ -1,6 +1,6 @@
 """Content, style and total variation losses: pure functions, and the perceptual loss composed of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -82,7 +82,9 @@ def mean_std_loss(found: Moments, target: Moments, normalization: Normalization 
     return squares / len(deviation)
 
 
-def wasserstein_loss(found: Moments, target: Moments, normalization: Normalization = "relative") -> Tensor:
+def wasserstein_loss(
+    found: Moments, target: Moments, normalization: Normalization = "relative", *, root: Tensor | None = None
+) -> Tensor:
     """Squared 2-Wasserstein distance between the Gaussians that have the features' means and covariances.
 
     |m - n|^2 + tr(C + D - 2 (D^1/2 C D^1/2)^1/2) (Olkin & Pukelsheim 1982). The roots come from eigenvalues in float64:
@@ -92,31 +94,37 @@ def wasserstein_loss(found: Moments, target: Moments, normalization: Normalizati
         found: averaged moments of the picture's features with themselves.
         target: of the painting's.
         normalization: `relative` divides by |n|^2 + tr D; otherwise by the number of channels.
+        root: `covariance_root` of the target, where it is known already.
 
     Returns:
         A scalar.
     """
-    covariance, of_target = (x.second - torch.outer(x.first, x.first) for x in (found, target))
-    covariance, of_target = covariance.cpu(), of_target.cpu()  # where eigenvalues are quick, and float64 is to be had
-    root = _spectral(of_target, torch.sqrt)
-    between = root @ covariance.double() @ root
+    covariance, of_target = (_covariance(x) for x in (found, target))
+    root = covariance_root(target) if root is None else root
+    between = root @ covariance @ root
     with torch.no_grad():  # d tr M^1/2 = 1/2 tr M^-1/2 dM; directions without variance have no slope that is finite
-        middle = _spectral(between, torch.sqrt).trace()
+        values, vectors = torch.linalg.eigh(between)
+        middle = values.clamp_min(0).sqrt().sum()
         least = 1e-8 * between.trace().clamp_min(_EPSILON)
-        slope = _spectral(between, lambda values: values.clamp_min(least).rsqrt() / 2)
+        slope = (vectors * (values.clamp_min(least).rsqrt() / 2)) @ vectors.T
     middle = middle + (slope * (between - between.detach())).sum()
-    spread = covariance.trace() + of_target.trace() - 2 * middle.float()
-    distance = (found.first - target.first).square().sum() + spread.to(found.first.device)
+    spread = covariance.trace() + of_target.trace() - 2 * middle
+    distance = (found.first - target.first).square().sum() + spread.to(found.first)
     if normalization == "relative":
         return distance / (target.second.trace() + _EPSILON)
     return distance / len(covariance)
 
 
 @torch.no_grad()
-def _spectral(matrix: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """A function of a symmetric positive semidefinite matrix's eigenvalues, as matrix, in float64."""
-    values, vectors = torch.linalg.eigh(matrix.double())
-    return (vectors * function(values.clamp_min(0))) @ vectors.T
+def covariance_root(target: Moments) -> Tensor:
+    """The symmetric root of the covariance of averaged moments, float64 on the CPU."""
+    values, vectors = torch.linalg.eigh(_covariance(target))
+    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+
+
+def _covariance(averaged: Moments) -> Tensor:
+    """In float64 on the CPU, where eigenvalues of matrices of this size are quick, and to be had."""
+    return (averaged.second - torch.outer(averaged.first, averaged.first)).cpu().double()
 
 
 def total_variation_loss(pictures: Tensor) -> Tensor:
