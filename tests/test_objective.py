@@ -62,7 +62,8 @@ def relative(a, b):
 
 
 def options_of(**options):
-    return OptimizeOptions(style_layers=dict.fromkeys(LAYERS, 1.0), **{"content_layers": {"relu3_1": 1}, **options})
+    defaults = {"style_layers": dict.fromkeys(LAYERS, 1.0), "content_layers": {"relu3_1": 1}, "scales": {1: 1}}
+    return OptimizeOptions(**{**defaults, **options})
 
 
 def style_of(encoder, options, picture, paintings, shares, pairs, mask=None):
@@ -141,7 +142,7 @@ def test_style_at_several_scales_is_its_formula(encoder):
 def test_the_papers_own_normalisation(encoder):
     """Gatys et al. 2015: L_content = 1/2 sum (F-P)^2, E_l = 1/(4 N^2 M^2) sum (G-A)^2."""
     layer = "relu2_1"
-    options = OptimizeOptions(content_layers={layer: 1}, style_layers={layer: 1}, normalization="gatys")
+    options = OptimizeOptions(content_layers={layer: 1}, style_layers={layer: 1}, scales={1: 1}, normalization="gatys")
     photo, painting, picture = pictures(3)
     losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
     f, p, s = (features_of(encoder, x, layer).reshape(-1, 22 * 26) for x in (picture, photo, painting))

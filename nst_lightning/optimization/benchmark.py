@@ -34,7 +34,7 @@ def benchmark(
 ) -> None:
     """Print content, style across scales and grit of optimized pictures after so many seconds, for several methods.
 
-    Methods: `lbfgs` and `adam` at full size from the photo, as Gatys et al. did; the `pyramid` that `optimize` uses;
+    Methods: `lbfgs` and `adam` at full size and one scale from the photo, as Gatys et al. did; the `pyramid` that `optimize` uses;
     and `warm`, its last two levels from a transfer network's picture. Medians over the pictures.
 
     Args:
@@ -89,7 +89,7 @@ def benchmark(
 
 
 def _options(pyramid: OptimizeOptions, *, warm: bool) -> dict[str, OptimizeOptions]:
-    plain = replace(pyramid, levels=1, iterations=NEVER, refine_above=NEVER)
+    plain = replace(pyramid, levels=1, scales={1: 1.0}, iterations=NEVER)
     chosen = {"lbfgs": plain, "adam": replace(plain, optimizer="adam"), "pyramid": pyramid}
     return {**chosen, "warm": replace(pyramid, levels=2)} if warm else chosen
 

@@ -22,7 +22,7 @@ def compare(
     deep: str | None = None,
     size: int = 256,
     count: int = 8,
-    iterations: int = 60,
+    iterations: int = 40,
 ) -> None:
     """Print how well compact encoders agree with VGG-19, and how good pictures are that are optimized against them.
 

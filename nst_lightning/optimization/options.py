@@ -14,17 +14,13 @@ Colour = Literal["style", "luminance", "histogram"]
 Recolour = Literal["before", "after"]
 
 
-def _layers(*names: str) -> dict[str, float]:
-    return dict.fromkeys(names, 1.0)
-
-
 @dataclass(frozen=True)
 class OptimizeOptions:
     """How one picture is optimized.
 
     Args:
         size: long side of the picture in pixels; 0 keeps the photo's own.
-        style_weight: of the style loss (Gatys' beta): 5 tints, 30 paints, 100 lets the style reshape the scene.
+        style_weight: of the style loss (Gatys' beta): 2 tints, 12 paints, 60 lets the style reshape the scene.
         content_weight: of the content loss (Gatys' alpha); 0 makes a texture of the style alone.
         tv_weight: of the total variation loss, against noise.
         style_scale: enlarges the paintings, and with them the strokes, relative to the photo.
@@ -62,13 +58,13 @@ class OptimizeOptions:
     """
 
     size: int = 512
-    style_weight: float = 30.0
+    style_weight: float = 12.0
     content_weight: float = 1.0
     tv_weight: float = 2.0
     style_scale: float = 1.0
-    content_layers: Layers = field(default_factory=lambda: _layers("relu3_1", "relu4_1"))
-    style_layers: Layers = field(default_factory=lambda: _layers(*(f"relu{block}_1" for block in range(1, 6))))
-    scales: dict[int, float] = field(default_factory=lambda: {1: 1.0})
+    content_layers: Layers = field(default_factory=lambda: {"relu3_1": 1.0, "relu4_1": 2.0})
+    style_layers: Layers = field(default_factory=lambda: {f"relu{block}_1": 1.0 for block in range(1, 6)})
+    scales: dict[int, float] = field(default_factory=lambda: {1: 2.0, 2: 1.0, 4: 1.0})
     style_loss: StyleStatistic = "gram"
     normalization: Normalization = "relative"
     geometric_weights: bool = False
@@ -77,7 +73,7 @@ class OptimizeOptions:
     blur: bool = False
     levels: int | None = None
     factor: float = 2**0.5
-    iterations: int = 60
+    iterations: int = 40
     refine_above: int = 1024
     refine_iterations: int = 10
     optimizer: Optimizer = "lbfgs"
