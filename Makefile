@@ -24,6 +24,6 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 
 .venv/installed: pyproject.toml
-	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev,quickstart]'
 	touch $@

@@ -55,6 +55,7 @@ def test_learns_to_see_as_the_teacher_does(tmp_path, compact_weights, photos):
     before = agreement(module, pictures)
     trainer_of(tmp_path, max_steps=400, enable_checkpointing=False).fit(module, data_of(photos))
     after = agreement(module, pictures)
+    assert all(part.training for part in module.network.modules())
     assert (after > 0.7).all()
     assert after[1] > before[1] + 0.3
 
@@ -89,6 +90,22 @@ def test_writes_what_the_compact_encoder_reads(tmp_path, compact_weights, photos
         torch.testing.assert_close(features, expected, rtol=0.02, atol=0.02 * expected.max().item())
 
 
+def test_goes_on_from_a_file_and_keeps_the_first_layers(tmp_path, compact_weights, photos):
+    module = module_of(compact_weights)
+    trainer_of(tmp_path, max_steps=3, enable_checkpointing=False).fit(module, data_of(photos))
+    first = tmp_path / "first.safetensors"
+    (tmp_path / "compact_encoder.safetensors").rename(first)
+    further = module_of(compact_weights, init_from=str(first), frozen=2)
+    assert further.layers == ("relu3_1",)
+    trainer_of(tmp_path, max_steps=3, enable_checkpointing=False).fit(further, data_of(photos))
+    before, after = load_file(first), load_file(tmp_path / "compact_encoder.safetensors")
+    assert before.keys() == after.keys()
+    changed = {key.split(".")[0] for key in before if not before[key].equal(after[key])}
+    assert changed == {"conv2_2", "conv3_1", "embed3_1"}
+    with pytest.raises(ValueError, match=r"model\.frozen: 3 is not allowed; it must be less than the number of blocks"):
+        module_of(compact_weights, init_from=str(first), frozen=3)
+
+
 def test_the_command_trains_and_names_the_file(tmp_path, monkeypatch, capsys, compact_weights, photos):
     monkeypatch.chdir(tmp_path)
     small = ["--data.size", "48", "--data.batch_size", "2", "--data.workers", "0", "--model.widths", "[4, 4]"]
@@ -119,6 +136,10 @@ def test_the_command_trains_and_names_the_file(tmp_path, monkeypatch, capsys, co
     [
         ({"widths": []}, r"model\.widths: \[\] is not allowed; it must be one to five"),
         ({"widths": [4] * 6}, "one to five"),
+        ({"frozen": 3}, r"model\.frozen: 3 is not allowed; it must be 0, or more with model\.init_from"),
+        ({"init_from": "bundled"}, "embeds in .* channels; the teacher has"),
+        ({"seed": -1}, r"model\.seed: -1"),
+        ({"init_from": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"painting_share": 1.5}, r"model\.painting_share: 1\.5 is not allowed; it must be from 0 to 1"),
         ({"layer_weights": {"relu9_1": 1}}, r"model\.layer_weights: .*numbers of more than 0 for some of relu1_1"),
         ({"layer_weights": {"relu1_1": 0}}, r"model\.layer_weights: .*numbers of more than 0"),

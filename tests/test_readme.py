@@ -25,13 +25,15 @@ def test_examples_run(tmp_path, monkeypatch, photos, painting, compact_weights, 
     shutil.copy(painting, "painting.jpg")
     shutil.copy(compact_weights, "compact.safetensors")
     picture(60, 48).save("photo.jpg")
-    use, train = EXAMPLES
+    use, train, optimize = EXAMPLES
     short = train.replace("max_steps=1000", 'max_steps=2, accelerator="cpu", logger=False').replace("256", "128")
     assert len([line for line in train.splitlines() if line]) <= 10
     exec(compile(short, "README", "exec"), {})
     assert list(Path("sheets").iterdir())
     exec(compile(use, "README", "exec"), {})
     assert Path("picture.png").is_file()
+    exec(compile(optimize.replace("size=384", "size=64, iterations=2"), "README", "exec"), {})
+    assert Path("optimized.png").is_file()
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -1,7 +1,7 @@
 """The command `compare`: how far compact encoders can stand in for VGG-19."""
 
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -26,10 +26,10 @@ def compare(
 ) -> None:
     """Print how well compact encoders agree with VGG-19, and how good pictures are that are optimized against them.
 
-    First the median correlation of channels, over photos. Then pictures are optimized, as `optimize` does, against the
-    reference (VGG-19) and against each encoder alone, and the style of all, across scales, is measured by the
-    reference: a ratio of 1 would be as good. The speed is that of a forward and backward pass of four pictures of 256
-    pixels.
+    First the median correlation of channels, over photos. Then pictures are optimized against the reference (VGG-19)
+    and against each encoder alone, with style compared at one scale, as Gatys et al. did, and at three, as `optimize`
+    does; the style of all, across scales, is measured by the reference: a ratio of 1 would be as good. The speed is
+    that of a forward and backward pass of four pictures of 256 pixels.
 
     Args:
         encoders: weights of compact encoders: `bundled`, or files.
@@ -48,13 +48,18 @@ def compare(
     reference = EncoderChain([exact, CompactEncoder(deep)]) if deep is not None else exact
     reference.require(STYLE_LAYERS)
     compact = {name: CompactEncoder(name) for name in encoders}
+    for encoder in compact.values():
+        encoder.require(STYLE_LAYERS)
     contents = [resize_short_side(read_rgb(path), size) for path in list_pictures(expand_path(photos))]
     styles = [resize_short_side(read_rgb(path), size) for path in list_pictures(expand_path(paintings))]
     _print_correlations(compact, exact, contents)
     _print_speed({"reference": reference, **compact})
     chosen = [contents[i * len(contents) // count] for i in range(count)]
     pairs = [(photo, styles[i % len(styles)]) for i, photo in enumerate(chosen)]
-    _print_optimized(compact, reference, pairs, OptimizeOptions(size=0, iterations=iterations))
+    options = OptimizeOptions(size=0, iterations=iterations)
+    encoders = {"reference": reference, **compact}
+    _print_optimized("at one scale", encoders, pairs, replace(options, scales={1: 1.0}))
+    _print_optimized("at three scales, as optimize does", encoders, pairs, options)
 
 
 def _print_correlations(compact: dict[str, Encoder], exact: Encoder, photos: list[Image.Image]) -> None:
@@ -69,7 +74,7 @@ def _print_correlations(compact: dict[str, Encoder], exact: Encoder, photos: lis
                 for layer, features in encoder(photo, layers).items():
                     metrics[name][layer].update(features, targets[layer])
     for name, of_layers in metrics.items():
-        print("".join(f"{metric.compute().item():10.3f}" for metric in of_layers.values()) + f"  {Path(name).name}")
+        print("".join(f"{metric.compute().item():10.3f}" for metric in of_layers.values()) + f"  {name}")
 
 
 def _print_speed(encoders: dict[str, Encoder]) -> None:
@@ -83,23 +88,23 @@ def _print_speed(encoders: dict[str, Encoder]) -> None:
             sum(features.mean() for features in encoder(pictures, STYLE_LAYERS).values()).backward()
             times.append(time.perf_counter() - start)
         rates[name] = 4 / min(times)
-        print(f"{rates[name]:10.1f}{rates[name] / rates['reference']:10.1f}  {Path(name).name}")
+        print(f"{rates[name]:10.1f}{rates[name] / rates['reference']:10.1f}  {name}")
 
 
 def _print_optimized(
-    compact: dict[str, Encoder],
-    reference: Encoder,
+    how: str,
+    encoders: dict[str, Encoder],
     pairs: list[tuple[Image.Image, Image.Image]],
     options: OptimizeOptions,
 ) -> None:
-    print(f"\nstyle across scales by the reference, medians over {len(pairs)} optimized pictures")
+    print(f"\nstyle across scales by the reference, medians over {len(pairs)} pictures optimized {how}")
     print(f"{'style':>10}{'ratio':>10}{'seconds':>10}")
-    distances: dict[str, list[float]] = {name: [] for name in ("photo", "reference", *compact)}
+    distances: dict[str, list[float]] = {name: [] for name in ("photo", *encoders)}
     seconds = dict.fromkeys(distances, 0.0)
     for photo, painting in pairs:
-        judge = Judge(photo, painting, reference, size=min(photo.size))
+        judge = Judge(photo, painting, encoders["reference"], size=min(photo.size))
         distances["photo"].append(judge(photo)[1])
-        for name, encoder in {"reference": reference, **compact}.items():
+        for name, encoder in encoders.items():
             found = optimize_picture(photo, [painting], encoder, options=options)
             if found.state is not None:
                 raise KeyboardInterrupt
@@ -109,4 +114,4 @@ def _print_optimized(
     for name, of_pictures in distances.items():
         values = torch.tensor(of_pictures)
         style, ratio = values.quantile(0.5).item(), (values / against).quantile(0.5).item()
-        print(f"{style:10.4f}{ratio:10.2f}{seconds[name]:10.1f}  {Path(name).name}")
+        print(f"{style:10.4f}{ratio:10.2f}{seconds[name]:10.1f}  {name}")

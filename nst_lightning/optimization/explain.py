@@ -50,7 +50,7 @@ def explain(
     content, painting = read_rgb(photo), read_rgb(style)
     encoder = encoder_of(vgg19, compact, pooling=pooling)
     encoder.require(layers)
-    plain = OptimizeOptions(size=size, iterations=iterations, start="noise", levels=1, **options)
+    plain = OptimizeOptions(size=size, iterations=iterations, start="noise", levels=1, scales={1: 1.0}, **options)
     above, below = [("the photo", content)], [("the painting", painting)]
     for number, layer in enumerate(layers, 1):
         print(f"{number} of {len(layers)}: {layer}", file=sys.stderr)

@@ -101,13 +101,16 @@ def encoder_of(vgg19: str | None, compact: str | None, *, pooling: Pooling = "ma
 def save_narrow_vgg(network: NarrowVGG, path: str | Path, metadata: Mapping[str, str]) -> None:
     """Write the weights in half precision as a safetensors file that `CompactEncoder` reads."""
     tensors = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
+    bad = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if bad:
+        raise ValueError(f"{path}: not written; {bad[0]} is not finite in half precision. Lower model.learning_rate")
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=dict(metadata)))
 
 
 def _network_for(tensors: Mapping[str, Tensor], path: Path) -> NarrowVGG:
     """The network that a file's tensors describe, loaded with them."""
-    blocks = [block for block in range(1, 6) if f"conv{block}_1.weight" in tensors] or [1]
+    blocks = [n for n in range(1, 6) if any(key.startswith((f"conv{n}_", f"embed{n}_")) for key in tensors)] or [1]
     first = [_tensor(tensors, f"conv{block}_1.weight", path) for block in range(1, blocks[-1] + 1)]
     embedded = [_tensor(tensors, f"embed{block}_1.weight", path) for block in range(1, blocks[-1] + 1)]
     network = NarrowVGG([len(weight) for weight in first], [len(weight) for weight in embedded])

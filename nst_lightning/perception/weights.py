@@ -1,8 +1,10 @@
 """Weights files of the encoders: where they come from, and the checks before they are used."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -40,6 +42,8 @@ class VGGWeights:
 
 
 _PRESETS = ("imagenet", "caffe")
+_CACHED = {"imagenet": "vgg19-dcbb9e9d.pth", "caffe": "vgg19-d01eb7cb.pth"}
+_WAYS_OUT = "use torchvision's VGG-19, which may end early, or CompactEncoder, which comes with the package"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_URL = "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth"
 _CAFFE_MEAN, _CAFFE_STD = (0.48502, 0.45796, 0.40760), (1 / 255, 1 / 255, 1 / 255)
@@ -58,11 +62,12 @@ def load_vgg19(weights: str) -> VGGWeights:
     """
     path = os.environ.get(VGG19_FILE_VARIABLE) if weights in _PRESETS else weights
     if path:
-        tensors, metadata = read_tensors(expand_path(path), argument="VGG-19 weights")
+        argument = "VGG-19 weights" if path == weights else f"VGG-19 weights ({VGG19_FILE_VARIABLE})"
+        tensors, metadata = read_tensors(expand_path(path), argument=argument)
     else:
         tensors, metadata = _download(weights), {}
     origin = Path(path).name if path else weights
-    named = _named(tensors, origin)
+    named = _named(tensors, str(path or weights))
     mean, std = (_numbers(metadata.get(key)) for key in ("mean", "std"))
     if weights == "caffe" and mean is None:
         named["conv1_1.weight"] = named["conv1_1.weight"].flip(1)  # the authors' own network takes BGR in [0, 255]
@@ -72,16 +77,20 @@ def load_vgg19(weights: str) -> VGGWeights:
 
 def _download(weights: str) -> dict[str, Tensor]:
     """Tensors of a preset, downloaded with a progress bar, checked by hash and cached by torch."""
+    options = {"progress": True, "check_hash": True, "weights_only": True}
     try:
         if weights == "imagenet":
             from torchvision.models import VGG19_Weights
 
-            return VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-        return load_state_dict_from_url(_CAFFE_URL, map_location="cpu", progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError
+            return VGG19_Weights.IMAGENET1K_V1.get_state_dict(**options)
+        return load_state_dict_from_url(_CAFFE_URL, map_location="cpu", **options)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:  # no connection, a wrong hash, a damaged file
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / _CACHED[weights]
+        delete = f"delete {cached}, which is damaged, " if cached.exists() else ""
         raise ValueError(
-            f"VGG-19 weights {weights!r} could not be downloaded ({error}). Ways out: set {VGG19_FILE_VARIABLE} to a "
-            "local file, give a file as `weights`, or use CompactEncoder, which comes with the package"
+            f"VGG-19 weights {weights!r} could not be downloaded or read ({_first_line(error)}). Ways out: {delete}set "
+            f"{VGG19_FILE_VARIABLE} to a local file, give a file as `weights`, or use CompactEncoder, which comes with "
+            "the package"
         ) from None
 
 
@@ -107,22 +116,26 @@ def read_tensors(path: Path, *, argument: str) -> tuple[dict[str, Tensor], dict[
     return tensors, {}
 
 
-def _named(tensors: dict[str, Tensor], origin: str) -> dict[str, Tensor]:
-    """Convolutions under the field's names, from torchvision's `features.N`; everything else is left out."""
+def _named(tensors: dict[str, Tensor], path: str) -> dict[str, Tensor]:
+    """Convolutions under the field's names, from torchvision's `features.N`; a file may end early, but has no gap."""
+    found = [re.fullmatch(r"features\.(\d+)\.(?:weight|bias)", key) for key in tensors]
+    last = max((int(match[1]) for match in found if match), default=0)
     named, index, channels = {}, 0, 3
     for name in CONVOLUTIONS:
-        block, i = int(name[4]), int(name[6:])
-        weight, bias = (tensors.get(f"features.{index}.{part}") for part in ("weight", "bias"))
-        if weight is None or bias is None:
+        if index > last:
             break
-        expected = (VGG19_CHANNELS[block - 1], channels, 3, 3)
-        if tuple(weight.shape) != expected:
-            raise ValueError(f"{origin}: features.{index}.weight has shape {tuple(weight.shape)}, not {expected}")
-        named[f"{name}.weight"], named[f"{name}.bias"] = weight, bias
-        channels = expected[0]
+        block, i = int(name[4]), int(name[6:])
+        width = VGG19_CHANNELS[block - 1]
+        for part, expected in (("weight", (width, channels, 3, 3)), ("bias", (width,))):
+            key = f"features.{index}.{part}"
+            if key not in tensors:
+                raise ValueError(f"VGG-19 weights: {path} has no {key}; {_WAYS_OUT}")
+            if tuple(tensors[key].shape) != expected:
+                shape = tuple(tensors[key].shape)
+                raise ValueError(f"VGG-19 weights: {path}: {key} has shape {shape}, not {expected}; {_WAYS_OUT}")
+            named[f"{name}.{part}"] = tensors[key]
+        channels = width
         index += 2 if i < VGG_BLOCKS[block - 1] else 3  # a ReLU follows each convolution, a pooling each block
-    if not named:
-        raise ValueError(f"{origin}: no VGG-19 in this file; its first convolution, features.0.weight, is missing")
     return named
 
 

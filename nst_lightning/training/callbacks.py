@@ -132,7 +132,7 @@ class LastCheckpoint(Checkpoint):
         if every_n_steps < 1:
             raise ValueError(f"checkpoint.every_n_steps: {every_n_steps} is not allowed; it must be 1 or more")
         self.every_n_steps, self.keep_all = every_n_steps, keep_all
-        self._saved_at = -1
+        self._saved_at, self._last = -1, None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -158,6 +158,12 @@ class LastCheckpoint(Checkpoint):
             shutil.copy2(temporary, folder / f".step-{step:06d}.ckpt")
             (folder / f".step-{step:06d}.ckpt").replace(folder / f"step-{step:06d}.ckpt")
         temporary.replace(folder / "last.ckpt")
+        self._last = folder / "last.ckpt"
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Say from where a run that was interrupted goes on."""
+        if self._last is not None:
+            rank_zero_info(f"ended early; --ckpt_path {self._last} goes on from step {self._saved_at}")
 
 
 class PictureRate(L.Callback):

@@ -2,6 +2,9 @@
 
 import ctypes
 import logging
+import os
+import shlex
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +18,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from nst_lightning.images import PictureError
 from nst_lightning.networks import checkpoint
 from nst_lightning.training.callbacks import (
     ExportOnnx,
@@ -82,7 +86,8 @@ class RunCLI(LightningCLI):
         if "pytorch-lightning_version" not in content:
             raise ValueError(f"--ckpt_path: {config.ckpt_path} was not written by Lightning")
         if self.config.subcommand == "fit" and not content.get("optimizer_states"):
-            from_weights = ", or start from its weights with --model.init_from" if "init_from" in config.model else ""
+            ours = self.record == checkpoint.RECORD
+            from_weights = ", or start from its weights with --model.init_from" if ours else ""
             raise ValueError(
                 f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume from; use last.ckpt{from_weights}"
             )
@@ -117,8 +122,10 @@ class StyleTransferCLI(RunCLI):
         }
         lines = [f"  {name:12}{path}" for name, path in files.items() if path is not None]
         if files["ONNX file"]:
-            lines += ["Stylize a photo of your own:"]
-            lines += [f"  python -m nst_lightning stylize photo.jpg --model {files['ONNX file']} --output out/"]
+            words = [sys.executable, "-m", "nst_lightning", "stylize", "photo.jpg"]
+            words += ["--model", str(files["ONNX file"]), "--output", "out/"]
+            command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+            lines += ["Stylize a photo of your own:", f"  {command}"]
         rank_zero_info("\n".join(["Trained:", *lines]))
 
 
@@ -169,6 +176,9 @@ def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str
             parser_kwargs={"exit_on_error": False, **options},
             args=arguments,
         )
+    except PictureError as error:
+        hint = "; `python -m nst_lightning examples` writes it" if str(error).startswith("examples") else ""
+        raise PictureError(f"{error}{hint}") from error
     except (MisconfigurationException, ModuleNotFoundError) as error:  # such as an accelerator that isn't there
         raise ValueError(str(error)) from error
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -1,5 +1,6 @@
 """Distillation: a narrow VGG learns, from scratch, to see as VGG-19 does."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from nst_lightning import __version__
 from nst_lightning.images import expand_path, list_pictures, read_rgb, resize_short_side
 from nst_lightning.networks.checkpoint import check_state, network_state
 from nst_lightning.perception import Encoder, gram_matrix, style_loss
-from nst_lightning.perception.compact import WIDTHS, NarrowVGG, save_narrow_vgg
+from nst_lightning.perception.compact import WIDTHS, CompactEncoder, NarrowVGG, save_narrow_vgg
 from nst_lightning.perception.encoders import Features
 from nst_lightning.perception.losses import shares_of
 from nst_lightning.perception.metrics import STYLE_LAYERS, ChannelCorrelation
@@ -39,6 +40,8 @@ class Distillation(L.LightningModule):
     Args:
         teacher: the encoder to learn from; must offer the first layer of each block that `widths` has.
         widths: channels of the blocks, a quarter of VGG-19's by default.
+        init_from: file of a compact encoder to go on from, in place of random weights; its widths count.
+        frozen: blocks up to whose first layer nothing changes: 3 keeps relu1_1, relu2_1 and relu3_1 as they are.
         paintings: folder of paintings to see as well; by default none.
         painting_share: the share of the photos that crops of paintings replace.
         layer_weights: shares of the layers in the loss; those not named have 1.
@@ -48,13 +51,16 @@ class Distillation(L.LightningModule):
         seed: of the variations.
 
     Raises:
-        ValueError: a number is out of range, the teacher lacks a layer, or the folder has no paintings.
+        ValueError: a number is out of range, the teacher lacks a layer or doesn't fit `init_from`, or the folder has no
+            paintings.
     """
 
     def __init__(
         self,
         teacher: Encoder,
         widths: list[int] = list(WIDTHS),  # noqa: B006 - shown in --help
+        init_from: str | None = None,
+        frozen: int = 0,
         paintings: str | None = None,
         painting_share: float = 0.2,
         layer_weights: dict[str, float] = {},  # noqa: B006
@@ -66,6 +72,13 @@ class Distillation(L.LightningModule):
         super().__init__()
         for name, value, good, allowed in (
             ("widths", widths, 1 <= len(widths) <= 5 and min(widths) >= 1, "one to five numbers of 1 or more"),
+            (
+                "frozen",
+                frozen,
+                frozen == 0 or (frozen > 0 and init_from is not None),
+                "0, or more with model.init_from",
+            ),
+            ("seed", seed, seed >= 0, "0 or more"),
             ("painting_share", painting_share, 0 <= painting_share <= 1, "from 0 to 1"),
             ("gram_weight", gram_weight, gram_weight >= 0, "0 or more"),
             ("learning_rate", learning_rate, learning_rate > 0, "more than 0"),
@@ -73,8 +86,18 @@ class Distillation(L.LightningModule):
         ):
             if not good:
                 raise ValueError(f"model.{name}: {value} is not allowed; it must be {allowed}")
-        self.layers = STYLE_LAYERS[: len(widths)]
-        teacher.require(self.layers)
+        if init_from is None:
+            layers = STYLE_LAYERS[: len(widths)]
+            teacher.require(layers)
+            self.network = _with_norms(NarrowVGG(widths, _channels(teacher, layers)))
+        else:
+            self.network = CompactEncoder(init_from).network.requires_grad_()
+            _check_channels(self.network, teacher, init_from)
+        for name in _up_to(self.network, frozen):
+            self.network[name].requires_grad_(False)
+        self.layers = tuple(layer for layer in STYLE_LAYERS if "embed" + layer[4:] in self.network)[frozen:]
+        if not self.layers:
+            raise ValueError(f"model.frozen: {frozen} is not allowed; it must be less than the number of blocks")
         unknown = [layer for layer in layer_weights if layer not in self.layers]
         if unknown or any(not weight > 0 for weight in layer_weights.values()):
             raise ValueError(
@@ -84,13 +107,11 @@ class Distillation(L.LightningModule):
         self.shares = shares_of("layer_weights", {layer: layer_weights.get(layer, 1) for layer in self.layers})
         self.teacher = teacher
         embedded = _channels(teacher, self.layers)
-        self.network = _with_norms(NarrowVGG(widths, embedded))
         for layer, channels in zip(self.layers, embedded):
             self.register_buffer(f"scale_{layer}", torch.ones(channels, 1, 1))
-        self.register_buffer("measured", torch.tensor(False))
+        self.register_buffer("measured", torch.tensor(init_from is not None))  # features have the teacher's scale then
         self.metrics = nn.ModuleDict({layer: ChannelCorrelation() for layer in self.layers})
         self.paintings = [] if paintings is None else [_pixels(path) for path in list_pictures(expand_path(paintings))]
-        self.widths = widths
         self.painting_share, self.gram_weight, self.seed = painting_share, gram_weight, seed
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.strict_loading = False  # checkpoints leave the frozen teacher out
@@ -127,7 +148,7 @@ class Distillation(L.LightningModule):
         """Adam with a linear warm-up and a cosine to zero over the run."""
         return adam_along_a_cosine(
             self.trainer,
-            self.network.parameters(),
+            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
             learning_rate=self.learning_rate,
             warmup_steps=self.warmup_steps,
         )
@@ -152,17 +173,19 @@ class Distillation(L.LightningModule):
 
     def encoder_network(self) -> NarrowVGG:
         """What was trained, the norms folded into the convolutions, with features of the teacher's scale."""
-        folded = NarrowVGG(self.widths, [len(self._scale(layer)) for layer in self.layers])
+        folded = copy.deepcopy(self.network).eval()
         with torch.no_grad():
-            for name, (convolution, norm) in self.network.items():
-                fused = fuse_conv_bn_eval(convolution.eval(), norm.eval())
-                scale = self._scale("relu" + name[5:]) if name.startswith("embed") else torch.ones(1, 1, 1)
-                folded[name].weight.copy_(fused.weight * scale[..., None])
-                folded[name].bias.copy_(fused.bias * scale.flatten())
+            for name, module in folded.items():
+                if isinstance(module, nn.Sequential):
+                    folded[name] = fuse_conv_bn_eval(*module)
+                layer = "relu" + name[5:]
+                if name.startswith("embed") and layer in self.layers:
+                    folded[name].weight.mul_(self._scale(layer)[..., None])
+                    folded[name].bias.mul_(self._scale(layer).flatten())
         return folded
 
     def _losses(self, features: Features, targets: Features) -> dict[str, Tensor]:
-        """Squared differences of features, in units of each channel's scale, and of Gram matrices.
+        """Squared differences of features, in units of each channel's scale (1 with `init_from`), and of Gram matrices.
 
         Both relative to the target's energy in each picture: noise, to which VGG-19 answers ten times as loudly as to
         photographs, would drown them otherwise.
@@ -220,6 +243,22 @@ def _with_norms(network: NarrowVGG) -> NarrowVGG:
         nn.init.constant_(norm.bias, 2.0 if name == "conv1_1" else 0.5 if name.startswith("embed") else 0.2)
         network[name] = nn.Sequential(convolution, norm)
     return network
+
+
+def _up_to(network: NarrowVGG, block: int) -> list[str]:
+    """The convolutions and embeddings that relu1_1 to the block's first layer depend on."""
+    firsts = (f"conv{block}_1", f"embed{block}_1")
+    return [
+        name for name in network if name in firsts or int(name.removeprefix("conv").removeprefix("embed")[0]) < block
+    ]
+
+
+def _check_channels(network: NarrowVGG, teacher: Encoder, path: str) -> None:
+    teacher.require(network.layers)
+    own = [network["embed" + layer[4:]].out_channels for layer in network.layers]
+    expected = _channels(teacher, network.layers)
+    if own != expected:
+        raise ValueError(f"model.init_from: {path} embeds in {own} channels; the teacher has {expected}")
 
 
 def _channels(teacher: Encoder, layers: Sequence[str]) -> list[int]:
