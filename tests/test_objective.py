@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from nst_lightning.optimization import OptimizeOptions
-from nst_lightning.optimization.comparison import Region
 from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side, vectors_of
 from nst_lightning.optimization.objective import Objective
+from nst_lightning.optimization.single_scale import Region
 from nst_lightning.optimization.tiles import tiles_of
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.perception.encoders import ALL_LAYERS, reach_of, run_convolutions, stride_of
@@ -186,7 +186,7 @@ def test_tiles_agree_with_the_whole(encoder, variant, masked):
     of_one, of_two = masks(141, 118) if masked else (None, None)
     regions = [Region([one], [1.0], of_one), *([Region([two], [1.0], of_two)] if masked else [])]
     whole, in_tiles = (Objective(encoder, photo, regions, options, tile=tile) for tile in (None, 32))
-    assert len(in_tiles.comparisons[1].tiles) == 5 * 4
+    assert len(in_tiles.of_scales[1].tiles) == 5 * 4
     losses, gradient = whole(picture)
     of_tiles, gradient_of_tiles = in_tiles(picture)
     assert of_tiles == pytest.approx(losses, rel=1e-3 if "style_loss" in STYLE_LOSSES[variant] else 1e-4)

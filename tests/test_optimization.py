@@ -9,7 +9,7 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.images import image_to_array, read_picture, write_picture
-from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.optimization import Interrupted, OptimizeOptions, optimize_picture
 from nst_lightning.optimization.minimize import State
 from nst_lightning.optimization.plan import plan
 from nst_lightning.optimization.scene import Scene
@@ -126,7 +126,9 @@ def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimize
             raise KeyboardInterrupt
 
     whole = optimize_picture(*pictures, options=options)
-    part = optimize_picture(*pictures, options=options, progress=interrupt)
+    with pytest.raises(Interrupted) as stopped:
+        optimize_picture(*pictures, options=options, progress=interrupt)
+    part = stopped.value.result
     torch.save(part.state, tmp_path / "state")
     state = torch.load(tmp_path / "state", weights_only=True)
     rest = optimize_picture(*pictures, options=options, state=state)

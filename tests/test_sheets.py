@@ -25,7 +25,7 @@ def test_the_gallery_shows_every_variant(tmp_path, picture, painting, compact_we
 
     def optimized(photo, styles, encoder, *, options, masks, device):
         made.append((options, len(styles), masks))
-        return type("Found", (), {"picture": photo.resize((64, 48)), "state": None})
+        return type("Found", (), {"picture": photo.resize((64, 48))})
 
     monkeypatch.setattr(gallery, "optimize_picture", optimized)
     picture(80, 60).save(tmp_path / "photo.png")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from nst_lightning.images import expand_path, list_pictures, read_rgb
 from nst_lightning.inference import Stylizer
-from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
+from nst_lightning.optimization import Interrupted, OptimizeOptions, Progress, optimize_picture
 from nst_lightning.optimization.device import device_named
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.measure import Judge
@@ -73,11 +73,14 @@ def benchmark(
                 scale = size / max(photo.size)
                 init = Stylizer(model)(photo.resize([round(side * scale) for side in photo.size]))
             watch = _Watch(sorted(seconds), before=time.perf_counter() - start)
-            found = optimize_picture(
-                photo, [painting], encoder, options=of_method, init=init, device=place, progress=watch
-            )
-            if found.state is not None and not watch.done:
-                raise KeyboardInterrupt
+            try:
+                found = optimize_picture(
+                    photo, [painting], encoder, options=of_method, init=init, device=place, progress=watch
+                )
+            except Interrupted as interrupted:
+                if not watch.done:
+                    raise
+                found = interrupted.result
             looks.append(watch.ended(found.picture, found.seconds))
         for at, pictures in zip([*sorted(seconds), None], zip(*looks)):
             of_pictures = [judge(picture) for judge, (picture, _) in zip(judges, pictures)]

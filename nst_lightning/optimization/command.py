@@ -30,7 +30,7 @@ from nst_lightning.images import (
     writable_format,
     write_picture,
 )
-from nst_lightning.optimization import Optimized, OptimizeOptions, Progress, optimize_picture
+from nst_lightning.optimization import Interrupted, Optimized, OptimizeOptions, Progress, optimize_picture
 from nst_lightning.optimization.device import device_named, free_memory, used_memory
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.plan import Level, foretold, plan
@@ -149,19 +149,25 @@ class _Studio:
         masks = len(self.pictures["masks"] or ())
         levels = plan(image.size, self.encoder, self.options, masks=masks, max_memory=self.pictures["max_memory"])
         print(foretold(levels, self.encoder, self.options, masks=masks), file=sys.stderr)
-        result = optimize_picture(
-            photo.rgb,
-            encoder=self.encoder,
-            options=self.options,
-            init=_initial(self.given["init"], image, levels[-1]),
-            progress=_Meter(self.given["preview"], lambda pixels: _write(target, pixels, photo, bits)),
-            state=None if state is None else _read_state(state, command),
-            **self.pictures,
-        )
-        _write(target, result.pixels, photo, bits)
-        _write_record(target, result, self.options, self.encoder, command)
-        if result.state is not None:
-            raise KeyboardInterrupt
+
+        def keep(result: Optimized) -> None:
+            _write(target, result.pixels, photo, bits)
+            _write_record(target, result, self.options, self.encoder, command)
+
+        try:
+            result = optimize_picture(
+                photo.rgb,
+                encoder=self.encoder,
+                options=self.options,
+                init=_initial(self.given["init"], image, levels[-1]),
+                progress=_Meter(self.given["preview"], lambda pixels: _write(target, pixels, photo, bits)),
+                state=None if state is None else _read_state(state, command),
+                **self.pictures,
+            )
+        except Interrupted as interrupted:
+            keep(interrupted.result)
+            raise
+        keep(result)
 
 
 def _write(target: Path, pixels: np.ndarray, photo: Picture, bits: Literal[8, 16]) -> None:

@@ -58,8 +58,6 @@ def explain(
         of_style = replace(plain, style_layers=dict.fromkeys(layers[:number], 1.0), content_weight=0.0)
         for row, name, each in ((above, f"content at {layer}", of_content), (below, f"style at {layer}", of_style)):
             made = optimize_picture(content, [painting], encoder, options=each, device=place)
-            if made.state is not None:
-                raise KeyboardInterrupt
             row.append((name if row is above or number == 1 else f"and at {layer}", made.picture))
     write_picture(target, draw_labelled([above, below], height=made.picture.height))
     print(target)

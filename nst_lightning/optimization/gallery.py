@@ -11,8 +11,8 @@ from PIL import Image
 from nst_lightning.images import draw_labelled, read_rgb, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.command import writable
-from nst_lightning.optimization.comparison import style_shares
 from nst_lightning.optimization.device import device_named
+from nst_lightning.optimization.single_scale import style_shares
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 
 ALL_LAYERS = "all layers (3.2)"
@@ -80,8 +80,6 @@ def gallery(
     for number, (label, styles, options, masks) in enumerate(jobs, 1):
         print(f"{number} of {len(jobs)}: {label}", file=sys.stderr)
         made = optimize_picture(content, styles, encoder, options=options, masks=masks, device=place)
-        if made.state is not None:
-            raise KeyboardInterrupt
         cells.append((label, made.picture))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     write_picture(target, draw_labelled(rows, height=made.picture.height))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nst_lightning.optimization.comparison import Comparison, Region
 from nst_lightning.optimization.device import device_of
 from nst_lightning.optimization.options import OptimizeOptions
+from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.encoders import reach_of, stride_of
 
@@ -77,41 +77,41 @@ def vectors_of(options: OptimizeOptions, iterations: int) -> int:
 
 
 def bytes_per_pixel(encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> float:
-    """What a comparison of a picture with its targets holds at once, for each of the picture's pixels."""
+    """What a loss of a picture with its targets holds at once, for each of the picture's pixels."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    picture, comparison = _probe(encoder, options, masks)
+    picture, loss = _probe(encoder, options, masks)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        comparison(picture)
+        loss(picture)
     for parameter in encoder.parameters():
         kept.pop(parameter.untyped_storage().data_ptr(), None)
-    targets = sum(features.numel() * features.element_size() for features in comparison.content_features.values())
+    targets = sum(features.numel() * features.element_size() for features in loss.content_features.values())
     # going back, the largest tensors have gradients beside them
     return (sum(kept.values()) + targets + 3 * max(kept.values())) / _PROBE**2
 
 
 def seconds_per_pixel(encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> float:
-    """Of one comparison with its gradient, measured on a small picture."""
-    picture, comparison = _probe(encoder, options, masks)
+    """Of one loss with its gradient, measured on a small picture."""
+    picture, loss = _probe(encoder, options, masks)
     times = []
     for _ in range(_TIMES):
         start = time.perf_counter()
-        comparison(picture)
+        loss(picture)
         times.append(time.perf_counter() - start)
     return min(times) / _PROBE**2
 
 
-def _probe(encoder: Encoder, options: OptimizeOptions, masks: int) -> tuple[Tensor, Comparison]:
+def _probe(encoder: Encoder, options: OptimizeOptions, masks: int) -> tuple[Tensor, SingleScaleLoss]:
     """A small picture, and what an optimization would compare it with."""
     generator = torch.Generator().manual_seed(0)
     photo, painting, picture = torch.rand(3, 1, 3, _PROBE, _PROBE, generator=generator).to(device_of(encoder))
     regions = [Region([painting], [1.0], torch.ones_like(photo[:, :1]) if masks else None) for _ in range(masks or 1)]
     weights = {"content_weight": options.content_weight, "style_weight": options.style_weight}
-    return picture, Comparison(encoder, photo, regions, options, **weights)
+    return picture, SingleScaleLoss(encoder, photo, regions, options, **weights)
 
 
 def _border(layers: Sequence[str], options: OptimizeOptions) -> int:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_lightning.optimization.comparison import Comparison, Region
 from nst_lightning.optimization.options import OptimizeOptions
+from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
 from nst_lightning.perception import Encoder, shrink, total_variation_loss
 from nst_lightning.perception.losses import shares_of
 
@@ -42,8 +42,8 @@ class Objective:
         shortest = min(min(picture.shape[-2:]) for picture in (photo, *(p for r in regions for p in r.paintings)))
         fitting = {factor: weight for factor, weight in options.scales.items() if shortest // factor >= least}
         self.scales = shares_of("scales", fitting) if fitting and options.style_weight else {1: 1.0}
-        self.comparisons = {
-            factor: Comparison(
+        self.of_scales = {
+            factor: SingleScaleLoss(
                 encoder,
                 shrink(photo, factor),
                 [_shrunk(region, factor) for region in regions],
@@ -61,8 +61,8 @@ class Objective:
         variation = total_variation_loss(picture)
         (gradient,) = torch.autograd.grad(self.options.tv_weight * variation, picture)
         losses = {"content": 0.0, "style": 0.0, "variation": variation.item()}
-        for factor, comparison in self.comparisons.items():
-            content, style, slope = comparison(shrink(picture.detach(), factor))
+        for factor, of_scale in self.of_scales.items():
+            content, style, slope = of_scale(shrink(picture.detach(), factor))
             losses["content"] += content
             losses["style"] += self.scales[factor] * style
             gradient += _spread(slope, factor, gradient)

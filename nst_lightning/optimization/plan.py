@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nst_lightning.optimization.comparison import content_shares, style_shares
 from nst_lightning.optimization.device import device_of, used_memory
 from nst_lightning.optimization.memory import GB, bytes_per_pixel, foretold_bytes, seconds_per_pixel, tile_side
 from nst_lightning.optimization.options import OptimizeOptions
+from nst_lightning.optimization.single_scale import content_shares, style_shares
 from nst_lightning.perception import Encoder
 
 FIRST_SIDE = 96

@@ -68,6 +68,18 @@ class Optimized:
         return array_to_image(self.pixels)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during an optimization.
+
+    Args:
+        result: the picture so far, and the state to go on from.
+    """
+
+    def __init__(self, result: Optimized) -> None:
+        super().__init__()
+        self.result = result
+
+
 def optimize_picture(
     photo: Image.Image | np.ndarray,
     styles: Sequence[Image.Image],
@@ -82,7 +94,7 @@ def optimize_picture(
     progress: Callable[[Progress], None] | None = None,
     state: dict[str, Any] | None = None,
 ) -> Optimized:
-    """Paint a photo in the style of paintings. Ctrl-C ends it early, with the picture so far and a state to go on from.
+    """Paint a photo in the style of paintings.
 
     Args:
         photo: RGB, or where 8 bits a channel are too few, a float array of shape (3, H, W) in [0, 1].
@@ -102,6 +114,7 @@ def optimize_picture(
     Raises:
         ValueError: the photo is too small for the deepest layer or too large for the memory, masks don't fit the photo,
             or an option doesn't fit.
+        Interrupted: Ctrl-C; it has the picture so far, and a state to go on from.
     """
     options = options or OptimizeOptions()
     encoder = encoder.to(device)
@@ -128,7 +141,7 @@ def optimize_picture(
         if journal.kept is None:
             raise
         pixels, state = scene.finish(journal.kept.picture()), journal.state(options)
-        return Optimized(pixels, journal.history, journal.seconds(), state)
+        raise Interrupted(Optimized(pixels, journal.history, journal.seconds(), state)) from None
     return Optimized(scene.finish(found.picture()), journal.history, journal.seconds())
 
 

@@ -19,8 +19,8 @@ from nst_lightning.images import (
     to_grey,
     with_luma,
 )
-from nst_lightning.optimization.comparison import Region
 from nst_lightning.optimization.options import OptimizeOptions
+from nst_lightning.optimization.single_scale import Region
 from nst_lightning.perception.pixels import image_to_tensor
 
 ASPECT_TOLERANCE = 0.02

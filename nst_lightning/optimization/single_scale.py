@@ -39,7 +39,7 @@ class Region:
     mask: Tensor | None = None
 
 
-class Comparison:
+class SingleScaleLoss:
     """The content and style losses of a picture at one size, and their gradient. What stays the same is computed once.
 
     Args:
