@@ -9,7 +9,7 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.images import image_to_array, read_picture, write_picture
-from nst_lightning.optimization import Interrupted, OptimizeOptions, optimize_picture
+from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
 from nst_lightning.optimization.minimize import State
 from nst_lightning.optimization.plan import plan
 from nst_lightning.optimization.scene import Scene
@@ -30,7 +30,6 @@ def test_each_level_lowers_its_loss(encoder, picture, optimizer, start):
     seen = []
     found = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=options, progress=seen.append)
     assert found.picture.size == (64, 48)
-    assert found.state is None
     for level in (1, 2):
         losses = [entry["loss"] for entry in found.history if entry["level"] == level]
         assert min(losses) < 0.9 * losses[0]
@@ -76,7 +75,9 @@ def test_the_plan(encoder):
         (1000, 10),
         (2000, 10),
     ]
-    with pytest.raises(ValueError, match=r"64x26 is too small for .*relu1_1.*: its short side must be 32 pixels"):
+    with pytest.raises(
+        ValueError, match=r"a photo of 200x80 at size 64 is too small for .*is 26, and must be 32 or more; size 80"
+    ):
         sizes((200, 80), size=64)
 
 
@@ -86,6 +87,7 @@ def test_the_plan(encoder):
         ("size", -1, "0 or more"),
         ("style_weight", -1, "0 or more"),
         ("tv_weight", float("nan"), "0 or more"),
+        ("style_weight", float("inf"), "0 or more"),
         ("iterations", 0, "1 or more"),
         ("levels", 0, "1 or more"),
         ("factor", 1, "more than 1"),
@@ -231,12 +233,12 @@ def test_the_command_writes_the_picture_and_its_record(tmp_path, request_of, pai
         assert made.mode == "RGBA"
         assert made.size == (64, 48)
         assert made.getpixel((0, 0))[3] == 90
-    record = json.loads((tmp_path / "out/picture.json").read_text())
+    record = json.loads((tmp_path / "out/picture.png.json").read_text())
     assert record["options"]["style_weight"] == 7
     assert record["options"]["geometric_weights"] is True
     assert record["versions"]["torch"] == torch.__version__
     assert len(record["iterations"]) >= 4
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["picture.json", "picture.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["picture.png", "picture.png.json"]
 
 
 def test_the_record_makes_the_picture_again(tmp_path, request_of, painting):
@@ -254,7 +256,7 @@ def test_the_record_makes_the_picture_again(tmp_path, request_of, painting):
     ]
     more += ["--style-layers", "{relu1_1: 1, relu3_1: 2}", "--correlation-chain", "--seed", "3", "--preview", "5"]
     assert main(["optimize", *request_of, *more]) == 0
-    record, made = ((tmp_path / "out" / f"picture.{ending}").read_bytes() for ending in ("json", "png"))
+    record, made = ((tmp_path / "out" / f"picture.{ending}").read_bytes() for ending in ("png.json", "png"))
     (tmp_path / "out/picture.png").unlink()
     command = json.loads(record)["command"]
     assert "--iterations 3" in command
@@ -264,7 +266,7 @@ def test_the_record_makes_the_picture_again(tmp_path, request_of, painting):
 
 
 def test_the_command_is_interrupted_and_resumed(tmp_path, request_of, monkeypatch):
-    from nst_lightning.optimization import command
+    from nst_lightning.optimization.meter import Meter
 
     request_of[request_of.index("--iterations") + 1] = "20"
     whole, target = tmp_path / "out/whole.png", tmp_path / "out/picture.png"
@@ -277,13 +279,13 @@ def test_the_command_is_interrupted_and_resumed(tmp_path, request_of, monkeypatc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(command._Meter, "__call__", interrupt)
+        patch.setattr(Meter, "__call__", interrupt)
         assert main(["optimize", *request_of]) == 130
-    assert (tmp_path / "out/picture.state").exists()
+    assert (tmp_path / "out/picture.png.state").exists()
     assert target.read_bytes() != whole.read_bytes()
     assert main(["optimize", *request_of, "--resume"]) == 0
     assert target.read_bytes() == whole.read_bytes()
-    assert not (tmp_path / "out/picture.state").exists()
+    assert not (tmp_path / "out/picture.png.state").exists()
 
 
 def test_a_folder_of_photos(tmp_path, request_of, picture, painting):
@@ -295,8 +297,7 @@ def test_a_folder_of_photos(tmp_path, request_of, picture, painting):
     assert main(["optimize", *arguments]) == 0
     made = sorted(path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*.png"))
     assert made == ["a.png", "more/b.png"]
-    for ending in ("png", "json"):
-        (tmp_path / f"made/more/b.{ending}").unlink()
+    (tmp_path / "made/more/b.png").unlink()
     before = (tmp_path / "made/a.png").stat().st_mtime_ns
     assert main(["optimize", *arguments, "--resume"]) == 0  # only what is missing
     assert (tmp_path / "made/more/b.png").exists()
@@ -332,7 +333,7 @@ def test_the_photo_keeps_its_sixteen_bits_where_no_style_goes(tmp_path, request_
 def test_a_start_from_a_picture(tmp_path, request_of, picture):
     picture(50, 50, 5).save(tmp_path / "first.png")
     assert main(["optimize", *request_of, "--init", str(tmp_path / "first.png"), "--levels", "1"]) == 0
-    from_photo = json.loads((tmp_path / "out/picture.json").read_text())["iterations"][0]["content"]
+    from_photo = json.loads((tmp_path / "out/picture.png.json").read_text())["iterations"][0]["content"]
     assert from_photo > 0.01  # the photo itself would have 0
 
 
@@ -346,20 +347,119 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
         (["--size", "40"], "too small"),
         (["--size", "64", "--margin", "60"], "margin: 60 is not allowed; it must be less than the short side"),
         (["--mask", "photo.png", "--mask", "photo.png"], "masks: 2 given for 1 styles"),
-        (["--resume"], "out.state is missing; there is nothing to go on from"),
+        (["--resume"], "out.png.state is missing: there is nothing to go on from"),
         (["--max-memory", "0.01"], "max_memory: 0.01 GB is not allowed for a picture of"),
-        (["--output", "photo.png"], "output: photo.png would overwrite the photo itself"),
+        (["--output", "photo.png"], "output: photo.png would overwrite photo.png, which it is made of"),
         (["--optimizer", "sgd"], "optimizer"),
         (["--average", "0.9"], "average: 0.9 is not allowed with optimizer lbfgs"),
         (["--device", "abacus"], "device: abacus is not to be had"),
         (["--preview", "-1"], "preview: -1 is not allowed"),
         (["--init", "none.onnx"], "none.onnx"),
+        (["--init", "graet_wave"], "did you mean great_wave?"),
+        (["--style", "other.png", "--output", "other.png"], "output: other.png would overwrite other.png"),
+        (["--output", "folder.png"], "folder.png: is a folder, not a file"),
+        (["--size", "70000", "--max-memory", "1e6", "--output", "out.jpg"], "JPEG has 65500 pixels a side at most"),
     ],
 )
 def test_bad_requests(tmp_path, monkeypatch, picture, painting, compact_weights, capsys, change, message):
     monkeypatch.chdir(tmp_path)
     picture(80, 60).save("photo.png")
+    picture(80, 60).save("other.png")
+    (tmp_path / "folder.png").mkdir()
     arguments = ["photo.png", "--style", painting, "--output", "out.png", "--compact", compact_weights, *change]
     assert main(["optimize", *arguments]) == 2
     assert message in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder.png", "other.png", "photo.png"]
+
+
+def test_no_memory_costs_no_picture(encoder, picture):
+    def fail(progress):
+        if progress.level == 2:
+            raise torch.OutOfMemoryError("no memory left")
+
+    pictures = picture(80, 60), [picture(70, 90, 1)], encoder
+    with pytest.raises(OptimizationError, match="no memory left") as stopped:
+        optimize_picture(*pictures, options=OptimizeOptions(**SMALL), progress=fail)
+    rest = optimize_picture(*pictures, options=OptimizeOptions(**SMALL), state=stopped.value.result.state)
+    whole = optimize_picture(*pictures, options=OptimizeOptions(**SMALL))
+    assert (rest.pixels == whole.pixels).all()
+    again = optimize_picture(*pictures, options=OptimizeOptions(**SMALL), state=whole.state)
+    assert (again.pixels == whole.pixels).all()
+
+
+def test_a_state_knows_what_it_is_of(encoder, picture):
+    photo, options = picture(80, 60), OptimizeOptions(**SMALL)
+    state = optimize_picture(photo, [picture(70, 90, 1)], encoder, options=options).state
+    with pytest.raises(ValueError, match="state: made of other pictures or with another encoder"):
+        optimize_picture(photo, [picture(70, 90, 2)], encoder, options=options, state=state)
+    del state["minimization"]
+    with pytest.raises(ValueError, match=r"state: made by another version, or damaged \('minimization'\)"):
+        optimize_picture(photo, [picture(70, 90, 1)], encoder, options=options, state=state)
+
+
+def test_pictures_of_any_mode(encoder, picture):
+    options = OptimizeOptions(**{**SMALL, "levels": 1})
+    grey, clear = picture(80, 60).convert("L"), picture(70, 90, 1).convert("RGBA")
+    found = optimize_picture(grey, [clear], encoder, options=options, init=grey.convert("P"))
+    assert found.pixels.shape == (3, 48, 64)
+    with pytest.raises(ValueError, match=r"an array of shape \(60, 80, 3\) is not allowed; it must be \(3, H, W\)"):
+        optimize_picture(np.zeros((60, 80, 3), dtype=np.float32), [clear], encoder, options=options)
+
+
+def test_losses_that_are_no_numbers_end_it(encoder, picture):
+    next(encoder.parameters()).data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="not a finite number"):
+        optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=OptimizeOptions(**SMALL))
+
+
+def test_wide_photos_and_warm_starts(encoder):
+    def sizes(photo, warm=False, **options):
+        levels = plan(photo, encoder, OptimizeOptions(**options), warm=warm)
+        return [(level.width, level.height, level.iterations) for level in levels]
+
+    shallow = {"style_layers": {"relu1_1": 1}, "content_layers": {"relu1_1": 1}, "factor": 2}
+    assert sizes((6000, 1000), size=384, **shallow) == [(192, 32, 40), (384, 64, 40)]  # 16 would be all margin
+    warm = {"size": 4000, "levels": 2, "factor": 2, "refine_above": 1000}
+    assert sizes((4000, 3000), warm=True, **warm) == [(2000, 1500, 10), (4000, 3000, 10)]
+    assert sizes((4000, 3000), **warm) == [(2000, 1500, 40), (4000, 3000, 10)]
+
+
+@pytest.mark.parametrize("masked", [None, "transparent"])
+def test_a_masks_transparency_is_black(tmp_path, request_of, masked):
+    mask = Image.new("LA", (80, 60), (255, 0))
+    mask.paste((255, 255), (0, 0, 30, 60))
+    mask.save(tmp_path / "mask.png")
+    assert main(["optimize", *request_of, *(["--mask", str(tmp_path / "mask.png")] if masked else [])]) == 0
+    photo = read_picture(tmp_path / "photo.png").rgb.resize((64, 48), Image.Resampling.LANCZOS)
+    made = read_picture(tmp_path / "out/picture.png").rgb
+    difference = np.abs(np.asarray(made, dtype=int) - np.asarray(photo))
+    assert (difference[:, 28:].max() <= 1) == bool(masked)
+    assert difference[:, :20].mean() > 2
+
+
+def test_a_picture_that_cannot_be_written_leaves_its_state(tmp_path, request_of, monkeypatch):
+    from nst_lightning.optimization import files
+
+    def full(*_, **__):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_picture", full)
+        assert main(["optimize", *request_of, "--preview", "1"]) == 1
+    assert not (tmp_path / "out/picture.png").exists()
+    assert main(["optimize", *request_of, "--resume"]) == 0
+    assert (tmp_path / "out/picture.png").exists()
+    assert not (tmp_path / "out/picture.png.state").exists()
+
+
+def test_the_folder_of_photos_is_no_output(tmp_path, request_of, picture, capsys):
+    (tmp_path / "photos").mkdir()
+    picture(80, 60).save(tmp_path / "photos/a.jpg")
+    arguments = [str(tmp_path / "photos"), *request_of[1:]]
+    target = arguments.index("--output") + 1
+    arguments[target] = str(tmp_path / "photos")
+    assert main(["optimize", *arguments]) == 2
+    assert "is the folder of photos itself" in capsys.readouterr().err
+    arguments[target] = str(tmp_path)
+    assert main(["optimize", *arguments]) == 0
+    assert (tmp_path / "a.png").exists()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nst_lightning.images import image_to_array, read_rgb, resize_short_side
-from nst_lightning.inference import Stylizer
+from nst_lightning.inference import Stylizer, bundled_models
 from nst_lightning.networks import load_network
 from nst_lightning.perception import VGG19, CompactEncoder, ContentDistance, EncoderChain, Grit, StyleDistance
 
@@ -26,6 +26,16 @@ def tensor_of(image):
 def test_every_shipped_file_is_tested():
     assert {path.stem for path in (ROOT / "export").glob("*.onnx")} == set(STYLES)
     assert {path.stem for path in (ROOT / "checkpoints").glob("*.ckpt")} == {"base", *STYLES}
+
+
+def test_the_package_has_them_by_name_and_every_folder_of_its_own():
+    tomllib = pytest.importorskip("tomllib")
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "nst_lightning").rglob("*.py")}
+    assert set(setup["packages"]) == {".".join(folder.parts) for folder in folders} | {"nst_lightning.zoo"}
+    assert ROOT / setup["package-dir"]["nst_lightning.zoo"] == ROOT / "export"
+    assert bundled_models() == {name: ROOT / f"export/{name}.onnx" for name in STYLES}
+    assert Stylizer("tahiti").metadata == Stylizer(ROOT / "export/tahiti.onnx").metadata
 
 
 @pytest.mark.parametrize("name", STYLES)

@@ -8,9 +8,11 @@ from nst_lightning.images.files import (
     atomic_path,
     expand_path,
     list_pictures,
+    pictures_to_do,
     read_picture,
     read_rgb,
     to_rgb,
+    writable,
     writable_format,
     write_picture,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "luma",
     "match_colour",
     "match_luma",
+    "pictures_to_do",
     "read_picture",
     "read_rgb",
     "resize_array",
@@ -39,6 +42,7 @@ __all__ = [
     "to_grey",
     "to_rgb",
     "with_luma",
+    "writable",
     "writable_format",
     "write_picture",
 ]

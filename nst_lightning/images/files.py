@@ -18,6 +18,8 @@ from nst_lightning.images.pixels import array_to_image, array_to_samples, image_
 
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """File name endings that `write_picture` accepts, and the formats they stand for."""
+LARGEST = {"JPEG": 65500, "WEBP": 16383}
+"""Pixels that a side may have in formats that have a limit."""
 
 
 class PictureError(ValueError):
@@ -135,18 +137,39 @@ def write_picture(
             image.save(temporary, format=file_format, **about, **options)
 
 
-def writable_format(path: str | Path, *, bits: int = 8) -> str:
+def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = (1, 1)) -> str:
     """The format that a file's ending names, in Pillow's words.
 
     Raises:
-        PictureError: the ending is none of `WRITABLE`, or its format doesn't have so many bits a channel.
+        PictureError: the ending is none of `WRITABLE`, or its format doesn't have so many bits a channel or pixels.
     """
     file_format = WRITABLE.get(Path(path).suffix.lower())
     if file_format is None:
         raise PictureError(f"{path}: can't write this kind of file; endings allowed: {', '.join(WRITABLE)}")
     if bits not in ((8, 16) if file_format in ("PNG", "TIFF") else (8,)):
         raise PictureError(f"{path}: bits: {bits} is not allowed; it must be 8, or 16 for a .png, .tif or .tiff file")
+    largest = LARGEST.get(file_format, max(size))
+    if max(size) > largest:
+        found = f"{size[0]}x{size[1]}"
+        raise PictureError(f"{path}: size {found} is not allowed; {file_format} has {largest} pixels a side at most")
     return file_format
+
+
+def writable(path: str | Path, *, bits: int = 8) -> Path:
+    """The path, tried out: a picture can be written there.
+
+    Raises:
+        PictureError: see `writable_format`, or it is a folder.
+        OSError: the folder can't be made, or nothing can be written to it.
+    """
+    writable_format(path, bits=bits)
+    if Path(path).is_dir():
+        raise PictureError(f"{path}: is a folder, not a file")
+    trial = Path(path).with_name(f".{Path(path).name}.try")
+    with atomic_path(trial) as temporary:
+        temporary.touch()
+    trial.unlink()
+    return Path(path)
 
 
 @contextlib.contextmanager
@@ -158,6 +181,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary = Path(folder) / path.name
         yield temporary
         temporary.replace(path)
+
+
+def pictures_to_do(folder: Path, output: Path) -> list[Path]:
+    """The pictures below a folder, without those below an output folder inside of it.
+
+    Raises:
+        PictureError: there are none, or both folders are the same.
+    """
+    inside, whole = output.resolve(), folder.resolve()
+    if inside == whole:
+        raise PictureError(f"output: {output} is the folder of photos itself; it must be another")
+    found = list_pictures(folder)
+    if inside.is_relative_to(whole):
+        found = [path for path in found if not path.resolve().is_relative_to(inside)]
+    if not found:
+        raise PictureError(f"{folder}: no pictures but those in {output}")
+    return found
 
 
 def list_pictures(folder: str | Path) -> list[Path]:

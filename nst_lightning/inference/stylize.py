@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from nst_lightning.images import WRITABLE, PictureError, list_pictures, read_picture, write_picture
+from nst_lightning.images import WRITABLE, PictureError, pictures_to_do, read_picture, write_picture
 from nst_lightning.inference.stylizer import Stylizer
 
 
@@ -23,7 +23,7 @@ def stylize(
 
     Args:
         photos: picture files, and folders that are searched recursively.
-        model: the .onnx file.
+        model: the .onnx file, or the name of a bundled network, such as `great_wave`.
         output: folder to write to; folders below a given folder are kept.
         size: short side in pixels to scale photos to first; by default they keep their size. Smaller makes strokes
             larger in the picture.
@@ -57,9 +57,7 @@ def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[P
     for given in map(Path, photos):
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
-        for source in list_pictures(given) if given.is_dir() else [given]:
-            if given.is_dir() and source.resolve().is_relative_to(output.resolve()):
-                continue  # the folder holds its own output
+        for source in pictures_to_do(given, output) if given.is_dir() else [given]:
             name = source.relative_to(given) if given.is_dir() else Path(source.name)
             target = output / _renamed(name, file_format)
             if jobs.setdefault(target, source) != source:

@@ -6,19 +6,16 @@ import onnxruntime
 from PIL import Image
 
 from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
+from nst_lightning.inference.models import ModelError, find_model
 
 MINIMUM_SIZE = 32
-
-
-class ModelError(ValueError):
-    """A file is missing, damaged, or an ONNX model of something else."""
 
 
 class Stylizer:
     """A transfer network in an ONNX file: `Stylizer("style.onnx")(image)` is the stylized image.
 
     Args:
-        model: the .onnx file that `fit` or `export` wrote.
+        model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `great_wave`.
         threads: processor threads to use; 0 lets ONNX Runtime choose.
         providers: ONNX Runtime's execution providers, best first; by default CUDA where it is installed, then the CPU.
 
@@ -29,9 +26,7 @@ class Stylizer:
     def __init__(self, model: str | Path, *, threads: int = 0, providers: list[str] | None = None) -> None:
         if threads < 0:
             raise ValueError(f"threads: {threads} is not allowed; it must be 0 or more")
-        path = Path(model)
-        if not path.is_file():
-            raise ModelError(f"model: no such file: {path}")
+        path = find_model(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

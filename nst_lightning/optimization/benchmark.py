@@ -46,7 +46,7 @@ def benchmark(
         method: which of the four, given once or several times; by default all, `warm` if there is a `model`.
         seconds: at which pictures are looked at.
         count: how many pictures are optimized.
-        model: a transfer network (.onnx) of the painting, for `warm`.
+        model: a transfer network of the painting, for `warm`: an .onnx file or a bundled one's name.
         size: long side of the pictures in pixels.
         device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         **options: see `OptimizeOptions`; of the pyramid and `warm`.

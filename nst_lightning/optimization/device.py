@@ -1,8 +1,12 @@
 """Where an optimization computes, and how much memory is there."""
 
+from pathlib import Path
+
 import psutil
 import torch
 from torch import nn
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def device_named(name: str) -> torch.device:
@@ -29,7 +33,7 @@ def free_memory(device: torch.device) -> float:
     """Bytes that are free on a device."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    return float(psutil.virtual_memory().available)
+    return min(float(psutil.virtual_memory().available), _allowed_memory())
 
 
 def used_memory(device: torch.device) -> float:
@@ -37,3 +41,12 @@ def used_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device))
     return float(psutil.Process().memory_info().rss)
+
+
+def _allowed_memory() -> float:
+    """Bytes that the container this runs in may still take."""
+    try:
+        limit, current = ((_CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return float("inf")
+    return float("inf") if limit == "max" else float(limit) - float(current)

@@ -2,12 +2,10 @@
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from nst_lightning.images import draw_labelled, read_rgb, write_picture
+from nst_lightning.images import draw_labelled, read_rgb, writable, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
-from nst_lightning.optimization.command import writable
 from nst_lightning.optimization.device import device_named
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
@@ -46,7 +44,7 @@ def explain(
     """
     if not layers:
         raise ValueError(f"layers: {layers} is not allowed; it must name one or more")
-    target, place = writable(Path(output)), device_named(device)
+    target, place = writable(output), device_named(device)
     content, painting = read_rgb(photo), read_rgb(style)
     encoder = encoder_of(vgg19, compact, pooling=pooling)
     encoder.require(layers)

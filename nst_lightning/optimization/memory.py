@@ -9,11 +9,11 @@ from torch import Tensor
 from nst_lightning.optimization.device import device_of
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
+from nst_lightning.optimization.tiles import LEAST_TILE
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.encoders import reach_of, stride_of
 
 GB = 1e9
-LEAST_TILE = 256
 _PROBE = 128
 _TIMES = 3
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
-from nst_lightning.perception import Encoder, shrink, total_variation_loss
+from nst_lightning.perception import Encoder, total_variation_loss
 from nst_lightning.perception.losses import shares_of
 
 
@@ -45,7 +45,7 @@ class Objective:
         self.of_scales = {
             factor: SingleScaleLoss(
                 encoder,
-                shrink(photo, factor),
+                shrunk(photo, factor),
                 [_shrunk(region, factor) for region in regions],
                 options,
                 content_weight=options.content_weight if factor == 1 else 0.0,
@@ -62,10 +62,11 @@ class Objective:
         (gradient,) = torch.autograd.grad(self.options.tv_weight * variation, picture)
         losses = {"content": 0.0, "style": 0.0, "variation": variation.item()}
         for factor, of_scale in self.of_scales.items():
-            content, style, slope = of_scale(shrink(picture.detach(), factor))
+            small = shrunk(picture, factor)
+            content, style, slope = of_scale(small)
             losses["content"] += content
             losses["style"] += self.scales[factor] * style
-            gradient += _spread(slope, factor, gradient)
+            gradient += slope if factor == 1 else torch.autograd.grad(small, picture, slope)[0]
         if self.stylized is not None:
             gradient *= self.stylized
         options = self.options
@@ -77,15 +78,21 @@ class Objective:
         return pixels if self.stylized is None else torch.lerp(self.photo, pixels, self.stylized)
 
 
-def _shrunk(region: Region, factor: int) -> Region:
-    paintings = [shrink(painting, factor) for painting in region.paintings]
-    return replace(region, paintings=paintings, mask=None if region.mask is None else shrink(region.mask, factor))
+def shrunk(pictures: Tensor, factor: int) -> Tensor:
+    """Pictures of shape (N, C, H, W) at 1/factor of their size, through a tent filter.
 
-
-def _spread(slope: Tensor, factor: int, like: Tensor) -> Tensor:
-    """The gradient of a shrunk picture, as one of the picture: what `shrink` averages gets equal parts."""
+    Plain averages would spread a small picture's gradient in blocks, which show as a pattern of that period.
+    """
     if factor == 1:
-        return slope
-    spread = F.interpolate(slope, scale_factor=factor, mode="nearest") / factor**2
-    missing = [large - small for large, small in zip(like.shape[-2:], spread.shape[-2:])]
-    return F.pad(spread, (0, missing[1], 0, missing[0]))
+        return pictures
+    length, channels = 2 * factor - factor % 2, pictures.shape[1]
+    tent = factor - (torch.arange(length) - (length - 1) / 2).abs()
+    tent = (tent / tent.sum()).to(pictures).expand(channels, 1, 1, length)
+    padded = F.pad(pictures, ((length - factor) // 2,) * 4, mode="reflect")
+    columns = F.conv2d(padded, tent, stride=(1, factor), groups=channels)
+    return F.conv2d(columns, tent.mT, stride=(factor, 1), groups=channels)
+
+
+def _shrunk(region: Region, factor: int) -> Region:
+    paintings = [shrunk(painting, factor) for painting in region.paintings]
+    return replace(region, paintings=paintings, mask=None if region.mask is None else shrunk(region.mask, factor))

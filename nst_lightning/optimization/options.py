@@ -1,5 +1,6 @@
 """The settings of an optimization, with the defaults that look best."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -35,7 +36,7 @@ class OptimizeOptions:
             (Novak & Nikulin 2016, 3.1), in place of the weights given.
         activation_shift: added to features before their products; -1 in Novak & Nikulin 2016, 3.3.
         correlation_chain: Gram matrices between each style layer and the next, the deeper one enlarged, in place of
-            those within layers (Novak & Nikulin 2016, 3.5).
+            those within layers; a pair has the deeper one's weight (Novak & Nikulin 2016, 3.5).
         blur: blur features before their products (Novak & Nikulin 2016).
         levels: sizes that the picture is optimized at, each larger than the one before: the small ones lay out large
             strokes, the last one details. 1 is Gatys' own method; by default the first has about 100 pixels.
@@ -114,10 +115,10 @@ class OptimizeOptions:
             ("seed", 0),
         ):
             value = getattr(self, name)
-            if value is not None and not value >= least:
+            if value is not None and not least <= value < math.inf:
                 raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
         for name, more_than in (("style_scale", 0), ("learning_rate", 0), ("factor", 1)):
-            if not getattr(self, name) > more_than:
+            if not more_than < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: {getattr(self, name)} is not allowed; it must be more than {more_than}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average: {self.average} is not allowed; it must be 0 or more and less than 1")

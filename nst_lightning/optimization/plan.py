@@ -1,5 +1,6 @@
 """What an optimization is going to do: sizes, iterations, tiles; known, and refused, before any work is done."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -41,15 +42,17 @@ def plan(
     options: OptimizeOptions,
     *,
     masks: int = 0,
+    warm: bool = False,
     max_memory: float | None = None,
 ) -> list[Level]:
-    """The levels, from small to large; those too small for the deepest layer are left out.
+    """The levels, from small to large; those too small for the deepest layer, or the margin, are left out.
 
     Args:
         size: width and height of the photo.
         encoder: whose features are compared.
         options: how.
         masks: how many there are.
+        warm: whether the first level begins from a picture that is painted already.
         max_memory: in bytes, for the whole process; None sets no limit.
 
     Raises:
@@ -61,14 +64,16 @@ def plan(
     levels: list[Level] = []
     for shrunk in _factors(max(size) * scale, options):
         width, height = (max(1, round(side * scale / shrunk)) for side in size)
-        if min(width, height) >= needed:
-            refines = levels and max(width, height) > options.refine_above  # something that there is already
+        last = shrunk == 1
+        if min(width, height) >= needed and (last or min(width, height) > options.margin):
+            refines = (levels or warm) and max(width, height) > options.refine_above  # something that there is already
             iterations = options.refine_iterations if refines else options.iterations
             levels.append(Level(width, height, iterations))
     if not levels:
+        shown = f"a photo of {size[0]}x{size[1]}" + (f" at size {options.size}" if options.size else "")
         raise ValueError(
-            f"a photo of {width}x{height} is too small for {', '.join(layers)}: "
-            f"its short side must be {needed} pixels or more"
+            f"{shown} is too small for {', '.join(layers)}: its short side is {min(width, height)}, and must"
+            f" be {needed} or more; size {math.ceil(needed * max(size) / min(size))} would do"
         )
     least = min(levels[0].width, levels[0].height)
     if options.margin >= least:

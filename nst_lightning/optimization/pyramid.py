@@ -1,7 +1,9 @@
 """One picture, optimized from small to large (Gatys et al. 2016, at several sizes in turn)."""
 
 import functools
+import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nst_lightning.images import array_to_image, image_to_array
+from nst_lightning.images import array_to_image, image_to_array, to_rgb
 from nst_lightning.optimization.minimize import State, minimize
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import OptimizeOptions
@@ -53,14 +55,14 @@ class Optimized:
         pixels: RGB in [0, 1], float32 of shape (3, H, W).
         history: losses of each iteration, and the level and seconds at which it was.
         seconds: how long it took.
-        state: where it was interrupted, for `optimize_picture` to go on from: tensors and plain values, which
-            torch.save and torch.load(weights_only=True) keep. None if it came to its end.
+        state: where it is, for `optimize_picture` to go on from: tensors and plain values, which torch.save and
+            torch.load(weights_only=True) keep.
     """
 
     pixels: np.ndarray
     history: list[dict[str, float]]
     seconds: float
-    state: dict[str, Any] | None = None
+    state: dict[str, Any]
 
     @property
     def picture(self) -> Image.Image:
@@ -80,6 +82,19 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
+class OptimizationError(RuntimeError):
+    """An optimization that can't go on, such as for lack of memory.
+
+    Args:
+        reason: why.
+        result: the picture so far, and the state to go on from.
+    """
+
+    def __init__(self, reason: Exception, result: Optimized) -> None:
+        super().__init__(str(reason) or type(reason).__name__)
+        self.result = result
+
+
 def optimize_picture(
     photo: Image.Image | np.ndarray,
     styles: Sequence[Image.Image],
@@ -90,6 +105,7 @@ def optimize_picture(
     masks: Sequence[Image.Image] | None = None,
     init: Image.Image | None = None,
     max_memory: float | None = None,
+    levels: Sequence[Level] | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[Progress], None] | None = None,
     state: dict[str, Any] | None = None,
@@ -107,6 +123,7 @@ def optimize_picture(
         init: a picture to start from, such as a transfer network's, in place of `options.start`.
         max_memory: in bytes, for the whole process; pictures that need more are worked on in tiles, with the same
             result. None sets no limit.
+        levels: as `plan` made them of the same arguments; by default it is asked.
         device: where to compute, such as `cuda`.
         progress: called after every iteration.
         state: of an interrupted call with the same arguments; it goes on exactly from there.
@@ -115,14 +132,21 @@ def optimize_picture(
         ValueError: the photo is too small for the deepest layer or too large for the memory, masks don't fit the photo,
             or an option doesn't fit.
         Interrupted: Ctrl-C; it has the picture so far, and a state to go on from.
+        OptimizationError: the memory does not suffice, or `progress` failed; it has the same.
+        FloatingPointError: losses aren't finite.
     """
     options = options or OptimizeOptions()
     encoder = encoder.to(device)
-    photo = photo if isinstance(photo, np.ndarray) else image_to_array(photo)
-    levels = plan((photo.shape[2], photo.shape[1]), encoder, options, masks=len(masks or ()), max_memory=max_memory)
+    photo, styles = _pixels(photo), [to_rgb(style) for style in styles]
+    init = None if init is None else to_rgb(init)
+    if levels is None:
+        count = len(masks or ())
+        size = photo.shape[2], photo.shape[1]
+        levels = plan(size, encoder, options, masks=count, warm=init is not None, max_memory=max_memory)
     size = levels[-1].width, levels[-1].height
     scene = Scene(photo, styles, size, options, shares=shares, masks=masks, init=init, device=device)
-    journal = _Journal(levels, scene, progress, device)
+    made_of = _fingerprint(encoder, photo, *styles, *(masks or ()))
+    journal = _Journal(levels, scene, progress, device, made_of)
     found = None if state is None else journal.resume(state, options)
     levels = journal.levels
     try:
@@ -137,12 +161,30 @@ def optimize_picture(
             iterations = levels[journal.level - 1].iterations
             found = minimize(objective, found, options, iterations, journal.report, journal.keep)
             journal.level += 1
+        return journal.result(options)
     except KeyboardInterrupt:
         if journal.kept is None:
             raise
-        pixels, state = scene.finish(journal.kept.picture()), journal.state(options)
-        raise Interrupted(Optimized(pixels, journal.history, journal.seconds(), state)) from None
-    return Optimized(scene.finish(found.picture()), journal.history, journal.seconds())
+        raise Interrupted(journal.result(options)) from None
+    except (RuntimeError, OSError) as error:
+        if journal.kept is None:
+            raise
+        raise OptimizationError(error, journal.result(options)) from error
+
+
+def _pixels(photo: Image.Image | np.ndarray) -> np.ndarray:
+    if not isinstance(photo, np.ndarray):
+        return image_to_array(to_rgb(photo))
+    if photo.ndim != 3 or len(photo) != 3:
+        raise ValueError(f"photo: an array of shape {photo.shape} is not allowed; it must be (3, H, W)")
+    return photo.astype(np.float32, copy=False)
+
+
+def _fingerprint(encoder: Encoder, *pictures: Image.Image | np.ndarray) -> int:
+    """A checksum of weights and pictures: another one means that a state is of something else."""
+    weights = [tensor.cpu().numpy() for tensor in encoder.state_dict().values()]
+    arrays = [np.ascontiguousarray(part) for part in (*weights, *pictures)]
+    return functools.reduce(lambda found, array: zlib.crc32(array, found), arrays, 0)
 
 
 def _objective(level: Level, scene: Scene, encoder: Encoder, options: OptimizeOptions) -> Objective:
@@ -161,8 +203,10 @@ class _Journal:
         scene: Scene,
         progress: Callable[[Progress], None] | None,
         device: torch.device | str,
+        made_of: int,
     ) -> None:
         self.levels, self.scene, self.progress, self.device = levels, scene, progress, device
+        self.made_of = made_of
         self.level, self.entered, self.history, self.kept = 1, 1, [], None
         self._before, self._start = 0.0, time.perf_counter()
 
@@ -173,6 +217,8 @@ class _Journal:
         self.kept, self._kept_level, self._kept_entries = state, self.level, len(self.history)
 
     def report(self, iteration: int, losses: dict[str, float], picture: Tensor) -> None:
+        if not math.isfinite(losses["loss"]) and iteration == 1:
+            raise FloatingPointError("the loss is not a finite number: weights or pictures have others in them")
         level, seconds = self.levels[self.level - 1], self.seconds()
         self.history.append({"level": self.level, "iteration": iteration, "seconds": seconds, **losses})
         if self.progress is None:
@@ -186,11 +232,12 @@ class _Journal:
     def _draw(self, picture: Tensor) -> Image.Image:
         return array_to_image(self.scene.finish(picture))
 
-    def state(self, options: OptimizeOptions) -> dict[str, Any]:
-        """As tensors and plain values."""
+    def result(self, options: OptimizeOptions) -> Optimized:
+        """The picture so far, and the state as tensors and plain values."""
         kept = {field.name: getattr(self.kept, field.name) for field in fields(State)}
         history = self.history[: self._kept_entries]
-        return {
+        state = {
+            "made_of": self.made_of,
             "options": asdict(options),
             "level": self._kept_level,
             "tiles": [level.tile for level in self.levels],
@@ -198,13 +245,22 @@ class _Journal:
             "history": history,
             "seconds": self.seconds(),
         }
+        return Optimized(self.scene.finish(self.kept.picture()), self.history, self.seconds(), state)
 
     def resume(self, state: dict[str, Any], options: OptimizeOptions) -> State:
         """Go on from such a state.
 
         Raises:
-            ValueError: other options made it.
+            ValueError: it was made of other pictures, weights or options, or by another version.
         """
+        try:
+            return self._resume(state, options)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"state: made by another version, or damaged ({error})") from error
+
+    def _resume(self, state: dict[str, Any], options: OptimizeOptions) -> State:
+        if state["made_of"] != self.made_of:
+            raise ValueError("state: made of other pictures or with another encoder; resume with the same")
         different = [name for name, value in asdict(options).items() if state["options"].get(name) != value]
         if different:
             raise ValueError(f"state: made with other options: {', '.join(different)}; resume with the same")
@@ -214,7 +270,11 @@ class _Journal:
             found = f"{width - margin}x{height - margin}"
             raise ValueError(f"state: of a picture of {found}, not {level.width}x{level.height}")
         self.level = self.entered = state["level"]
-        self.levels = [replace(level, tile=tile) for level, tile in zip(self.levels, state["tiles"])]
+        # tiles as before, for the same rounding, unless there is less memory now
+        pairs = [
+            (level, [side for side in (level.tile, tile) if side]) for level, tile in zip(self.levels, state["tiles"])
+        ]
+        self.levels = [replace(level, tile=min(sides, default=None)) for level, sides in pairs]
         self.history, self._before = list(state["history"]), state["seconds"]
         return State(**_moved(state["minimization"], self.device))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nst_lightning.optimization.options import Layers, OptimizeOptions
-from nst_lightning.optimization.tiles import Tile, area_pooled, tiles_of
+from nst_lightning.optimization.tiles import LEAST_TILE, Tile, area_pooled, tiles_of
 from nst_lightning.perception import (
     Encoder,
     Moments,
@@ -164,8 +164,10 @@ class SingleScaleLoss:
 
     def _target(self, region: Region) -> dict[Pair, Moments]:
         blend: dict[Pair, Moments] = {}
+        largest = max(LEAST_TILE, *self.photo.shape[-2:])  # a painting needs no more memory than the photo
         for painting, share in zip(region.paintings, region.shares, strict=True):
-            (of_painting,) = self._sums(painting, self._tiles_of(painting, self.tile), [None]) if self.layers else [{}]
+            tiles = self._tiles_of(painting, self.tile or (largest if max(painting.shape[-2:]) > largest else None))
+            (of_painting,) = self._sums(painting, tiles, [None]) if self.layers else [{}]
             for pair, found in of_painting.items():
                 averaged = found.averaged(share)
                 blend[pair] = blend[pair] + averaged if pair in blend else averaged

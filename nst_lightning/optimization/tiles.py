@@ -8,6 +8,9 @@ from torch import Tensor
 
 from nst_lightning.perception.encoders import reach_of, stride_of
 
+LEAST_TILE = 256
+"""Pixels that a tile's side has at least: of smaller ones, the borders are most."""
+
 
 @dataclass(frozen=True)
 class Tile:

@@ -1,0 +1,33 @@
+"""The trained networks that come with the package, by name."""
+
+import difflib
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent.parent
+_FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "export")
+"""Where an installed package has them, and a clone of its repository."""
+
+
+class ModelError(ValueError):
+    """A file is missing, damaged, or an ONNX model of something else."""
+
+
+def bundled_models() -> dict[str, Path]:
+    """Names of the trained networks that come with the package, such as `great_wave`, and their ONNX files."""
+    return {path.stem: path for folder in reversed(_FOLDERS) for path in sorted(folder.glob("*.onnx"))}
+
+
+def find_model(model: str | Path) -> Path:
+    """The ONNX file that a path or a bundled network's name stands for.
+
+    Raises:
+        ModelError: there is neither such a file nor such a network.
+    """
+    path, bundled = Path(model), bundled_models()
+    if path.is_file():
+        return path
+    if str(model) in bundled:
+        return bundled[str(model)]
+    close = difflib.get_close_matches(str(model), bundled, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"bundled networks: {', '.join(bundled)}"
+    raise ModelError(f"model: no such file: {path}; {hint}")
