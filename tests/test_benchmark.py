@@ -2,7 +2,12 @@ import pytest
 
 from nst_lightning.cli import main
 from nst_lightning.export import export_onnx
+from nst_lightning.images import list_pictures, read_rgb
 from nst_lightning.networks import JohnsonNet
+from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
+from nst_lightning.optimization.benchmark import _Watch
+from nst_lightning.perception import CompactEncoder
+from nst_lightning.perception.measure import Judge
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +26,36 @@ def test_prints_figures_at_each_time(capsys, photos, painting, compact_weights, 
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:-1]]
     assert [row[:2] for row in rows if "*" not in row[1]] == [[method, "0"] for method in methods for _ in range(2)]
     assert [row[0] for row in rows if "*" in row[1]] == methods
-    assert all(float(cell) >= 0 for row in rows for cell in row[2:])
+    assert len({tuple(row[2:]) for row in rows if "*" in row[1]}) == 2
+
+
+def test_the_last_row_is_what_optimize_makes(capsys, photos, painting, compact_weights, picture):
+    encoder = CompactEncoder(compact_weights)
+    photo = list_pictures(photos)[0]
+    arguments = ["--photos", str(photo), "--paintings", painting, "--vgg19", "null", "--compact", compact_weights]
+    small = ["--method", "pyramid", "--size", "96", "--levels", "1", "--iterations", "3", "--seconds", "[1000]"]
+    assert main(["benchmark", *arguments, *small]) == 0
+    *_, last, _ = capsys.readouterr().out.splitlines()
+    made = optimize_picture(
+        read_rgb(photo), [read_rgb(painting)], encoder, options=OptimizeOptions(size=96, levels=1, iterations=3)
+    )
+    expected = Judge(read_rgb(photo), read_rgb(painting), encoder)(made.picture)
+    assert [float(cell) for cell in last.split()[2:]] == pytest.approx(expected, abs=6e-4)
+
+
+def test_looks_when_the_time_has_come():
+    def at(seconds):
+        return Progress(1, 1, 1, 9, {}, seconds, 0.5, lambda: seconds)
+
+    watch = _Watch([1, 2, 3], before=0.5)
+    watch(at(0.4))
+    watch(at(0.6))
+    watch(at(1.0))
+    assert watch.ended("last", 1.7) == [(0.6, 1.1), ("last", 2.2), ("last", 2.2), ("last", 2.2)]
+    with pytest.raises(KeyboardInterrupt):
+        watch(at(2.6))
+    assert watch.done
+    assert watch.ended("last", 2.7) == [(0.6, 1.1), (2.6, 3.1), (2.6, 3.1), ("last", 3.2)]
 
 
 @pytest.mark.parametrize(
