@@ -9,7 +9,7 @@ from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_
 from nst_lightning.optimization.objective import Objective, shrunk
 from nst_lightning.optimization.single_scale import Region
 from nst_lightning.optimization.tiles import tiles_of
-from nst_lightning.perception import CompactEncoder
+from nst_lightning.perception import CompactEncoder, Encoder
 from nst_lightning.perception.encoders import ALL_LAYERS, reach_of, run_convolutions, stride_of
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
@@ -110,6 +110,37 @@ def test_style_is_its_formula(encoder, variant):
     assert losses["style"] == pytest.approx(
         style_of(encoder, options, picture, [one, two], [0.25, 0.75], pairs), rel=1e-4
     )
+
+
+class EveryLayer(Encoder):
+    """All convolutions from conv1_1 to conv5_1, as VGG-19 has them."""
+
+    def __init__(self, weights):
+        network = CompactEncoder(weights).network
+        convolutions = {name: module for name, module in network.items() if name.startswith("conv")}
+        super().__init__(["relu" + name[4:] for name in convolutions], "every layer", reflects=True)
+        self.convolutions = torch.nn.ModuleDict(convolutions)
+
+    def forward(self, pictures, layers):
+        return run_convolutions(self.convolutions, pictures, layers, "max")
+
+
+@pytest.mark.parametrize("geometric", [False, True])
+def test_all_layers_are_all_there_are(compact_weights, geometric):
+    """Novak & Nikulin 2016, 3.2 and 3.1: every convolution, style by 2^(D-d), content by 2^d."""
+    encoder = EveryLayer(compact_weights)
+    assert len(encoder.layers) == 13
+    options = OptimizeOptions(style_layers="all", content_layers="all", geometric_weights=geometric, scales={1: 1})
+    photo, painting, picture = pictures(3)
+    losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
+    style = {(layer, layer): 2.0 ** (13 - d) if geometric else 1 for d, layer in enumerate(encoder.layers, 1)}
+    content = {layer: 2.0**d if geometric else 1 for d, layer in enumerate(encoder.layers, 1)}
+    expected = sum(
+        weight * relative(features_of(encoder, picture, layer), features_of(encoder, photo, layer))
+        for layer, weight in content.items()
+    ) / sum(content.values())
+    assert losses["style"] == pytest.approx(style_of(encoder, options, picture, [painting], [1.0], style), rel=1e-4)
+    assert losses["content"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("geometric", [False, True])
