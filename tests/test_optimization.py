@@ -412,6 +412,24 @@ def test_losses_that_are_no_numbers_end_it(encoder, picture):
         optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=OptimizeOptions(**SMALL))
 
 
+@pytest.mark.parametrize("bad", [7, 15])
+def test_one_bad_gradient_does_not_cost_the_rest(encoder, picture, monkeypatch, bad):
+    from nst_lightning.optimization.objective import Objective
+
+    calls, evaluate = [], Objective.__call__
+
+    def sometimes(self, pixels):
+        losses, gradient = evaluate(self, pixels)
+        calls.append(losses["loss"])
+        return (losses, gradient * float("nan")) if len(calls) == bad else (losses, gradient)
+
+    monkeypatch.setattr(Objective, "__call__", sometimes)
+    options = OptimizeOptions(**{**SMALL, "levels": 1, "iterations": 40})
+    found = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=options)
+    assert np.isfinite(found.pixels).all()
+    assert min(entry["loss"] for entry in found.history) < 0.9 * min(calls[:bad])
+
+
 def test_wide_photos_and_warm_starts(encoder):
     def sizes(photo, warm=False, **options):
         levels = plan(photo, encoder, OptimizeOptions(**options), warm=warm)
