@@ -63,9 +63,9 @@ class OptimizeOptions:
     content_weight: float = 1.0
     tv_weight: float = 2.0
     style_scale: float = 1.0
-    content_layers: Layers = field(default_factory=lambda: {"relu3_1": 1.0, "relu4_1": 2.0})
+    content_layers: Layers = field(default_factory=lambda: {"relu3_1": 1.0, "relu4_1": 4.0})
     style_layers: Layers = field(default_factory=lambda: {f"relu{block}_1": 1.0 for block in range(1, 6)})
-    scales: dict[int, float] = field(default_factory=lambda: {1: 2.0, 2: 1.0, 4: 1.0})
+    scales: dict[int, float] = field(default_factory=lambda: {1: 1.0, 2: 1.0, 4: 1.0})
     style_loss: StyleStatistic = "gram"
     normalization: Normalization = "relative"
     geometric_weights: bool = False
