@@ -285,9 +285,9 @@ def test_memory_decides_about_tiles(encoder):
     layers, options, size = ["relu1_1", "relu5_1"], OptimizeOptions(), (2048, 2048)
 
     def side(limit, size=size):
-        return tile_side(size, 100, layers, options, iterations=60, used=1e9, limit=1e9 + limit)
+        return tile_side(size, 100, layers, options, history=20, used=1e9, limit=1e9 + limit)
 
-    vectors = 2048**2 * 12 * vectors_of(options, 60)
+    vectors = 2048**2 * 12 * vectors_of(options, 20)
     assert side(vectors + 101 * 2048**2) is None
     assert LEAST_TILE <= side(vectors + 50 * 2048**2) < 2048
     message = r"a picture of 2048x2048, margins included; it must be \d\.\d+ GB or more, or size \d+ or less"

@@ -24,7 +24,7 @@ def tile_side(
     layers: Sequence[str],
     options: OptimizeOptions,
     *,
-    iterations: int,
+    history: int,
     used: float,
     limit: float,
 ) -> int | None:
@@ -35,14 +35,14 @@ def tile_side(
         per_pixel: see `bytes_per_pixel`.
         layers: whose features are compared.
         options: the optimizer, whose vectors are as large as the picture.
-        iterations: of the level: L-BFGS remembers no more steps than it has made.
+        history: steps that L-BFGS remembers.
         used: bytes that the process has already.
         limit: in bytes, for the whole process.
 
     Raises:
         ValueError: the optimizer alone needs more; the message says which size would fit.
     """
-    pixels, vectors = size[0] * size[1], 12 * vectors_of(options, iterations)
+    pixels, vectors = size[0] * size[1], 12 * vectors_of(options, history)
     if used + pixels * (vectors + per_pixel) <= limit:
         return None
     border = _border(layers, options)
@@ -52,8 +52,6 @@ def tile_side(
     least = used + (LEAST_TILE + border) ** 2 * per_pixel
     share = max(0.0, limit - least) / pixels
     fits = max(size) * (share / vectors) ** 0.5 - 2 * options.margin
-    if fits <= options.refine_above:  # smaller levels have more iterations
-        fits = max(size) * (share / (12 * vectors_of(options, options.iterations))) ** 0.5 - 2 * options.margin
     raise ValueError(
         f"max_memory: {limit / GB:.3g} GB is not allowed for a picture of {size[0]}x{size[1]}, margins included; "
         f"it must be {(least + pixels * vectors) / GB:.3g} GB or more"
@@ -62,18 +60,18 @@ def tile_side(
 
 
 def foretold_bytes(
-    pixels: int, tile: int | None, per_pixel: float, layers: Sequence[str], options: OptimizeOptions, iterations: int
+    pixels: int, tile: int | None, per_pixel: float, layers: Sequence[str], options: OptimizeOptions, history: int
 ) -> float:
     """What a level needs beyond what the process has already."""
     at_once = pixels if tile is None else min(pixels, (tile + _border(layers, options)) ** 2)
-    return 12 * pixels * vectors_of(options, iterations) + at_once * per_pixel
+    return 12 * pixels * vectors_of(options, history) + at_once * per_pixel
 
 
-def vectors_of(options: OptimizeOptions, iterations: int) -> int:
+def vectors_of(options: OptimizeOptions, history: int) -> int:
     """How many copies of the picture an optimization holds at most: the optimizer's, the state's, and passing ones."""
     if options.optimizer == "adam":
         return 14
-    return 16 + 2 * min(options.history, iterations)
+    return 16 + 2 * history
 
 
 def bytes_per_pixel(encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> float:

@@ -1,7 +1,7 @@
 """What an optimization is going to do: sizes, iterations, tiles; known, and refused, before any work is done."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from nst_lightning.optimization.device import device_of, used_memory
@@ -13,6 +13,9 @@ from nst_lightning.perception import Encoder
 FIRST_SIDE = 96
 """Pixels that the long side of the first level has at least, unless `levels` says how many there are."""
 
+GOOD_TILE = 512
+LEAST_HISTORY = 5
+
 
 @dataclass(frozen=True)
 class Level:
@@ -22,12 +25,14 @@ class Level:
         width: in pixels.
         height: in pixels.
         iterations: how many evaluations of loss and gradient it gets.
+        history: past steps that L-BFGS remembers.
         tile: side of its tiles in pixels, or None if it needs none.
     """
 
     width: int
     height: int
     iterations: int
+    history: int
     tile: int | None = None
 
     @property
@@ -68,7 +73,7 @@ def plan(
         if min(width, height) >= needed and (last or min(width, height) > options.margin):
             refines = (levels or warm) and max(width, height) > options.refine_above  # something that there is already
             iterations = options.refine_iterations if refines else options.iterations
-            levels.append(Level(width, height, iterations))
+            levels.append(Level(width, height, iterations, min(options.history, iterations)))
     if not levels:
         shown = f"a photo of {size[0]}x{size[1]}" + (f" at size {options.size}" if options.size else "")
         raise ValueError(
@@ -83,12 +88,30 @@ def plan(
         )
     if max_memory is None:
         return levels
-    limits = {"used": used_memory(device_of(encoder)), "limit": max_memory}
     per_pixel, sides = bytes_per_pixel(encoder, options, masks=masks), [_size(level, options) for level in levels]
-    return [
-        replace(level, tile=tile_side(side, per_pixel, layers, options, iterations=level.iterations, **limits))
-        for level, side in zip(levels, sides)
+    limits = {"used": used_memory(device_of(encoder)), "limit": max_memory}
+    fitted = [  # the largest first: it is what a message is about
+        _fitted(
+            level, lambda history, side=side: tile_side(side, per_pixel, layers, options, history=history, **limits)
+        )
+        for level, side in zip(reversed(levels), reversed(sides))
     ]
+    return fitted[::-1]
+
+
+def _fitted(level: Level, tile_with: Callable[[int], int | None]) -> Level:
+    """The level with its tiles, and with less history where they would be small: they cost more."""
+    history = level.history
+    while True:
+        last = history <= LEAST_HISTORY
+        try:
+            tile = tile_with(history)
+            if last or tile is None or tile >= GOOD_TILE:
+                return replace(level, history=history, tile=tile)
+        except ValueError:
+            if last:
+                raise
+        history -= 1
 
 
 def foretold(levels: Sequence[Level], encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> str:
@@ -96,7 +119,7 @@ def foretold(levels: Sequence[Level], encoder: Encoder, options: OptimizeOptions
     layers, last = layers_of(encoder, options), levels[-1]
     width, height = _size(last, options)
     per_pixel = bytes_per_pixel(encoder, options, masks=masks)
-    needed = foretold_bytes(width * height, last.tile, per_pixel, layers, options, last.iterations)
+    needed = foretold_bytes(width * height, last.tile, per_pixel, layers, options, last.history)
     needed += used_memory(device_of(encoder))
     seconds = seconds_per_pixel(encoder, options, masks=masks) * sum(level.work for level in levels)
     seconds *= sum(1 / factor**2 for factor in options.scales)

@@ -158,8 +158,9 @@ def optimize_picture(
                 found = found.next_level(*objective.photo.shape[-2:], options.margin)
             journal.entered = journal.level
             journal.keep(found)
-            iterations = levels[journal.level - 1].iterations
-            found = minimize(objective, found, options, iterations, journal.report, journal.keep)
+            level = levels[journal.level - 1]
+            settings = replace(options, history=level.history)
+            found = minimize(objective, found, settings, level.iterations, journal.report, journal.keep)
             journal.level += 1
         return journal.result(options)
     except KeyboardInterrupt:
@@ -241,6 +242,7 @@ class _Journal:
             "options": asdict(options),
             "level": self._kept_level,
             "tiles": [level.tile for level in self.levels],
+            "histories": [level.history for level in self.levels],
             "minimization": kept,
             "history": history,
             "seconds": self.seconds(),
@@ -270,11 +272,12 @@ class _Journal:
             found = f"{width - margin}x{height - margin}"
             raise ValueError(f"state: of a picture of {found}, not {level.width}x{level.height}")
         self.level = self.entered = state["level"]
-        # tiles as before, for the same rounding, unless there is less memory now
-        pairs = [
-            (level, [side for side in (level.tile, tile) if side]) for level, tile in zip(self.levels, state["tiles"])
+        before = zip(self.levels, state["tiles"], state["histories"], strict=True)
+        self.levels = [
+            # the same rounding as before, unless there is less memory now
+            replace(level, tile=min(filter(None, (level.tile, tile)), default=None), history=history)
+            for level, tile, history in before
         ]
-        self.levels = [replace(level, tile=min(sides, default=None)) for level, sides in pairs]
         self.history, self._before = list(state["history"]), state["seconds"]
         return State(**_moved(state["minimization"], self.device))
 
