@@ -24,7 +24,7 @@ from nst_lightning.images import (
     writable_format,
 )
 from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
-from nst_lightning.optimization.device import device_named, free_memory, used_memory
+from nst_lightning.optimization.device import device_named, free_memory, keep_freed_memory, used_memory
 from nst_lightning.optimization.files import Files, beside
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.meter import Meter
@@ -83,6 +83,7 @@ def optimize(
         **options: see `OptimizeOptions`.
     """
     given = {**locals()}
+    keep_freed_memory()
     settings = OptimizeOptions(**options)
     if not preview >= 0:
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")

@@ -77,7 +77,7 @@ class OptimizeOptions:
     factor: float = 2**0.5
     iterations: int = 40
     refine_above: int = 1024
-    refine_iterations: int = 10
+    refine_iterations: int = 7
     optimizer: Optimizer = "lbfgs"
     history: int = 20
     learning_rate: float = 0.02
