@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"{name}: {error}", 2, error)
     except KeyboardInterrupt:
         return 130  # as shells report it; what there was to save has been saved
-    except (OSError, RuntimeError, FloatingPointError) as error:
+    except (OSError, RuntimeError, MemoryError, FloatingPointError) as error:
         return _fail(f"{name}: {error}", 1, error)
     return 0
 

@@ -4,17 +4,20 @@ from nst_lightning.images.colour import ColourMatch, luma, match_colour, match_l
 from nst_lightning.images.files import (
     WRITABLE,
     Picture,
-    PictureError,
-    atomic_path,
-    expand_path,
-    list_pictures,
-    pictures_to_do,
     read_picture,
     read_rgb,
     to_rgb,
     writable,
     writable_format,
     write_picture,
+)
+from nst_lightning.images.paths import (
+    PictureError,
+    atomic_path,
+    expand_path,
+    keep_inputs,
+    list_pictures,
+    pictures_to_do,
 )
 from nst_lightning.images.pixels import array_to_image, image_to_array, resize_array, resize_short_side
 from nst_lightning.images.sheet import draw_labelled, draw_sheet
@@ -30,6 +33,7 @@ __all__ = [
     "draw_sheet",
     "expand_path",
     "image_to_array",
+    "keep_inputs",
     "list_pictures",
     "luma",
     "match_colour",

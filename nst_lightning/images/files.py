@@ -1,8 +1,6 @@
 """Picture files: every format Pillow reads goes in, JPEG, PNG, WebP and TIFF come out, never half-written."""
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -14,16 +12,13 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from nst_lightning.images.deep import encode_png, encode_tiff, lower_bytes
 from nst_lightning.images.exif import tidy_exif
+from nst_lightning.images.paths import PictureError, atomic_path
 from nst_lightning.images.pixels import array_to_image, array_to_samples, image_to_array, samples_to_array
 
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """File name endings that `write_picture` accepts, and the formats they stand for."""
 LARGEST = {"JPEG": 65500, "WEBP": 16383}
 """Pixels that a side may have in formats that have a limit."""
-
-
-class PictureError(ValueError):
-    """A picture file is missing, unreadable or can't be written in the format asked for."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +41,6 @@ class Picture:
     def __post_init__(self) -> None:
         if isinstance(self.rgb, np.ndarray) and (self.rgb.ndim != 3 or len(self.rgb) != 3):
             raise ValueError(f"rgb: an array of shape {self.rgb.shape} is not allowed; it must be (3, H, W)")
-
-
-def expand_path(path: str | Path) -> Path:
-    """The path with `~` and `$VARIABLES` expanded; a variable that isn't set is a ValueError that names it."""
-    expanded = os.path.expandvars(Path(path).expanduser())
-    if "$" in expanded:
-        missing = expanded.split("$", 1)[1].split("/", 1)[0].strip("{}")
-        raise ValueError(f"{path}: the environment variable {missing} is not set")
-    return Path(expanded)
 
 
 def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
@@ -170,56 +156,6 @@ def writable(path: str | Path, *, bits: int = 8) -> Path:
         temporary.touch()
     trial.unlink()
     return Path(path)
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary file name beside `path`; renamed to `path` when the block ends well, removed when it doesn't."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        temporary.replace(path)
-
-
-def pictures_to_do(folder: Path, output: Path) -> list[Path]:
-    """The pictures below a folder, without those below an output folder inside of it.
-
-    Raises:
-        PictureError: there are none, or both folders are the same.
-    """
-    inside, whole = output.resolve(), folder.resolve()
-    if inside == whole:
-        raise PictureError(f"output: {output} is the folder of photos itself; it must be another")
-    found = list_pictures(folder)
-    if inside.is_relative_to(whole):
-        found = [path for path in found if not path.resolve().is_relative_to(inside)]
-    if not found:
-        raise PictureError(f"{folder}: no pictures but those in {output}")
-    return found
-
-
-def list_pictures(folder: str | Path) -> list[Path]:
-    """All files below a folder, sorted, whose ending is one that Pillow reads; hidden files are left out.
-
-    Raises:
-        PictureError: the folder is missing, is a file, or has no picture in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise PictureError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
-    readable = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in readable
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
-    if not found:
-        raise PictureError(f"{folder}: no pictures in this folder or below it")
-    return found
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from nst_lightning.images import WRITABLE, PictureError, pictures_to_do, read_picture, write_picture
+from nst_lightning.images import WRITABLE, PictureError, keep_inputs, pictures_to_do, read_picture, write_picture
 from nst_lightning.inference.stylizer import Stylizer
 
 
@@ -62,8 +62,7 @@ def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[P
             target = output / _renamed(name, file_format)
             if jobs.setdefault(target, source) != source:
                 raise ValueError(f"photos: {jobs[target]} and {source} would both be written to {target}")
-            if target.exists() and target.samefile(source):
-                raise ValueError(f"output: {target} would overwrite the photo itself")
+    keep_inputs(jobs, jobs.values())
     return [(source, target) for target, source in jobs.items()]
 
 

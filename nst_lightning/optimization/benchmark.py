@@ -11,7 +11,8 @@ from PIL import Image
 from nst_lightning.images import expand_path, list_pictures, read_rgb
 from nst_lightning.inference import Stylizer
 from nst_lightning.optimization import Interrupted, OptimizeOptions, Progress, optimize_picture
-from nst_lightning.optimization.device import device_named
+from nst_lightning.optimization.device import device_named, keep_freed_memory
+from nst_lightning.optimization.plan import plan
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.measure import Judge
 
@@ -55,6 +56,7 @@ def benchmark(
         raise ValueError(f"count: {count} is not allowed; it must be 1 or more")
     if not seconds or min(seconds) <= 0:
         raise ValueError(f"seconds: {seconds} is not allowed; it must name times above 0")
+    keep_freed_memory()
     place = device_named(device)
     reference = encoder_of(vgg19, compact).to(place)
     encoder = reference if own_compact is None else encoder_of(None, own_compact).to(place)
@@ -70,8 +72,8 @@ def benchmark(
         for photo, painting in pairs:
             start, init = time.perf_counter(), None
             if name == "warm":
-                scale = size / max(photo.size)
-                init = Stylizer(model)(photo.resize([round(side * scale) for side in photo.size]))
+                first = plan(photo.size, encoder, of_method, warm=True)[0]
+                init = Stylizer(model)(photo.resize((first.width, first.height)))
             watch = _Watch(sorted(seconds), before=time.perf_counter() - start)
             try:
                 found = optimize_picture(

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -17,14 +18,22 @@ from nst_lightning.images import (
     WRITABLE,
     PictureError,
     array_to_image,
+    keep_inputs,
     pictures_to_do,
     read_picture,
     read_rgb,
     writable,
     writable_format,
 )
-from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
-from nst_lightning.optimization.device import device_named, free_memory, keep_freed_memory, used_memory
+from nst_lightning.inference import MINIMUM_SIZE, Stylizer
+from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, Progress, optimize_picture
+from nst_lightning.optimization.device import (
+    device_named,
+    free_memory,
+    give_back_freed_memory,
+    keep_freed_memory,
+    used_memory,
+)
 from nst_lightning.optimization.files import Files, beside
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.meter import Meter
@@ -76,7 +85,7 @@ def optimize(
         pooling: of the encoder: `max`, `average` or `l2`.
         device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         max_memory: in GB of 10^9 bytes, for the whole process; pictures that need more are worked on in tiles, with the
-            same result. By default 80 % of what is free.
+            same result, and where those would be small, L-BFGS remembers fewer steps. By default 80 % of what is free.
         bits: a channel; 16 for .png and .tif only.
         preview: write the picture so far every so many iterations; 0 never.
         resume: go on from where Ctrl-C ended the same command; of a folder, make what is missing.
@@ -89,6 +98,8 @@ def optimize(
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
     if init is not None and settings.levels is None:
         settings = replace(settings, levels=WARM_LEVELS)
+    if max_memory is not None and not 0 < max_memory < math.inf:
+        raise ValueError(f"max_memory: {max_memory} is not allowed; it must be more than 0")
     jobs = _jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
     place = device_named(device)
     memory = used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB
@@ -102,6 +113,7 @@ def optimize(
             "shares": style_share,
             "device": place,
         },
+        first=_first(init),
         max_memory=memory,
     )
     if "all" in (settings.style_layers, settings.content_layers):
@@ -118,7 +130,7 @@ def optimize(
             continue
         try:
             studio.make(source, target, resume=resume and begun)
-        except (ValueError, OSError, RuntimeError) as error:  # bad photos don't cost the others
+        except (ValueError, OSError, RuntimeError, MemoryError, FloatingPointError) as error:  # others may do well
             print(f"nst-lightning: {source}: {error}", file=sys.stderr)
             failed += 1
     if failed:
@@ -134,6 +146,7 @@ class _Studio:
         options: how to optimize.
         encoder: against which.
         pictures: further arguments of `optimize_picture`.
+        first: what to start from: a picture, or a network that makes one of the photo; None as the options say.
         max_memory: in bytes.
     """
 
@@ -141,6 +154,7 @@ class _Studio:
     options: OptimizeOptions
     encoder: Encoder
     pictures: dict[str, Any]
+    first: Image.Image | Stylizer | None
     max_memory: float
 
     def has_made(self, source: Path, target: Path) -> bool:
@@ -149,28 +163,33 @@ class _Studio:
             record = json.loads(beside(target, "json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return target.exists() and record.get("command") == self._command(source, target)
+        return target.exists() and record.get("finished") and record.get("command") == self._command(source, target)
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
         """Optimize one photo and write the picture and its record."""
-        bits, init, masks = self.given["bits"], self.given["init"], len(self.pictures["masks"] or ())
+        bits, masks = self.given["bits"], len(self.pictures["masks"] or ())
         photo = read_picture(source, bits=bits)
         image = array_to_image(photo.rgb) if bits == 16 else photo.rgb
-        limits = {"masks": masks, "warm": init is not None, "max_memory": self.max_memory}
+        limits = {"masks": masks, "warm": self.first is not None, "max_memory": self.max_memory}
         levels = plan(image.size, self.encoder, self.options, **limits)
         writable_format(target, bits=bits, size=(levels[-1].width, levels[-1].height))
         files = Files(target, photo, bits, self._about(source, target), levels)
         state = files.read_state() if resume else None
         print(foretold(levels, self.encoder, self.options, masks=masks), file=sys.stderr)
         meter = Meter(self.given["preview"], files.write_preview)
+
+        def progress(now: Progress) -> None:
+            meter(now)
+            give_back_freed_memory()
+
         try:
             result = optimize_picture(
                 photo.rgb,
                 encoder=self.encoder,
                 options=self.options,
-                init=_initial(init, image, levels[0]) if state is None else None,
+                init=self._init(image, levels) if state is None else None,
                 levels=levels,
-                progress=meter,
+                progress=progress,
                 state=state,
                 **self.pictures,
             )
@@ -184,6 +203,13 @@ class _Studio:
         except (KeyboardInterrupt, OSError):
             files.write_state(result)
             raise
+
+    def _init(self, photo: Image.Image, levels: list[Level]) -> Image.Image | None:
+        """What to start from: a network makes it as large as the first level, or as the first that it can."""
+        if self.first is None or isinstance(self.first, Image.Image):
+            return self.first
+        level = next((level for level in levels if min(level.width, level.height) >= MINIMUM_SIZE), levels[-1])
+        return self.first(photo.resize((level.width, level.height), Image.Resampling.LANCZOS))
 
     def _command(self, source: Path, target: Path) -> str:
         return command_line(self.given | {"photo": str(source), "output": str(target)})
@@ -224,9 +250,7 @@ def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> lis
         target = output / source.relative_to(photo).with_suffix(".png") if folder else output
         if jobs.setdefault(target, source) != source:
             raise ValueError(f"photo: {jobs[target]} and {source} would both be written to {target}")
-        for other in (source, *map(Path, inputs)):
-            if other.exists() and target.exists() and target.samefile(other):
-                raise ValueError(f"output: {target} would overwrite {other}, which it is made of")
+    keep_inputs(jobs, [*jobs.values(), *map(Path, inputs)])
     return [(source, writable(target, bits=bits)) for target, source in jobs.items()]
 
 
@@ -237,12 +261,11 @@ def _read_mask(path: str) -> Image.Image:
     return grey if mask.alpha is None else ImageChops.multiply(grey, mask.alpha.convert("L"))
 
 
-def _initial(init: str | None, photo: Image.Image, level: Level) -> Image.Image | None:
-    """A picture, or what a transfer network makes of the photo at the level's size."""
+def _first(init: str | None) -> Image.Image | Stylizer | None:
+    """A picture, or a transfer network."""
     if init is None:
         return None
-    if Path(init).suffix.lower() not in (".onnx", ""):
-        return read_rgb(init)
-    from nst_lightning.inference import Stylizer
-
-    return Stylizer(init)(photo.resize((level.width, level.height), Image.Resampling.LANCZOS))
+    path = Path(init)
+    if path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
+        return Stylizer(init)
+    return read_rgb(path)

@@ -6,7 +6,7 @@ from typing import Any
 
 from nst_lightning.images import draw_labelled, read_rgb, writable, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
-from nst_lightning.optimization.device import device_named
+from nst_lightning.optimization.device import device_named, keep_freed_memory
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
 
@@ -44,6 +44,7 @@ def explain(
     """
     if not layers:
         raise ValueError(f"layers: {layers} is not allowed; it must name one or more")
+    keep_freed_memory()
     target, place = writable(output), device_named(device)
     content, painting = read_rgb(photo), read_rgb(style)
     encoder = encoder_of(vgg19, compact, pooling=pooling)

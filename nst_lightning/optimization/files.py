@@ -40,16 +40,22 @@ class Files:
     def write(self, result: Optimized) -> None:
         """Picture and record; the state of an earlier interruption has served."""
         self._write_picture(result.pixels)
-        self._write_record(result)
+        self._write_record(result, finished=True)
         beside(self.target, "state").unlink(missing_ok=True)
         print(f"{self.target} ({result.seconds:.0f} s)")
 
     def write_unfinished(self, result: Optimized) -> None:
-        """The state first: it is what can't be made again."""
-        self.write_state(result)
-        self._write_picture(result.pixels)
-        self._write_record(result)
-        print(f"{self.target} so far ({result.seconds:.0f} s)")
+        """The state first: it is what can't be made again. What can't be written is said."""
+        try:
+            self.write_state(result)
+        except (OSError, RuntimeError) as error:
+            print(f"nst-lightning: no state to go on from: {error}", file=sys.stderr)
+        try:
+            self._write_picture(result.pixels)
+            self._write_record(result, finished=False)
+            print(f"{self.target} so far ({result.seconds:.0f} s)")
+        except OSError as error:
+            print(f"nst-lightning: no picture: {error}", file=sys.stderr)
 
     def write_state(self, result: Optimized) -> None:
         """What `--resume` goes on from."""
@@ -89,12 +95,13 @@ class Files:
         alpha = self.photo.alpha.resize((width, height), Image.Resampling.BICUBIC) if self.photo.alpha else None
         write_picture(self.target, replace(self.photo, rgb=pixels, alpha=alpha), bits=self.bits)
 
-    def _write_record(self, result: Optimized) -> None:
+    def _write_record(self, result: Optimized, *, finished: bool) -> None:
         """All about the picture."""
         finite = [{name: x if math.isfinite(x) else None for name, x in entry.items()} for entry in result.history]
         packages = {"nst-lightning": __version__, "torch": torch.__version__, "pillow": PIL.__version__}
         record = {
             **self.about,
+            "finished": finished,
             "versions": {**packages, "numpy": np.__version__, "python": platform.python_version()},
             "levels": [asdict(level) for level in self.levels],
             "seconds": result.seconds,

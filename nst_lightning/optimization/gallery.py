@@ -9,7 +9,7 @@ from PIL import Image
 
 from nst_lightning.images import draw_labelled, read_rgb, writable, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
-from nst_lightning.optimization.device import device_named
+from nst_lightning.optimization.device import device_named, keep_freed_memory
 from nst_lightning.optimization.single_scale import style_shares
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 
@@ -62,6 +62,7 @@ def gallery(
     """
     if columns < 1:
         raise ValueError(f"columns: {columns} is not allowed; it must be 1 or more")
+    keep_freed_memory()
     target = writable(output)
     place = device_named(device)
     content, paintings = read_rgb(photo), [read_rgb(path) for path in style]

@@ -1,5 +1,6 @@
 """L-BFGS and Adam on the pixels of one picture, from a state to which they can come back."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,8 +14,8 @@ from nst_lightning.optimization.options import OptimizeOptions
 
 Report = Callable[[int, dict[str, float], Tensor], None]
 FIRST_STEP = 0.005
-"""By how much L-BFGS's first step tries to change each value on average; torch's own, 1 for all of them together, costs
-three evaluations more at each level."""
+"""By how much L-BFGS's first step tries to change each value on average, at most; torch's own, 1 for all of them
+together, costs three evaluations more at each level."""
 LINE_SEARCH = 26
 """Evaluations of one step of L-BFGS at most, as in torch by default."""
 
@@ -97,12 +98,12 @@ def _lbfgs(objective: Objective, state: State, options: OptimizeOptions, iterati
                 best, best_loss = last[0], last[1]["loss"]
             if iteration <= iterations:
                 report(iteration, last[1], best)
-        pixels.grad = last[2].clone()
+        pixels.grad = last[2].nan_to_num(0, 0, 0)  # a gradient that isn't finite must not cost the level
         return last[1]["loss"]
 
     optimizer = torch.optim.LBFGS(
         [pixels],
-        lr=1.0 if state.memory else FIRST_STEP * pixels.numel(),
+        lr=1.0 if state.memory else FIRST_STEP * pixels.numel() * objective.stylized_share,
         max_iter=1,
         max_eval=min(iterations - iteration, LINE_SEARCH),
         history_size=options.history,
@@ -110,14 +111,14 @@ def _lbfgs(objective: Objective, state: State, options: OptimizeOptions, iterati
         tolerance_change=0,
         line_search_fn="strong_wolfe",
     )
-    optimizer.state[pixels].update(_copied(state.memory))
+    optimizer.state[pixels].update(_copied(state.memory, options.history))
     optimizer.step(evaluate)
-    lost = not pixels.isfinite().all()
-    if lost:  # a step into nowhere must not cost the rest of the level
+    lost = not (math.isfinite(last[1]["loss"]) and last[2].isfinite().all())
+    if lost:
         pixels.data.copy_(best)
     stuck = lost or torch.equal(pixels, state.pixels)
     iteration += stuck  # finding no way down must not go on for ever
-    known = last[1:] if torch.equal(pixels, last[0]) else None
+    known = last[1:] if torch.equal(pixels, last[0]) and not lost else None
     memory = {} if stuck else dict(optimizer.state[pixels])  # without it, the next step is one of steepest descent
     return State(pixels.detach(), iteration, memory, best, best_loss, known=known)
 
@@ -126,7 +127,7 @@ def _adam(objective: Objective, state: State, options: OptimizeOptions, iteratio
     """One step of Adam (torch's)."""
     pixels = state.pixels.clone().requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=options.learning_rate, betas=(0.9, 0.99))
-    optimizer.state[pixels].update(_copied(state.memory))
+    optimizer.state[pixels].update(_copied(state.memory, options.history))
     losses, gradient = objective(pixels)
     pixels.grad = gradient.nan_to_num(0, 0, 0)  # a gradient that isn't finite must not cost the picture
     report(state.iteration + 1, losses, state.picture())
@@ -142,12 +143,13 @@ def _adam(objective: Objective, state: State, options: OptimizeOptions, iteratio
     )
 
 
-def _copied(memory: dict[str, Any]) -> dict[str, Any]:
-    """The optimizer's state, without what the optimizer changes in place."""
+def _copied(memory: dict[str, Any], history: int) -> dict[str, Any]:
+    """The optimizer's state with so many past steps, without what the optimizer changes in place."""
     in_place = ("prev_flat_grad", "exp_avg", "exp_avg_sq", "step")
     copies = {key: memory[key].clone() for key in in_place if memory.get(key) is not None}
-    lists = {key: list(value) for key, value in memory.items() if isinstance(value, list)}
-    return {**memory, **lists, **copies}
+    lists = {key: value[-history:] for key, value in memory.items() if isinstance(value, list) and key != "al"}
+    rest = {key: value for key, value in memory.items() if key != "al"}  # which holds nothing between steps
+    return {**rest, **lists, **copies}
 
 
 def _resized(x: Tensor, height: int, width: int, margin: int, mode: str = "bicubic") -> Tensor:

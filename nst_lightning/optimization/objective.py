@@ -39,6 +39,7 @@ class Objective:
         self.options, self.photo = options, photo
         masks = [region.mask for region in regions]
         self.stylized = None if masks[0] is None else torch.cat(masks).sum(0, keepdim=True).clamp(0, 1)
+        self.stylized_share = 1.0 if self.stylized is None else self.stylized.mean().item()
         shortest = min(min(picture.shape[-2:]) for picture in (photo, *(p for r in regions for p in r.paintings)))
         fitting = {factor: weight for factor, weight in options.scales.items() if shortest // factor >= least}
         self.scales = shares_of("scales", fitting) if fitting and options.style_weight else {1: 1.0}

@@ -31,8 +31,8 @@ class OptimizeOptions:
             each; those that a level is too small for are left out. Content is compared at scale 1, which must be there.
         style_loss: what is compared of the style's features: the `gram` matrix, means and covariances by `wasserstein`
             distance, or means and deviations, `mean_std`.
-        normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`; other weights fit those two,
-            such as a style weight of 1000 for `gatys` (100 keeps the photo, 10,000 dissolves it).
+        normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`; those two want other
+            weights, such as a style weight of 1000 for `gatys` (100 keeps the photo, 10,000 dissolves it).
         geometric_weights: style layers count 2^(D-d), content layers 2^d, d being the layer's place among the D used
             (Novak & Nikulin 2016, 3.1), in place of the weights given.
         activation_shift: added to features before their products; -1 in Novak & Nikulin 2016, 3.3.

@@ -122,7 +122,7 @@ def optimize_picture(
             Where all are black the photo stays.
         init: a picture to start from, such as a transfer network's, in place of `options.start`.
         max_memory: in bytes, for the whole process; pictures that need more are worked on in tiles, with the same
-            result. None sets no limit.
+            result, and where those would be small, L-BFGS remembers fewer steps. None sets no limit.
         levels: as `plan` made them of the same arguments; by default it is asked.
         device: where to compute, such as `cuda`.
         progress: called after every iteration.
@@ -132,8 +132,8 @@ def optimize_picture(
         ValueError: the photo is too small for the deepest layer or too large for the memory, masks don't fit the photo,
             or an option doesn't fit.
         Interrupted: Ctrl-C; it has the picture so far, and a state to go on from.
-        OptimizationError: the memory does not suffice, or `progress` failed; it has the same.
-        FloatingPointError: losses aren't finite.
+        OptimizationError: the memory does not suffice, or `progress` raised a RuntimeError or OSError; it has the same.
+        FloatingPointError: the loss isn't finite from the start.
     """
     options = options or OptimizeOptions()
     encoder = encoder.to(device)
@@ -145,7 +145,7 @@ def optimize_picture(
         levels = plan(size, encoder, options, masks=count, warm=init is not None, max_memory=max_memory)
     size = levels[-1].width, levels[-1].height
     scene = Scene(photo, styles, size, options, shares=shares, masks=masks, init=init, device=device)
-    made_of = _fingerprint(encoder, photo, *styles, *(masks or ()))
+    made_of = _fingerprint(encoder, shares, photo, *styles, *(masks or ()))
     journal = _Journal(levels, scene, progress, device, made_of)
     found = None if state is None else journal.resume(state, options)
     levels = journal.levels
@@ -162,12 +162,15 @@ def optimize_picture(
             settings = replace(options, history=level.history)
             found = minimize(objective, found, settings, level.iterations, journal.report, journal.keep)
             journal.level += 1
+        journal.keep(
+            State(found.picture(), levels[-1].iterations), level=len(levels)
+        )  # the optimizer has done its work
         return journal.result(options)
     except KeyboardInterrupt:
         if journal.kept is None:
             raise
         raise Interrupted(journal.result(options)) from None
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, MemoryError) as error:
         if journal.kept is None:
             raise
         raise OptimizationError(error, journal.result(options)) from error
@@ -181,11 +184,12 @@ def _pixels(photo: Image.Image | np.ndarray) -> np.ndarray:
     return photo.astype(np.float32, copy=False)
 
 
-def _fingerprint(encoder: Encoder, *pictures: Image.Image | np.ndarray) -> int:
+def _fingerprint(encoder: Encoder, shares: Sequence[float] | None, *pictures: Image.Image | np.ndarray) -> int:
     """A checksum of weights and pictures: another one means that a state is of something else."""
+    settings = repr((shares, [getattr(module, "pooling", None) for module in encoder.modules()])).encode()
     weights = [tensor.cpu().numpy() for tensor in encoder.state_dict().values()]
     arrays = [np.ascontiguousarray(part) for part in (*weights, *pictures)]
-    return functools.reduce(lambda found, array: zlib.crc32(array, found), arrays, 0)
+    return functools.reduce(lambda found, array: zlib.crc32(array, found), arrays, zlib.crc32(settings))
 
 
 def _objective(level: Level, scene: Scene, encoder: Encoder, options: OptimizeOptions) -> Objective:
@@ -214,11 +218,11 @@ class _Journal:
     def seconds(self) -> float:
         return self._before + time.perf_counter() - self._start
 
-    def keep(self, state: State) -> None:
-        self.kept, self._kept_level, self._kept_entries = state, self.level, len(self.history)
+    def keep(self, state: State, level: int | None = None) -> None:
+        self.kept, self._kept_level, self._kept_entries = state, level or self.level, len(self.history)
 
     def report(self, iteration: int, losses: dict[str, float], picture: Tensor) -> None:
-        if not math.isfinite(losses["loss"]) and iteration == 1:
+        if not math.isfinite(losses["loss"]) and not self.history:
             raise FloatingPointError("the loss is not a finite number: weights or pictures have others in them")
         level, seconds = self.levels[self.level - 1], self.seconds()
         self.history.append({"level": self.level, "iteration": iteration, "seconds": seconds, **losses})
@@ -275,7 +279,9 @@ class _Journal:
         before = zip(self.levels, state["tiles"], state["histories"], strict=True)
         self.levels = [
             # the same rounding as before, unless there is less memory now
-            replace(level, tile=min(filter(None, (level.tile, tile)), default=None), history=history)
+            replace(
+                level, tile=min(filter(None, (level.tile, tile)), default=None), history=min(level.history, history)
+            )
             for level, tile, history in before
         ]
         self.history, self._before = list(state["history"]), state["seconds"]

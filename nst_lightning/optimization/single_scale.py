@@ -104,16 +104,20 @@ class SingleScaleLoss:
         slopes = [0 if slope is None else self.style_weight * slope for slope in slopes]
         content, gradient = 0.0, torch.zeros_like(picture)
         for tile in self.tiles:
-            seen = tile.of(picture).clone().requires_grad_()
-            features = self.encoder(seen, list(dict.fromkeys([*self.content_layers, *self.layers])))
-            of_tile = self._content(features, self._content_features(tile), tile)
-            content += of_tile.item()
-            loss = self.content_weight * of_tile
-            found = [self._moments(features, tile, mask) for mask in self.masks]
-            own = [part for of_region in found for m in of_region.values() for part in (m.second, m.first)]
-            loss = loss + sum((part * slope).sum() for part, slope in zip(own, slopes))
-            tile.of(gradient).add_(torch.autograd.grad(loss, seen)[0])
+            of_tile, slope = self._one_tile(tile, picture, slopes)
+            content += of_tile
+            tile.of(gradient).add_(slope)
         return content, style.item(), gradient
+
+    def _one_tile(self, tile: Tile, picture: Tensor, slopes: Sequence[Tensor]) -> tuple[float, Tensor]:
+        """A tile's content loss and gradient; on return, nothing else of it stays in memory."""
+        seen = tile.of(picture).clone().requires_grad_()
+        features = self.encoder(seen, list(dict.fromkeys([*self.content_layers, *self.layers])))
+        content = self._content(features, self._content_features(tile), tile)
+        found = [self._moments(features, tile, mask) for mask in self.masks]
+        own = [part for of_region in found for m in of_region.values() for part in (m.second, m.first)]
+        loss = self.content_weight * content + sum((part * slope).sum() for part, slope in zip(own, slopes))
+        return content.item(), torch.autograd.grad(loss, seen)[0]
 
     @torch.no_grad()
     def _sums(

@@ -1,0 +1,89 @@
+"""Where pictures are and where they may be written."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+
+class PictureError(ValueError):
+    """A picture file is missing, unreadable or can't be written in the format asked for."""
+
+
+def expand_path(path: str | Path) -> Path:
+    """The path with `~` and `$VARIABLES` expanded; a variable that isn't set is a ValueError that names it."""
+    expanded = os.path.expandvars(Path(path).expanduser())
+    if "$" in expanded:
+        missing = expanded.split("$", 1)[1].split("/", 1)[0].strip("{}")
+        raise ValueError(f"{path}: the environment variable {missing} is not set")
+    return Path(expanded)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary file name beside `path`; renamed to `path` when the block ends well, removed when it doesn't."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        temporary.replace(path)
+
+
+def list_pictures(folder: str | Path) -> list[Path]:
+    """All files below a folder, sorted, whose ending is one that Pillow reads; hidden files are left out.
+
+    Raises:
+        PictureError: the folder is missing, is a file, or has no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PictureError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
+    readable = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in readable
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not found:
+        raise PictureError(f"{folder}: no pictures in this folder or below it")
+    return found
+
+
+def pictures_to_do(folder: Path, output: Path) -> list[Path]:
+    """The pictures below a folder, without those below an output folder inside of it.
+
+    Raises:
+        PictureError: there are none, or both folders are the same.
+    """
+    inside, whole = output.resolve(), folder.resolve()
+    if inside == whole:
+        raise PictureError(f"output: {output} is the folder of photos itself; it must be another")
+    found = list_pictures(folder)
+    if inside.is_relative_to(whole):
+        found = [path for path in found if not path.resolve().is_relative_to(inside)]
+    if not found:
+        raise PictureError(f"{folder}: no pictures but those in {output}")
+    return found
+
+
+def keep_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        PictureError: a target is one of the inputs.
+    """
+    known = {_identity(path): path for path in inputs if path.exists()}
+    for target in targets:
+        if target.exists() and _identity(target) in known:
+            raise PictureError(f"output: {target} would overwrite {known[_identity(target)]}, which is read")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
