@@ -26,11 +26,10 @@ from nst_lightning.images import (
     writable_format,
 )
 from nst_lightning.inference import MINIMUM_SIZE, Stylizer
-from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, Progress, optimize_picture
+from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
 from nst_lightning.optimization.device import (
     device_named,
     free_memory,
-    give_back_freed_memory,
     keep_freed_memory,
     used_memory,
 )
@@ -177,11 +176,6 @@ class _Studio:
         state = files.read_state() if resume else None
         print(foretold(levels, self.encoder, self.options, masks=masks), file=sys.stderr)
         meter = Meter(self.given["preview"], files.write_preview)
-
-        def progress(now: Progress) -> None:
-            meter(now)
-            give_back_freed_memory()
-
         try:
             result = optimize_picture(
                 photo.rgb,
@@ -189,7 +183,7 @@ class _Studio:
                 options=self.options,
                 init=self._init(image, levels) if state is None else None,
                 levels=levels,
-                progress=progress,
+                progress=meter,
                 state=state,
                 **self.pictures,
             )

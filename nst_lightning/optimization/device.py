@@ -59,7 +59,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """What `keep_freed_memory` kept; to be called now and then, since what is kept in pieces piles up."""
+    """Memory that was freed, but kept by the C library in pieces of many sizes, which pile up where there are tiles."""
     if _GLIBC is not None:
         _GLIBC.malloc_trim(0)
 

@@ -14,6 +14,8 @@ from nst_lightning.perception import Encoder
 from nst_lightning.perception.encoders import reach_of, stride_of
 
 GB = 1e9
+FRAGMENTED = 1.2
+"""How much more memory tiles take in practice than what is in use of it: it is taken and given back in many sizes."""
 _PROBE, _LARGE_PROBE = 128, 512  # a small one tells how fast an accelerator is asked, not how fast it is
 _TIMES = 3
 
@@ -46,6 +48,7 @@ def tile_side(
     if used + pixels * (vectors + per_pixel) <= limit:
         return None
     border = _border(layers, options)
+    per_pixel *= FRAGMENTED
     side = int(max(0.0, (limit - used - pixels * vectors) / per_pixel) ** 0.5) - border
     if side >= LEAST_TILE:
         return side
@@ -63,15 +66,15 @@ def foretold_bytes(
     pixels: int, tile: int | None, per_pixel: float, layers: Sequence[str], options: OptimizeOptions, history: int
 ) -> float:
     """What a level needs beyond what the process has already."""
-    at_once = pixels if tile is None else min(pixels, (tile + _border(layers, options)) ** 2)
+    at_once = pixels if tile is None else min(pixels, FRAGMENTED * (tile + _border(layers, options)) ** 2)
     return 12 * pixels * vectors_of(options, history) + at_once * per_pixel
 
 
 def vectors_of(options: OptimizeOptions, history: int) -> int:
     """How many copies of the picture an optimization holds at most: the optimizer's, the state's, and passing ones."""
     if options.optimizer == "adam":
-        return 14
-    return 16 + 2 * history
+        return 20
+    return 22 + 2 * history
 
 
 def bytes_per_pixel(encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> float:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nst_lightning.optimization.device import give_back_freed_memory
 from nst_lightning.optimization.options import Layers, OptimizeOptions
 from nst_lightning.optimization.tiles import LEAST_TILE, Tile, area_pooled, tiles_of
 from nst_lightning.perception import (
@@ -107,6 +108,7 @@ class SingleScaleLoss:
             of_tile, slope = self._one_tile(tile, picture, slopes)
             content += of_tile
             tile.of(gradient).add_(slope)
+            give_back_freed_memory()
         return content, style.item(), gradient
 
     def _one_tile(self, tile: Tile, picture: Tensor, slopes: Sequence[Tensor]) -> tuple[float, Tensor]:
