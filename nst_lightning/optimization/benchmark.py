@@ -11,10 +11,11 @@ from PIL import Image
 from nst_lightning.images import expand_path, list_pictures, read_rgb
 from nst_lightning.inference import Stylizer
 from nst_lightning.optimization import Interrupted, OptimizeOptions, Progress, optimize_picture
-from nst_lightning.optimization.device import device_named, keep_freed_memory
+from nst_lightning.optimization.device import device_named
 from nst_lightning.optimization.plan import plan
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.measure import Judge
+from nst_lightning.system import keep_freed_memory
 
 NEVER = 10**9
 

@@ -3,9 +3,6 @@
 import inspect
 import json
 import math
-import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -27,12 +24,7 @@ from nst_lightning.images import (
 )
 from nst_lightning.inference import MINIMUM_SIZE, Stylizer
 from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
-from nst_lightning.optimization.device import (
-    device_named,
-    free_memory,
-    keep_freed_memory,
-    used_memory,
-)
+from nst_lightning.optimization.device import device_named, free_memory, used_memory
 from nst_lightning.optimization.files import Files, beside
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.meter import Meter
@@ -40,9 +32,12 @@ from nst_lightning.optimization.plan import Level, foretold, plan
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
+from nst_lightning.system import keep_freed_memory, shell_line
 
 USABLE = 0.8
 """Of the memory that is free, unless told otherwise: the estimate is no bound, and others need some."""
+LARGE_BLOCK = 2**27
+"""Bytes of blocks that aren't kept for the next one: a few of a large picture would be more than `--max-memory`."""
 WARM_LEVELS = 2
 """From a picture that is painted already: smaller levels would forget it."""
 
@@ -91,7 +86,7 @@ def optimize(
         **options: see `OptimizeOptions`.
     """
     given = {**locals()}
-    keep_freed_memory()
+    keep_freed_memory(below=LARGE_BLOCK)
     settings = OptimizeOptions(**options)
     if not preview >= 0:
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
@@ -231,7 +226,7 @@ def command_line(given: dict[str, Any]) -> str:
         for item in value if isinstance(value, list) else [value]:
             text = item if isinstance(item, str) else json.dumps(item)
             words += [f"--{name.replace('_', '-')}", text]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return shell_line(words)
 
 
 def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> list[tuple[Path, Path]]:

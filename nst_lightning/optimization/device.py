@@ -1,7 +1,5 @@
 """Where an optimization computes, and how much memory is there."""
 
-import ctypes
-import platform
 from pathlib import Path
 
 import psutil
@@ -9,8 +7,6 @@ import torch
 from torch import nn
 
 _CGROUP = Path("/sys/fs/cgroup")
-_GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def device_named(name: str) -> torch.device:
@@ -23,7 +19,7 @@ def device_named(name: str) -> torch.device:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # no such name, not built for it, none there
         reason = str(error).splitlines()[0]
         raise ValueError(f"device: {name} is not to be had ({reason}); it must be auto, cpu, cuda or mps") from error
 
@@ -45,23 +41,6 @@ def used_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device))
     return float(psutil.Process().memory_info().rss)
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory of large tensors for the next ones, where the C library is glibc.
-
-    It would give each back and fetch it anew, page by page: a quarter of the time at 1024 pixels on two cores.
-    Libraries should not change this for their callers; commands may.
-    """
-    if _GLIBC is not None:
-        _GLIBC.mallopt(_M_MMAP_THRESHOLD, 2**27)
-        _GLIBC.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def give_back_freed_memory() -> None:
-    """Memory that was freed, but kept by the C library in pieces of many sizes, which pile up where there are tiles."""
-    if _GLIBC is not None:
-        _GLIBC.malloc_trim(0)
 
 
 def _allowed_memory() -> float:

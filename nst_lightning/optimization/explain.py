@@ -6,9 +6,10 @@ from typing import Any
 
 from nst_lightning.images import draw_labelled, read_rgb, writable, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
-from nst_lightning.optimization.device import device_named, keep_freed_memory
+from nst_lightning.optimization.device import device_named
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
+from nst_lightning.system import keep_freed_memory
 
 
 def explain(

@@ -9,9 +9,10 @@ from PIL import Image
 
 from nst_lightning.images import draw_labelled, read_rgb, writable, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
-from nst_lightning.optimization.device import device_named, keep_freed_memory
+from nst_lightning.optimization.device import device_named
 from nst_lightning.optimization.single_scale import style_shares
 from nst_lightning.perception.compact import BUNDLED, encoder_of
+from nst_lightning.system import keep_freed_memory
 
 ALL_LAYERS = "all layers (3.2)"
 VARIANTS: dict[str, dict[str, Any]] = {

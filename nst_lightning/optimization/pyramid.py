@@ -162,9 +162,8 @@ def optimize_picture(
             settings = replace(options, history=level.history)
             found = minimize(objective, found, settings, level.iterations, journal.report, journal.keep)
             journal.level += 1
-        journal.keep(
-            State(found.picture(), levels[-1].iterations), level=len(levels)
-        )  # the optimizer has done its work
+        # the optimizer's memory has done its work
+        journal.keep(State(found.picture(), levels[-1].iterations), level=len(levels))
         return journal.result(options)
     except KeyboardInterrupt:
         if journal.kept is None:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_lightning.optimization.device import give_back_freed_memory
 from nst_lightning.optimization.options import Layers, OptimizeOptions
 from nst_lightning.optimization.tiles import LEAST_TILE, Tile, area_pooled, tiles_of
 from nst_lightning.perception import (
@@ -21,6 +20,7 @@ from nst_lightning.perception import (
 )
 from nst_lightning.perception.encoders import ALL_LAYERS, stride_of
 from nst_lightning.perception.losses import covariance_root, shares_of
+from nst_lightning.system import give_back_freed_memory
 
 Pair = tuple[str, str]
 

@@ -1,10 +1,6 @@
 """`fit`, `validate`, `test`, `predict` and `distill` on LightningCLI."""
 
-import ctypes
 import logging
-import os
-import shlex
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nst_lightning.images import PictureError
 from nst_lightning.networks import checkpoint
+from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training.callbacks import (
     ExportOnnx,
     LastCheckpoint,
@@ -124,8 +121,7 @@ class StyleTransferCLI(RunCLI):
         if files["ONNX file"]:
             words = [sys.executable, "-m", "nst_lightning", "stylize", "photo.jpg"]
             words += ["--model", str(files["ONNX file"]), "--output", "out/"]
-            command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
-            lines += ["Stylize a photo of your own:", f"  {command}"]
+            lines += ["Stylize a photo of your own:", f"  {shell_line(words)}"]
         rank_zero_info("\n".join(["Trained:", *lines]))
 
 
@@ -156,7 +152,7 @@ def main(command: str, arguments: list[str]) -> None:
 
 
 def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str], usages: dict[str, str]) -> None:
-    _keep_freed_memory()
+    keep_freed_memory()
     for message in (
         ".*dataloader is not resumable.*",  # the data resumes by itself
         ".*in eval mode at the start of training.*",  # encoders stay frozen
@@ -184,13 +180,3 @@ def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)
         torch.distributed.destroy_process_group()
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep large freed blocks: on a CPU, fetching them anew for every tensor costs time."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if mallopt is not None:
-            no_mmap, trim_threshold = (-4, 0), (-1, 2**31 - 1)
-            mallopt(*no_mmap)
-            mallopt(*trim_threshold)
