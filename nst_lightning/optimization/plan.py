@@ -14,7 +14,7 @@ FIRST_SIDE = 96
 """Pixels that the long side of the first level has at least, unless `levels` says how many there are."""
 
 GOOD_TILE = 512
-"""Pixels of a tile's side; for such tiles L-BFGS forgets steps, down to `LEAST_HISTORY`: small ones are mostly borders."""
+"""Pixels of a side; L-BFGS forgets steps, down to `LEAST_HISTORY`, for such tiles: small ones are mostly borders."""
 LEAST_HISTORY = 5
 
 
