@@ -1,3 +1,5 @@
+import json
+
 import onnx
 import onnxruntime
 import pytest
@@ -5,7 +7,7 @@ import torch
 
 from nst_lightning.export import export_onnx
 from nst_lightning.export import onnx as export_module
-from nst_lightning.networks import JohnsonNet
+from nst_lightning.networks import JohnsonNet, MultiStyleNet
 
 NETWORKS = {
     "paper": lambda: JohnsonNet(4),
@@ -45,6 +47,30 @@ def test_one_file_that_does_what_the_network_does_at_any_size(tmp_path, name):
         "height",
         "width",
     ]
+
+
+def test_many_styles_are_one_file_with_inputs_of_their_own(tmp_path):
+    torch.manual_seed(0)
+    network = MultiStyleNet(["ink", "glass"], [4, 6, 8], 5, [1, 3])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    path = tmp_path / "styles.onnx"
+    export_onnx(network, path, metadata={"credits": "{}"})
+    session = onnxruntime.InferenceSession(path)
+    assert [(node.name, node.shape) for node in session.get_inputs()[1:]] == [
+        ("style", [2]),
+        ("strength", [1]),
+        ("preserve_color", [1]),
+    ]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["styles"]) == ["ink", "glass"]
+    assert json.loads(metadata["defaults"]) == {"style": [1, 0], "strength": [1], "preserve_color": [0]}
+    for shape in ((1, 3, 41, 83), (2, 3, 32, 32)):
+        inputs = [torch.rand(shape), torch.tensor([0.3, 0.7]), torch.tensor([0.6]), torch.tensor([0.5])]
+        feed = {node.name: value.numpy() for node, value in zip(session.get_inputs(), inputs)}
+        (picture,) = session.run(["picture"], feed)
+        torch.testing.assert_close(torch.from_numpy(picture), network(*inputs).detach(), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("difference", [0.1, float("nan")])

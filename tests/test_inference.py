@@ -13,7 +13,7 @@ from nst_lightning.cli import main
 from nst_lightning.export import export_onnx
 from nst_lightning.images import Picture, image_to_array, read_picture, write_picture
 from nst_lightning.inference import ModelError, Stylizer
-from nst_lightning.networks import JohnsonNet
+from nst_lightning.networks import JohnsonNet, MultiStyleNet
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,67 @@ def test_stylizer_does_what_the_network_does(network, model, picture):
     assert result.size == photo.size
     np.testing.assert_allclose(image_to_array(result), expected, atol=0.6 / 255)
     assert Stylizer(model).metadata["style"] == "test"
+
+
+@pytest.fixture(scope="module")
+def many():
+    torch.manual_seed(0)
+    network = MultiStyleNet(["ink", "glass", "wood"], [4, 6, 8], 5, [1, 3]).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.fixture(scope="module")
+def many_model(many, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "styles.onnx"
+    export_onnx(many, path, metadata={})
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "controls"),
+    [
+        ({}, ([1, 0, 0], 1, 0)),
+        ({"style": "glass"}, ([0, 1, 0], 1, 0)),
+        ({"style": "glass:3, ink", "strength": 0.4}, ([0.25, 0.75, 0], 0.4, 0)),
+        ({"style": {"wood": 2, "ink": 2}, "preserve_color": 1}, ([0.5, 0, 0.5], 1, 1)),
+        ({"strength": 0}, ([1, 0, 0], 0, 0)),
+    ],
+)
+def test_styles_strength_and_colours(many, many_model, picture, options, controls):
+    photo, (style, strength, keep) = picture(70, 51), controls
+    stylizer = Stylizer(many_model)
+    assert stylizer.styles == ["ink", "glass", "wood"]
+    tensors = (torch.from_numpy(image_to_array(photo))[None], *map(torch.tensor, (style, [strength], [keep])))
+    expected = many(*tensors)[0].detach().numpy()
+    np.testing.assert_allclose(image_to_array(stylizer(photo, **options)), expected, atol=0.6 / 255)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"style": "glas"}, "style: there is no 'glas'; did you mean glass"),
+        ({"style": "van_gogh"}, "style: there is no 'van_gogh'; styles: ink, glass, wood"),
+        ({"style": "ink:much"}, "style: 'ink:much' is not allowed; it must be a name, or NAME:WEIGHT"),
+        ({"style": {"ink": 1, "wood": -1}}, "style: the weight -1 of wood is not allowed; it must be 0 or more"),
+        ({"style": "ink:nan"}, "style: the weight nan of ink is not allowed"),
+        ({"style": "ink:0"}, "style: 'ink:0' is not allowed; one weight must be above 0"),
+        ({"style": ""}, "style: there is no ''"),
+        ({"strength": 1.5}, "strength: 1.5 is not allowed; it must be 0 to 1"),
+        ({"preserve_color": float("nan")}, "preserve_color: nan is not allowed; it must be 0 to 1"),
+    ],
+)
+def test_bad_styles(many_model, picture, options, message):
+    with pytest.raises(ValueError, match=message):
+        Stylizer(many_model)(picture(40, 40), **options)
+
+
+@pytest.mark.parametrize("options", [{"style": "ink"}, {"strength": 0.5}, {"preserve_color": 1}])
+def test_a_network_of_one_style_has_nothing_to_adjust(model, picture, options):
+    with pytest.raises(ValueError, match="this network has one style, and nothing to adjust"):
+        Stylizer(model)(picture(40, 40), **options)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])

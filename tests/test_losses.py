@@ -111,7 +111,7 @@ def test_resize_to():
 def options(compact_weights):
     return {
         "encoder": CompactEncoder(compact_weights),
-        "painting": torch.rand(1, 3, 80, 90, generator=torch.Generator().manual_seed(1)),
+        "paintings": [torch.rand(1, 3, 80, 90, generator=torch.Generator().manual_seed(1))],
         "content_layers": {"relu3_1": 3.0},
         "style_layers": {"relu1_1": 1.0, "relu2_1": 3.0},
         "scales": {1: 0.5, 2: 0.5},
@@ -123,7 +123,7 @@ def options(compact_weights):
 
 def test_perceptual_loss_is_the_weighted_sum(options):
     pictures, photos = torch.rand(2, 3, 64, 72), torch.rand(2, 3, 64, 72)
-    encoder, painting = options["encoder"], options["painting"]
+    encoder, painting = options["encoder"], options["paintings"][0]
     losses = PerceptualLoss(**options)(pictures, photos)
     content = content_loss(*(encoder(x, ["relu3_1"])["relu3_1"] for x in (pictures, photos)))
     style = 0.0
@@ -140,9 +140,23 @@ def test_perceptual_loss_is_the_weighted_sum(options):
     torch.testing.assert_close(losses["loss"], 2 * content + 5 * style + 7 * variation)
 
 
+def test_each_picture_has_a_painting_and_a_share_of_its_own(options):
+    pictures, photos = torch.rand(3, 3, 64, 72), torch.rand(3, 3, 64, 72)
+    paintings = [*options["paintings"], torch.rand(1, 3, 90, 70) ** 2]
+    shares = torch.tensor([1.0, 0.25, 0.5])
+    found = PerceptualLoss(**{**options, "paintings": paintings})(
+        pictures, photos, styles=torch.tensor([1, 0, 1]), style_shares=shares
+    )
+    one_by_one = [
+        PerceptualLoss(**{**options, "paintings": [paintings[i]]})(pictures[n : n + 1], photos[n : n + 1])["style"]
+        for n, i in enumerate([1, 0, 1])
+    ]
+    torch.testing.assert_close(found["style"], (torch.stack(one_by_one) * shares).mean())
+
+
 @pytest.mark.parametrize("scales", [{1: 1.0}, {2: 1.0}])
 def test_the_photo_has_no_content_loss_and_the_painting_no_style_loss(options, scales):
-    painting = options["painting"]
+    (painting,) = options["paintings"]
     losses = PerceptualLoss(**{**options, "scales": scales})(painting, painting)
     assert losses["content"].item() == pytest.approx(0, abs=1e-8)
     assert losses["style"].item() == pytest.approx(0, abs=1e-6)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nst_lightning.networks import JohnsonNet, load_network, network_record
+from nst_lightning.networks import JohnsonNet, MultiStyleNet, load_network, network_record
 from nst_lightning.networks.layers import ConvNorm, upsample
 
 
@@ -121,3 +121,104 @@ def test_truncated_checkpoint(tmp_path, checkpoint):
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:3000])
     with pytest.raises(ValueError, match=r"cut\.ckpt: damaged"):
         load_network(tmp_path / "cut.ckpt")
+
+
+def styled(names=("a", "b", "c"), seed=0):
+    """A small network of several styles, whose numbers all differ."""
+    torch.manual_seed(seed)
+    network = MultiStyleNet(list(names), [4, 6, 8], 5, [1, 3])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (50, 35), (61, 64)])
+def test_many_styles_keep_the_size_and_the_range(size):
+    picture = styled()(torch.rand(2, 3, *size), torch.tensor([0.5, 0.5, 0.0]))
+    assert picture.shape == (2, 3, *size)
+    assert picture.min() >= 0
+    assert picture.max() <= 1
+
+
+def test_each_photo_has_its_own_style_strength_and_colours():
+    network, photos = styled(), torch.rand(3, 3, 40, 48)
+    controls = torch.eye(3), torch.tensor([1.0, 0.5, 0.2]), torch.tensor([0.0, 0.5, 1.0])
+    together = network(photos, *controls)
+    for i in range(3):
+        alone = network(photos[i : i + 1], *(control[i : i + 1] for control in controls))
+        torch.testing.assert_close(together[i : i + 1], alone)
+    assert (
+        network(photos[:1], torch.tensor([1.0, 0, 0])) - network(photos[:1], torch.tensor([0, 1.0, 0]))
+    ).std() > 0.01
+
+
+def test_the_defaults_are_the_first_style_in_full():
+    network, photos = styled(), torch.rand(1, 3, 40, 48)
+    torch.testing.assert_close(network(photos), network(photos, *network.controls.values()))
+    assert {name: value.tolist() for name, value in network.controls.items()} == {
+        "style": [1, 0, 0],
+        "strength": [1],
+        "preserve_color": [0],
+    }
+
+
+def test_strength_fades_to_the_photo():
+    network, photos = styled(), torch.rand(2, 3, 40, 48)
+    at = [network(photos, strength=torch.tensor([s])) for s in (0.0, 0.1, 0.3, 1.0)]
+    torch.testing.assert_close(at[0], photos)
+    distances = [(picture - photos).square().mean().item() for picture in at]
+    assert distances == sorted(distances)
+    assert distances[3] > 2 * distances[1]
+
+
+def test_preserved_colours_are_the_photos_chroma_with_the_pictures_luma():
+    network, photos = styled(), 0.4 + 0.2 * torch.rand(1, 3, 40, 48)
+    with torch.no_grad():
+        network.tail.weight *= 0.05  # stays within [0, 1], where nothing is clipped
+    plain, kept = (network(photos, preserve_color=torch.tensor([keep]))[0] for keep in (0.0, 1.0))
+    luma, chroma = rgb_to_ycbcr(plain)[0], rgb_to_ycbcr(photos[0])[1:]
+    torch.testing.assert_close(rgb_to_ycbcr(kept), torch.cat([luma[None], chroma]), atol=1e-5, rtol=0)
+
+
+def rgb_to_ycbcr(picture):
+    """JPEG's definition, in float."""
+    r, g, b = picture
+    y = 0.299 * r + 0.587 * g + 0.114 * b
+    return torch.stack([y, 0.564 * (b - y), 0.713 * (r - y)])
+
+
+def test_a_new_style_begins_as_the_average_and_leaves_the_others_as_they_were():
+    network, photos = styled(), torch.rand(1, 3, 40, 48)
+    before = network(photos, torch.eye(3)[1])
+    average = network(photos, torch.full((3,), 1 / 3))
+    network.add_styles(["d"])
+    assert network.styles == ["a", "b", "c", "d"]
+    torch.testing.assert_close(network(photos, torch.eye(4)[1]), before)
+    torch.testing.assert_close(network(photos, torch.eye(4)[3]), average)
+    with pytest.raises(ValueError, match="styles: 'a' is there already"):
+        network.add_styles(["a"])
+
+
+def test_a_network_of_many_styles_is_rebuilt_from_its_checkpoint(tmp_path):
+    network, photos = styled(), torch.rand(1, 3, 40, 48)
+    network.add_styles(["late"])
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"transfer_network": network_record(network, {}), "state_dict": state}, tmp_path / "x.ckpt")
+    again, _ = load_network(tmp_path / "x.ckpt")
+    assert again.styles == ["a", "b", "c", "late"]
+    torch.testing.assert_close(again(photos, torch.eye(4)[2]), network(photos, torch.eye(4)[2]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": [8, 8]}, r"widths: \[8, 8\] is not allowed; it must be three numbers, 1 or more"),
+        ({"block_width": 0}, "block_width: 0 is not allowed"),
+        ({"dilations": [1, 4]}, r"dilations: \[1, 4\] is not allowed; it must be numbers from 1 to 3"),
+        ({"styles": ["a", "a"]}, "styles: 'a' is there already"),
+    ],
+)
+def test_bad_options_of_many_styles(options, message):
+    with pytest.raises(ValueError, match=message):
+        MultiStyleNet(**options)

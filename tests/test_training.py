@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import re
@@ -15,9 +16,10 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.inference import Stylizer
-from nst_lightning.networks import JohnsonNet, load_network
+from nst_lightning.networks import JohnsonNet, MultiStyleNet, load_network
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.training import ExportOnnx, LastCheckpoint, PhotoDataModule, PictureRate, SampleSheet, StyleTransfer
+from nst_lightning.training.styles import Styles
 
 
 def module_of(compact_weights, painting, **options):
@@ -201,6 +203,87 @@ def test_sheet_needs_photos_without_our_data(tmp_path, compact_weights, painting
     trainer = trainer_of(tmp_path, max_steps=1, callbacks=[SampleSheet()], enable_checkpointing=False)
     with pytest.raises(ValueError, match=r"sheet\.photos"):
         trainer.fit(module_of(compact_weights, painting), theirs)
+
+
+@pytest.fixture
+def styles_of(tmp_path, compact_weights, picture):
+    """Makes runs of several styles, whose paintings are drawn."""
+
+    def make(*names, network=None, **options):
+        torch.manual_seed(0)
+        files = {}
+        for seed, name in enumerate(names or "abc"):
+            files[name] = str(tmp_path / f"{name}.png")
+            picture(90, 80, seed=50 + seed).save(files[name])
+        options = {"size": 64, "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0}, "warmup_steps": 2, **options}
+        network = network or MultiStyleNet(widths=[4, 6, 8], block_width=4, dilations=[1])
+        return StyleTransfer(network, CompactEncoder(compact_weights), styles=files, **options)
+
+    return make
+
+
+def test_each_style_comes_nearer_to_its_own_painting(tmp_path, styles_of, photos):
+    module, data = styles_of(learning_rate=1e-2), data_of(photos, batch_size=3)
+    photo = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
+    trainer_of(tmp_path, max_steps=60, enable_checkpointing=False).fit(module, data)
+    losses = torch.tensor(
+        [
+            [module.loss(module(photo, style), photo, styles=torch.tensor([of]))["style"] for of in range(3)]
+            for style in range(3)
+        ]
+    )
+    assert losses.argmin(0).tolist() == [0, 1, 2]  # of all pictures, its own is the nearest to each painting
+
+
+def test_many_styles_resume_exactly(tmp_path, styles_of, photos):
+    whole, resumed = styles_of(), styles_of()
+    save = LastCheckpoint(every_n_steps=1, keep_all=True)
+    trainer_of(tmp_path, max_steps=6, accumulate_grad_batches=2, callbacks=[save]).fit(whole, data_of(photos))
+    again = trainer_of(tmp_path, max_steps=6, accumulate_grad_batches=2, enable_checkpointing=False)
+    again.fit(resumed, data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000004.ckpt")
+    assert weights_of(whole).equal(weights_of(resumed))
+
+
+def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos):
+    first = styles_of(credits={"a": "A painter"})
+    trainer_of(tmp_path, max_steps=2, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
+    last = str(tmp_path / "checkpoints/last.ckpt")
+    again = styles_of("new", init_from=last, only_new_styles=True, credits={"new": "I"}, learning_rate=0.1)
+    trainer_of(tmp_path / "again", max_steps=4, enable_checkpointing=False).fit(again, data_of(photos))
+    assert again.network.styles == ["a", "b", "c", "new"]
+    assert json.loads(again.metadata["credits"]) == {"a": "A painter", "new": "I"}
+    photo, (before, after) = torch.rand(1, 3, 64, 64), (module.network for module in (first, again))
+    for i in range(3):
+        torch.testing.assert_close(after(photo, torch.eye(4)[i]), before(photo, torch.eye(3)[i]), rtol=0, atol=1e-6)
+    assert (after(photo, torch.eye(4)[3]) - before(photo, torch.full((3,), 1 / 3))).abs().max() > 0.01
+
+
+def test_one_style_at_random_strength_is_drawn_as_asked():
+    styles = Styles(MultiStyleNet(["other", "a", "b", "c"], [2, 2, 2], 2, [1]), {"b": "", "a": "", "c": ""})
+    draws = [styles.draw(5, partial=0.5, seed=(0, i)) for i in range(400)]
+    assert all(set(draw.paintings[:3].tolist()) == {0, 1, 2} for draw in draws)
+    for draw in draws[:20]:
+        rows = torch.tensor([2, 1, 3])[draw.paintings]  # where b, a and c are among the network's styles
+        torch.testing.assert_close(draw.controls["style"], torch.eye(4)[rows])
+        torch.testing.assert_close(draw.shares, draw.controls["strength"] ** 2)
+    strengths = torch.cat([draw.controls["strength"] for draw in draws])
+    assert (strengths == 1).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert strengths[strengths < 1].mean().item() == pytest.approx(0.5, abs=0.05)
+    assert styles.draw(5, partial=0.5, seed=(0, 7)).controls["strength"].equal(draws[7].controls["strength"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"style": "a.png"}, "model.style: give either a painting, or several with their names as model.styles"),
+        ({"partial_strength": 2}, "model.partial_strength: 2 is not allowed; it must be 0 to 1"),
+        ({"only_new_styles": True}, "model.only_new_styles: needs a MultiStyleNet, and model.init_from"),
+        ({"network": JohnsonNet(4, 1, 3)}, "model.styles: JohnsonNet has one style; give it as model.style"),
+    ],
+)
+def test_bad_options_of_many_styles(styles_of, options, message):
+    with pytest.raises(ValueError, match=message):
+        styles_of(**options)
 
 
 @pytest.mark.parametrize(

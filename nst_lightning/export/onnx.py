@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import json
 import logging
 import warnings
 from collections.abc import Mapping
@@ -11,10 +12,10 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nst_lightning.images import atomic_path
-from nst_lightning.networks import load_network
+from nst_lightning.networks import MultiStyleNet, load_network
 
 OPSET = 20
 VERIFIED_SHAPES = ((1, 3, 32, 33), (2, 3, 67, 45), (1, 3, 120, 161))
@@ -25,8 +26,10 @@ TOLERANCE = 1e-3
 def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, str]) -> float:
     """Write a transfer network as one ONNX file: input `photo`, output `picture`, float32 RGB in [0, 1], (N, 3, H, W).
 
-    Batch, height and width are dynamic. The file is compared with torch at several odd sizes and only then renamed into
-    place; the largest difference is stored in its metadata as `largest_difference`.
+    Batch, height and width are dynamic. A `MultiStyleNet` has the further inputs `style`, shape (S,), `strength` and
+    `preserve_color`, shape (1,), for the whole batch; their default values and the names of the styles, in order, are
+    in the metadata as JSON, `defaults` and `styles`. The file is compared with torch at several odd sizes and only then
+    renamed into place; the largest difference is stored in its metadata as `largest_difference`.
 
     Args:
         network: on any device; a copy on the CPU is exported.
@@ -51,7 +54,8 @@ def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, 
             raise RuntimeError(f"{path}: not written, ONNX Runtime differs from torch by {difference:.2g} of 1")
         model = onnx.load(temporary)
         _forget_source(model.graph)
-        onnx.helper.set_model_props(model, {**metadata, "largest_difference": f"{difference:.2e}"})
+        described = {**metadata, **_described(network), "largest_difference": f"{difference:.2e}"}
+        onnx.helper.set_model_props(model, described)
         onnx.save(model, temporary)
     return difference
 
@@ -68,20 +72,33 @@ def export(checkpoint: str, output: str) -> None:
     print(f"{output}: largest difference from torch {difference:.1e}")
 
 
+def _controls(network: nn.Module) -> dict[str, Tensor]:
+    """The inputs besides the photo, with their default values."""
+    return network.controls if isinstance(network, MultiStyleNet) else {}
+
+
+def _described(network: nn.Module) -> dict[str, str]:
+    if not isinstance(network, MultiStyleNet):
+        return {}
+    defaults = {name: value.tolist() for name, value in network.controls.items()}
+    return {"styles": json.dumps(network.styles), "defaults": json.dumps(defaults)}
+
+
 def _write(network: nn.Module, path: Path) -> None:
     dynamic = {
         0: torch.export.Dim("batch"),
         2: torch.export.Dim("height", min=32),
         3: torch.export.Dim("width", min=32),
     }
+    controls = _controls(network)
     with _quiet():
         torch.onnx.export(
             network,
-            (torch.rand(2, 3, 96, 128),),
+            (torch.rand(2, 3, 96, 128), *controls.values()),
             path,
-            input_names=["photo"],
+            input_names=["photo", *controls],
             output_names=["picture"],
-            dynamic_shapes=(dynamic,),
+            dynamic_shapes=(dynamic, *[None] * len(controls)),
             opset_version=OPSET,
             external_data=False,
             dynamo=True,
@@ -101,10 +118,11 @@ def _largest_difference(network: nn.Module, path: Path) -> float:
     generator = torch.Generator().manual_seed(0)
     differences = []
     for shape in VERIFIED_SHAPES:
-        photo = torch.rand(shape, generator=generator)
+        inputs = {"photo": torch.rand(shape, generator=generator)}
+        inputs |= {name: torch.rand(value.shape, generator=generator) for name, value in _controls(network).items()}
         with torch.no_grad():
-            expected = network(photo)
-        (picture,) = session.run(None, {"photo": photo.numpy()})
+            expected = network(*inputs.values())
+        (picture,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         differences.append((torch.from_numpy(picture) - expected).abs().max().item())
     return max(differences, key=lambda value: (value != value, value))  # NaN counts as the largest
 

@@ -14,6 +14,9 @@ def stylize(
     photos: list[str],
     model: str,
     output: str,
+    style: str | None = None,
+    strength: float = 1.0,
+    preserve_color: float = 0.0,
     size: int | None = None,
     format: Literal["keep", "jpg", "png", "webp", "tif"] = "keep",
     quality: int = 95,
@@ -25,6 +28,9 @@ def stylize(
         photos: picture files, and folders that are searched recursively.
         model: the .onnx file, or the name of a bundled network, such as `great_wave`.
         output: folder to write to; folders below a given folder are kept.
+        style: one of the styles of a network that has several, or a blend, `great_wave:2,starry_night:1`.
+        strength: from 0, the photo itself, to 1.
+        preserve_color: from 0 to 1, the photo's own colours.
         size: short side in pixels to scale photos to first; by default they keep their size. Smaller makes strokes
             larger in the picture.
         format: of the files written; `keep` writes each as it was read, or as PNG where that format can't be written.
@@ -35,11 +41,12 @@ def stylize(
         raise ValueError(f"quality: {quality} is not allowed; it must be 1 to 100")
     jobs = _plan(photos, Path(output), format)
     stylizer = Stylizer(model, threads=threads)
+    stylizer.controls(style, strength, preserve_color)  # wrong ones are refused before any work
     failed = 0
     for source, target in jobs:
         try:
             photo = read_picture(source)
-            picture = stylizer(photo.rgb, size=size)
+            picture = stylizer(photo.rgb, size=size, style=style, strength=strength, preserve_color=preserve_color)
             alpha = photo.alpha.resize(picture.size) if photo.alpha else None
             write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
             print(target)

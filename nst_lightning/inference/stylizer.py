@@ -1,18 +1,25 @@
 """From an ONNX file to stylized pictures."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 from PIL import Image
 
 from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
 from nst_lightning.inference.models import ModelError, find_model
+from nst_lightning.inference.style_weights import style_weights
 
 MINIMUM_SIZE = 32
+CONTROLS = ("style", "strength", "preserve_color")
 
 
 class Stylizer:
     """A transfer network in an ONNX file: `Stylizer("style.onnx")(image)` is the stylized image.
+
+    `styles` are the names of its styles, where it has several; such a network can do `strength` and `preserve_color`.
 
     Args:
         model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `great_wave`.
@@ -34,26 +41,40 @@ class Stylizer:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
             raise ModelError(f"model: {path} is damaged or no ONNX file ({_first(error)})") from None
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or not all(map(_is_pictures, (*inputs, *outputs))):
-            described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (*inputs, *outputs))
+        (photo, *controls), outputs = self._session.get_inputs(), self._session.get_outputs()
+        adjustable = tuple(node.name for node in controls) == CONTROLS
+        if not (adjustable or not controls) or len(outputs) != 1 or not all(map(_is_pictures, (photo, *outputs))):
+            described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (photo, *controls, *outputs))
             raise ModelError(f"model: {path} is no transfer network for photos of any size: {described}")
-        self._input = inputs[0].name
+        self._input = photo.name
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.styles: list[str] = json.loads(self.metadata["styles"]) if adjustable else []
 
-    def __call__(self, image: Image.Image, *, size: int | None = None) -> Image.Image:
+    def __call__(
+        self,
+        image: Image.Image,
+        *,
+        size: int | None = None,
+        style: str | Mapping[str, float] | None = None,
+        strength: float = 1.0,
+        preserve_color: float = 0.0,
+    ) -> Image.Image:
         """Stylize an image.
 
         Args:
             image: of any mode; it is turned upright as its EXIF orientation says.
             size: short side in pixels to scale the image to before it is stylized; by default it keeps its own. Strokes
                 have a fixed size in pixels, so a smaller size makes them larger in the picture.
+            style: the name of one of `styles`, by default the first, or several with their weights.
+            strength: from 0, the image itself, to 1.
+            preserve_color: from 0 to 1, the image's own colours.
 
         Returns:
             An RGB image, as large as the upright image or its scaled self.
 
         Raises:
-            ValueError: the image or `size` is smaller than 32 pixels.
+            ValueError: the image or `size` is smaller than 32 pixels, the style is unknown, a number is out of range,
+                or the network has one style and nothing to adjust.
             RuntimeError: ONNX Runtime failed, as when the image is too large for the memory.
         """
         if size is not None and size < MINIMUM_SIZE:
@@ -62,14 +83,31 @@ class Stylizer:
             raise ValueError(
                 f"a photo of {image.width}x{image.height} is too small: at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
             )
+        controls = self.controls(style, strength, preserve_color)
         rgb = to_rgb(image)
         if size is not None:
             rgb = resize_short_side(rgb, size)
         try:
-            (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None]})
+            (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None], **controls})
         except Exception as error:  # as above
             raise RuntimeError(f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first(error)})") from None
         return array_to_image(picture[0])
+
+    def controls(
+        self, style: str | Mapping[str, float] | None = None, strength: float = 1.0, preserve_color: float = 0.0
+    ) -> dict[str, np.ndarray]:
+        """The network's inputs besides the photo; arguments and errors are those of a call."""
+        for name, value in (("strength", strength), ("preserve_color", preserve_color)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}: {value} is not allowed; it must be 0 to 1")
+        if not self.styles:
+            if (style, strength, preserve_color) != (None, 1, 0):
+                raise ValueError(
+                    "style, strength and preserve_color: this network has one style, and nothing to adjust"
+                )
+            return {}
+        values = style_weights(style, self.styles), [strength], [preserve_color]
+        return {name: np.array(value, np.float32) for name, value in zip(CONTROLS, values)}
 
 
 def _default_providers() -> list[str]:

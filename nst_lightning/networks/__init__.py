@@ -2,5 +2,6 @@
 
 from nst_lightning.networks.checkpoint import load_network, network_record
 from nst_lightning.networks.johnson import JohnsonNet
+from nst_lightning.networks.multi_style import MultiStyleNet
 
-__all__ = ["JohnsonNet", "load_network", "network_record"]
+__all__ = ["JohnsonNet", "MultiStyleNet", "load_network", "network_record"]

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from nst_lightning.networks.johnson import JohnsonNet
+from nst_lightning.networks.multi_style import MultiStyleNet
 
 RECORD = "transfer_network"
 PREFIX = "network."
-CLASSES = {cls.__name__: cls for cls in (JohnsonNet,)}
+CLASSES = {cls.__name__: cls for cls in (JohnsonNet, MultiStyleNet)}
 """The networks that a checkpoint may name: no other code is reached from a file."""
 
 

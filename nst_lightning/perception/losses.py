@@ -1,6 +1,6 @@
 """Content, style and total variation losses: pure functions, and the perceptual loss composed of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -40,7 +40,9 @@ def content_loss(features: Tensor, target: Tensor, normalization: Normalization 
     return squares.mean() / 4
 
 
-def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
+def style_loss(
+    gram: Tensor, target: Tensor, normalization: Normalization = "relative", weights: Tensor | None = None
+) -> Tensor:
     """Style loss of one layer, between Gram matrices averaged over positions (see `gram_matrix`).
 
     - `relative`: sum (G - A)^2 / sum A^2, averaged over the batch.
@@ -52,14 +54,17 @@ def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "rel
         gram: of the pictures, shape (N, C, C), or (N, C, D) between two layers.
         target: of the painting, same shape, or one for all.
         normalization: one of the three above.
+        weights: of the pictures, shape (N,); by default 1.
 
     Returns:
         A scalar.
     """
     squares = (gram - target).square().sum(dim=(1, 2))
     if normalization == "relative":
-        return (squares / (target.square().sum(dim=(1, 2)) + _EPSILON)).mean()
-    return (squares / (4 * gram.shape[1] * gram.shape[2])).mean()
+        losses = squares / (target.square().sum(dim=(1, 2)) + _EPSILON)
+    else:
+        losses = squares / (4 * gram.shape[1] * gram.shape[2])
+    return (losses if weights is None else losses * weights).mean()
 
 
 def mean_std_loss(found: Moments, target: Moments, normalization: Normalization = "relative") -> Tensor:
@@ -141,12 +146,12 @@ def total_variation_loss(pictures: Tensor) -> Tensor:
 class PerceptualLoss(nn.Module):
     """Content, style at several scales and total variation, weighted (Gatys et al. 2015; Johnson et al. 2016).
 
-    The painting's Gram matrices are computed once. Show it at the size at which its strokes should appear: the larger
-    it is, the larger they are.
+    The paintings' Gram matrices are computed once. Show them at the size at which their strokes should appear: the
+    larger they are, the larger these are.
 
     Args:
         encoder: whose features are compared.
-        painting: the style picture, RGB in [0, 1], shape (1, 3, H, W).
+        paintings: the style pictures, RGB in [0, 1], each of shape (1, 3, H, W).
         content_layers: layer names and their weights.
         style_layers: layer names and their weights.
         scales: factors by which picture and painting are shrunk before their styles are compared, and the weight of
@@ -164,7 +169,7 @@ class PerceptualLoss(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        painting: Tensor,
+        paintings: Sequence[Tensor],
         *,
         content_layers: Mapping[str, float],
         style_layers: Mapping[str, float],
@@ -191,22 +196,29 @@ class PerceptualLoss(nn.Module):
         encoder.require([*self.content_layers, *self.style_layers])
         self.content_weight, self.style_weight, self.tv_weight = content_weight, style_weight, tv_weight
         self.normalization: Normalization = normalization
-        self._check_size("the painting", painting)
-        with torch.no_grad():
-            for factor in self.scales:
-                for layer, features in encoder(shrink(painting, factor), list(self.style_layers)).items():
-                    self.register_buffer(f"gram_{layer}_at_{factor}", gram_matrix(features), persistent=False)
+        for painting in paintings:
+            self._check_size("the painting", painting)
+        for factor in self.scales:
+            grams = [self._grams(shrink(painting, factor)) for painting in paintings]
+            for layer in self.style_layers:
+                of_layer = torch.cat([of_painting[layer] for of_painting in grams])
+                self.register_buffer(f"gram_{layer}_at_{factor}", of_layer, persistent=False)
 
-    def forward(self, pictures: Tensor, photos: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, pictures: Tensor, photos: Tensor, *, styles: Tensor | None = None, style_shares: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Losses of stylized pictures against their photos.
 
         Args:
             pictures: RGB in [0, 1], shape (N, 3, H, W).
             photos: the photos they were made of, same shape.
+            styles: which painting each picture should resemble, integers of shape (N,); by default the first.
+            style_shares: of `style_weight` for each picture, shape (N,); by default 1.
 
         Returns:
             Scalars `content`, `style` and `variation`, unweighted, and `loss`, their weighted sum.
         """
+        styles = torch.zeros(len(pictures), dtype=torch.long, device=pictures.device) if styles is None else styles
         self._check_size("a picture", pictures)
         with torch.no_grad():
             targets = self.encoder(photos, list(self.content_layers))
@@ -214,7 +226,7 @@ class PerceptualLoss(nn.Module):
         for factor, share in self.scales.items():
             layers = [*self.style_layers, *(self.content_layers if factor == 1 else ())]
             features = self.encoder(shrink(pictures, factor), list(dict.fromkeys(layers)))
-            style = style + share * self._style(features, factor)
+            style = style + share * self._style(features, factor, styles, style_shares)
             if factor == 1:
                 content = self._content(features, targets)
         if 1 not in self.scales:
@@ -223,18 +235,24 @@ class PerceptualLoss(nn.Module):
         loss = self.content_weight * content + self.style_weight * style + self.tv_weight * variation
         return {"loss": loss, "content": content, "style": style, "variation": variation}
 
+    @torch.no_grad()
+    def _grams(self, painting: Tensor) -> dict[str, Tensor]:
+        return {name: gram_matrix(found) for name, found in self.encoder(painting, list(self.style_layers)).items()}
+
     def _content(self, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
         return sum(
             weight * content_loss(features[layer], targets[layer], self.normalization)
             for layer, weight in self.content_layers.items()
         )
 
-    def _style(self, features: Mapping[str, Tensor], factor: int) -> Tensor:
-        return sum(
-            weight
-            * style_loss(gram_matrix(features[layer]), self.get_buffer(f"gram_{layer}_at_{factor}"), self.normalization)
-            for layer, weight in self.style_layers.items()
-        )
+    def _style(
+        self, features: Mapping[str, Tensor], factor: int, styles: Tensor, style_shares: Tensor | None
+    ) -> Tensor:
+        loss = 0
+        for layer, weight in self.style_layers.items():
+            targets = self.get_buffer(f"gram_{layer}_at_{factor}")[styles]
+            loss = loss + weight * style_loss(gram_matrix(features[layer]), targets, self.normalization, style_shares)
+        return loss
 
     def _check_size(self, what: str, pictures: Tensor) -> None:
         deepest = max(self.style_layers, key=self.encoder.minimum_size)

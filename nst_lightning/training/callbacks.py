@@ -18,6 +18,7 @@ from nst_lightning.export import export_onnx
 from nst_lightning.images import (
     PictureError,
     array_to_image,
+    draw_labelled,
     draw_sheet,
     expand_path,
     list_pictures,
@@ -85,15 +86,25 @@ class SampleSheet(L.Callback):
         if step == self._drawn_at or not trainer.is_global_zero:
             return
         self._drawn_at = step
-        pairs = [(photo, _stylize(pl_module, photo)) for photo in self._photos]
-        caption = f"{pl_module.metadata['style']}\nstep {step}"
-        sheet = draw_sheet(pl_module.painting, pairs, caption=caption, height=self.size)
+        sheet = self._sheet(pl_module, step)
         path = folder / "sheets" / f"step-{step:06d}.png"
         write_picture(path, sheet)
         rank_zero_info(f"sample sheet: {path}")
         for logger in trainer.loggers:
             if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
                 logger.experiment.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
+
+    def _sheet(self, pl_module: L.LightningModule, step: int) -> Image.Image:
+        """One style with pairs of pictures below it, or a row for each of several."""
+        if len(pl_module.paintings) == 1:
+            (painting,) = pl_module.paintings.values()
+            pairs = [(photo, _stylize(pl_module, photo, 0)) for photo in self._photos]
+            caption = f"{pl_module.metadata['style']}\nstep {step}"
+            return draw_sheet(painting, pairs, caption=caption, height=self.size)
+        rows = [[(f"step {step}" if not i else "", photo) for i, photo in enumerate(self._photos)]]
+        for style, (name, painting) in enumerate(pl_module.paintings.items()):
+            rows.append([("", _stylize(pl_module, photo, style)) for photo in self._photos] + [(name, painting)])
+        return draw_labelled(rows, height=self.size)
 
 
 class ExportOnnx(L.Callback):
@@ -237,9 +248,8 @@ def run_folder(trainer: L.Trainer) -> Path:
 
 
 @torch.no_grad()
-def _stylize(pl_module: L.LightningModule, photo: Image.Image) -> Image.Image:
-    array = image_to_tensor(photo).to(pl_module.device)
-    return _image(pl_module.network(array)[0])
+def _stylize(pl_module: L.LightningModule, photo: Image.Image, style: int) -> Image.Image:
+    return _image(pl_module(image_to_tensor(photo).to(pl_module.device), style)[0])
 
 
 def _image(picture: Tensor) -> Image.Image:

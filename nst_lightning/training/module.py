@@ -1,5 +1,6 @@
 """The LightningModule: a transfer network learns a style under a perceptual loss."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,27 +10,30 @@ from torch import Tensor, nn
 
 from nst_lightning import __version__
 from nst_lightning.images import expand_path, read_rgb, resize_short_side
-from nst_lightning.networks import load_network, network_record
+from nst_lightning.networks import MultiStyleNet, load_network, network_record
 from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state
-from nst_lightning.perception import ContentDistance, Encoder, Grit, Normalization, PerceptualLoss, StyleDistance
-from nst_lightning.perception.metrics import CONTENT_LAYER, SCALES, STYLE_LAYERS
+from nst_lightning.perception import Encoder, Normalization, PerceptualLoss
+from nst_lightning.perception.metrics import STYLE_LAYERS
 from nst_lightning.perception.pixels import image_to_tensor
+from nst_lightning.training.figures import Figures
 from nst_lightning.training.schedule import adam_along_a_cosine
+from nst_lightning.training.styles import Draw, Styles, style_files
 
 STYLE_LAYERS_EVENLY = dict.fromkeys(STYLE_LAYERS, 1.0)
 
 
 class StyleTransfer(L.LightningModule):
-    """Trains a transfer network on photos to paint in one style (Johnson et al. 2016).
+    """Trains a transfer network on photos to paint in one style (Johnson et al. 2016), or in many.
 
     Batches are photos, RGB in [0, 1], shape (N, 3, H, W). Checkpoints hold network and optimizer, not the encoder.
 
     Args:
-        network: the transfer network, photos in, pictures of the same shape out.
+        network: the transfer network, photos in, pictures of the same shape out: a `MultiStyleNet` for many styles.
         encoder: whose features the losses compare.
-        style: the painting, a picture file.
-        size: short side of the photos in pixels; the painting is scaled to it, so that it is seen as the photos are.
-        style_scale: enlarges the painting, and with it the strokes, relative to the photos.
+        style: the painting, a picture file; a `MultiStyleNet` calls its style by the file's name without the ending.
+        styles: paintings by the names of their styles, in place of `style`, for a `MultiStyleNet`.
+        size: short side of the photos in pixels; paintings are scaled to it, so that they are seen as the photos are.
+        style_scale: enlarges the paintings, and with them the strokes, relative to the photos.
         content_layers: layers whose features keep the photo's content, and their weights.
         style_layers: layers whose Gram matrices carry the style, and their weights.
         style_scales: factors by which pictures and painting are shrunk to compare style, and their weights: the first
@@ -41,9 +45,13 @@ class StyleTransfer(L.LightningModule):
         learning_rate: the highest, of Adam; it falls to zero along a cosine over the run.
         warmup_steps: over which the learning rate rises from zero.
         max_bad_steps: steps in a row with non-finite gradients, each skipped, after which training stops.
-        init_from: a checkpoint of the same kind of network to start from.
+        init_from: a checkpoint of the same kind of network to start from. A `MultiStyleNet` keeps the styles that it
+            has, and learns those it doesn't.
+        only_new_styles: leave the network of `init_from` as it is, and train only what belongs to the styles given.
+        partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
         title: of the painting, for the model's metadata.
         painter: of the painting, for the model's metadata.
+        credits: painter, title and year of `styles`, by their names, for the model's metadata.
         license: of the model, for its metadata.
 
     Raises:
@@ -54,7 +62,8 @@ class StyleTransfer(L.LightningModule):
         self,
         network: nn.Module,
         encoder: Encoder,
-        style: str,
+        style: str | None = None,
+        styles: dict[str, str] | None = None,
         size: int = 256,
         style_scale: float = 1.0,
         content_layers: dict[str, float] = {"relu3_1": 1.0, "relu4_1": 2.0},  # noqa: B006 - shown in --help
@@ -68,8 +77,11 @@ class StyleTransfer(L.LightningModule):
         warmup_steps: int = 100,
         max_bad_steps: int = 10,
         init_from: str | None = None,
+        only_new_styles: bool = False,
+        partial_strength: float = 0.5,
         title: str | None = None,
         painter: str | None = None,
+        credits: dict[str, str] | None = None,
         license: str | None = None,
     ) -> None:
         super().__init__()
@@ -78,17 +90,20 @@ class StyleTransfer(L.LightningModule):
             ("learning_rate", learning_rate, learning_rate > 0, "more than 0"),
             ("warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more"),
             ("max_bad_steps", max_bad_steps, max_bad_steps >= 1, "1 or more"),
+            ("partial_strength", partial_strength, 0 <= partial_strength <= 1, "0 to 1"),
         ):
             if not good:
                 raise ValueError(f"model.{name}: {value} is not allowed; it must be {allowed}")
+        files = style_files(network, style, styles)
         self.network = network
         self.learning_rate, self.warmup_steps, self.max_bad_steps = learning_rate, warmup_steps, max_bad_steps
+        self.partial_strength = partial_strength
         self._bad_steps = 0
         self.strict_loading = False  # checkpoints leave the frozen encoder out
-        image = read_rgb(expand_path(style))
+        images = {name: read_rgb(expand_path(file)) for name, file in files.items()}
         self.loss = PerceptualLoss(
             encoder,
-            image_to_tensor(resize_short_side(image, round(size * style_scale))),
+            [image_to_tensor(resize_short_side(image, round(size * style_scale))) for image in images.values()],
             content_layers=content_layers,
             style_layers=style_layers,
             scales=style_scales,
@@ -97,9 +112,12 @@ class StyleTransfer(L.LightningModule):
             tv_weight=tv_weight,
             normalization=normalization,
         )
-        self.painting = resize_short_side(image, size)
+        self.paintings = {name: resize_short_side(image, size) for name, image in images.items()}
+        self.figures = nn.ModuleList(
+            Figures(encoder, image_to_tensor(painting)) for painting in self.paintings.values()
+        )
         self.metadata = {
-            "style": title or expand_path(style).stem,
+            "style": title or ", ".join(files),
             "painter": painter or "",
             "license": license or "",
             "encoder": encoder.description,
@@ -108,9 +126,12 @@ class StyleTransfer(L.LightningModule):
             "weights": f"content {content_weight}, style {style_weight}, variation {tv_weight}, {normalization}",
             "version": __version__,
         }
-        self._add_metrics(encoder, image_to_tensor(self.painting))
-        if init_from is not None:
-            _copy_weights(init_from, network)
+        known = _start_from(init_from, network) if init_from is not None else {}
+        if only_new_styles:
+            _freeze_all_but_styles(network, init_from)
+        self._styles = Styles(network, files)
+        if isinstance(network, MultiStyleNet):
+            self.metadata["credits"] = json.dumps({**json.loads(known.get("credits", "{}")), **(credits or {})})
 
     def setup(self, stage: str) -> None:
         """Refuse precisions in which losses and Gram matrices would not be float32."""
@@ -120,13 +141,20 @@ class StyleTransfer(L.LightningModule):
                 "it must be 32-true, bf16-mixed or 16-mixed"
             )
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Stylized pictures, RGB in [0, 1], of photos of the same shape (N, 3, H, W)."""
-        return self.network(photos)
+    def forward(self, photos: Tensor, style: int = 0) -> Tensor:
+        """Stylized pictures, RGB in [0, 1], of photos of the same shape (N, 3, H, W).
+
+        Args:
+            photos: RGB in [0, 1].
+            style: which of the run's styles.
+        """
+        return self._paint(photos, self._styles.one(style, len(photos)))
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
-        losses = self.loss(self.network(photos), photos)
+        seed = (self.current_epoch, batch_idx, self.global_rank)
+        draw = self._styles.draw(len(photos), partial=self.partial_strength, seed=seed)
+        losses = self._losses(self._paint(photos, draw), photos, draw)
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(photos))
         return losses["loss"]
@@ -146,26 +174,25 @@ class StyleTransfer(L.LightningModule):
             )
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
-        """Losses and the three figures of quality on held-out photos."""
-        self._evaluate(photos, "val")
+        """Losses and the three figures of quality on held-out photos, which show the styles in turn."""
+        self._evaluate(photos, "val", batch_idx % len(self.figures))
 
     def test_step(self, photos: Tensor, batch_idx: int) -> None:
-        """As in validation, and the style figure of the photos themselves to compare with."""
-        self._evaluate(photos, "test")
-        if "photo_style" in self.metrics:
-            self.metrics["photo_style"].update(photos)
+        """As in validation, every photo in every style, and the style figure of the photos themselves."""
+        for style in range(len(self.figures)):
+            self._evaluate(photos, "test", style)
 
     def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
         """Stylized pictures; None stands for a photo that can't be read."""
-        return None if photos is None else self.network(photos)
+        return None if photos is None else self(photos)
 
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
-        self._log_metrics("val")
+        self._log_figures("val")
 
     def on_test_epoch_end(self) -> None:
         """Log the medians over the test photos."""
-        self._log_metrics("test")
+        self._log_figures("test")
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam with a linear warm-up and a cosine to zero over the run."""
@@ -188,41 +215,51 @@ class StyleTransfer(L.LightningModule):
         """Refuse the checkpoint of another network."""
         check_state(network_state(checkpoint), self.network, "ckpt_path")
 
-    def _add_metrics(self, encoder: Encoder, painting: Tensor) -> None:
-        """The figures need layers that an encoder which ends early doesn't have: then there are none."""
-        if not {CONTENT_LAYER, *STYLE_LAYERS} <= set(encoder.layers):
-            self.metrics = nn.ModuleDict()
-            return
-        self.metrics = nn.ModuleDict(
-            {
-                "content": ContentDistance(encoder),
-                "style": StyleDistance(encoder, painting),
-                "photo_style": StyleDistance(encoder, painting),
-                "grit": Grit(painting),
-            }
-        )
+    def _paint(self, photos: Tensor, draw: Draw) -> Tensor:
+        return self.network(photos, **{name: value.to(photos) for name, value in draw.controls.items()})
 
-    def _evaluate(self, photos: Tensor, stage: str) -> None:
-        pictures = self.network(photos)
-        for name, value in self.loss(pictures, photos).items():
+    def _losses(self, pictures: Tensor, photos: Tensor, draw: Draw) -> dict[str, Tensor]:
+        shares = None if draw.shares is None else draw.shares.to(photos)
+        return self.loss(pictures, photos, styles=draw.paintings.to(photos.device), style_shares=shares)
+
+    def _evaluate(self, photos: Tensor, stage: str, style: int) -> None:
+        draw = self._styles.one(style, len(photos))
+        pictures = self._paint(photos, draw)
+        losses = self._losses(pictures, photos, draw)
+        for name, value in losses.items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
-        if self.metrics:
-            self.metrics["content"].update(pictures, photos)
-            self.metrics["style"].update(pictures)
-            self.metrics["grit"].update(pictures)
+        self.figures[style].add(pictures, photos, of_photos=stage == "test")
 
-    def _log_metrics(self, stage: str) -> None:
-        for name, metric in self.metrics.items():
-            if not metric.update_called:
-                continue
-            value, *at_scales = metric.compute().flatten()
-            metric.reset()
-            self.log(f"{stage}/{name}_median", value, sync_dist=True)
-            for factor, value in zip(SCALES, at_scales):
-                self.log(f"{stage}/{name}_median_at_{factor}", value, sync_dist=True)
+    def _log_figures(self, stage: str) -> None:
+        """Of each style, and their average."""
+        averages: dict[str, list[Tensor]] = {}
+        for style, figures in zip(self.paintings, self.figures):
+            for name, value in figures.take():
+                averages.setdefault(name, []).append(value)
+                if len(self.figures) > 1:
+                    self.log(f"{stage}/{style}/{name}", value, sync_dist=True)
+        for name, values in averages.items():
+            self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
 
 
-def _copy_weights(path: str, network: nn.Module) -> None:
-    source, _ = load_network(expand_path(path))
+def _start_from(path: str, network: nn.Module) -> dict[str, str]:
+    """Copy the weights of a checkpoint; returns what it says of itself."""
+    source, metadata = load_network(expand_path(path))
+    if isinstance(network, MultiStyleNet) and isinstance(source, MultiStyleNet):
+        network.add_styles([name for name in source.styles if name not in network.styles])
+        if network.styles != source.styles:
+            raise ValueError(
+                f"model.network.init_args.styles: {network.styles} is not allowed; the styles of model.init_from, "
+                f"{source.styles}, come first and by themselves"
+            )
     check_state(source.state_dict(), network, "model.init_from")
     network.load_state_dict(source.state_dict())
+    return metadata
+
+
+def _freeze_all_but_styles(network: nn.Module, init_from: str | None) -> None:
+    """The rows of styles that aren't trained have no gradient, and Adam leaves them alone."""
+    if not isinstance(network, MultiStyleNet) or init_from is None:
+        raise ValueError("model.only_new_styles: needs a MultiStyleNet, and model.init_from, a checkpoint of one")
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.ndim == 3)

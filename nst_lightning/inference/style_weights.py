@@ -1,0 +1,43 @@
+"""Names of styles, and blends of them, as the weights that a network of many styles takes."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+
+
+def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]) -> list[float]:
+    """Weights of all styles, which sum to one.
+
+    Args:
+        style: a name, several as `great_wave:2,starry_night:1`, names with weights, or None for the first style.
+        styles: the names of all styles.
+
+    Raises:
+        ValueError: a name is unknown, or a weight is no number of 0 or more, or all weights are 0.
+
+    >>> style_weights("ink:3,wood", ["glass", "ink", "wood"])
+    [0.0, 0.75, 0.25]
+    """
+    asked = {styles[0]: 1.0} if style is None else _parsed(style) if isinstance(style, str) else dict(style)
+    for name, weight in asked.items():
+        if name not in styles:
+            close = difflib.get_close_matches(name, styles)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"styles: {', '.join(styles)}"
+            raise ValueError(f"style: there is no {name!r}; {hint}")
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"style: the weight {weight:g} of {name} is not allowed; it must be 0 or more")
+    total = sum(asked.values())
+    if not total:
+        raise ValueError(f"style: {style!r} is not allowed; one weight must be above 0")
+    return [asked.get(name, 0.0) / total for name in styles]
+
+
+def _parsed(text: str) -> dict[str, float]:
+    asked: dict[str, float] = {}
+    for part in text.split(","):
+        name, colon, weight = part.strip().partition(":")
+        try:
+            asked[name] = asked.get(name, 0.0) + (float(weight) if colon else 1.0)
+        except ValueError:
+            raise ValueError(f"style: {part.strip()!r} is not allowed; it must be a name, or NAME:WEIGHT") from None
+    return asked
