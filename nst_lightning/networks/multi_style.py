@@ -1,5 +1,6 @@
 """One compact network for many styles, with adjustable strength and colours."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -61,8 +62,10 @@ class MultiStyleNet(nn.Module):
         self.down_8 = _StyledConv(quarter, eighth, stride=2)
         self.blocks = nn.ModuleList(_StyledBlock(eighth, block_width, dilation) for dilation in dilations)
         self.up_4 = _StyledConv(eighth, quarter)
-        self.up_2 = _StyledConv(quarter, half)
-        self.tail = nn.Conv2d(half, 3, 3, padding=1, padding_mode="reflect")
+        self.narrow = nn.Conv2d(quarter, quarter // 2, 1)
+        self.up_2 = _StyledConv(quarter // 2, half)
+        self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
+        self.register_buffer("average", _average_of_four(), persistent=False)
         self.add_styles(styles)
 
     def add_styles(self, names: Sequence[str]) -> None:
@@ -124,8 +127,9 @@ class MultiStyleNet(nn.Module):
         for block in self.blocks:
             x = block(x, code)
         x = F.relu(self.up_4(upsample(x, x_4.shape[-2:], "bilinear"), code) + x_4)
-        x = F.relu(self.up_2(upsample(x, x_2.shape[-2:], "bilinear"), code))
-        x = self.tail(upsample(x, photos.shape[-2:], "bilinear"))
+        x = F.relu(self.up_2(upsample(self.narrow(x), x_2.shape[-2:], "bilinear"), code))
+        x = F.conv2d(F.pad(self.tail(x), (0, 1, 0, 1), mode="replicate"), self.average)
+        x = F.pixel_shuffle(x, 2)[..., : photos.shape[-2], : photos.shape[-1]]
         return x.float().sigmoid()  # half precision has too few levels near 1
 
 
@@ -178,3 +182,13 @@ class _StyledBlock(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         return x + self.second(F.relu(self.first(x, code)), code)
+
+
+def _average_of_four() -> Tensor:
+    """Averages each pixel with those to the right, below and between, where four neighbours are channels (see
+    `pixel_shuffle`): a grid of single pixels averages out. Shape (12, 12, 2, 2)."""
+    kernel = torch.zeros(3, 2, 2, 3, 2, 2, 2, 2)
+    for colour, row, column, down, right in itertools.product(range(3), *[range(2)] * 4):
+        (i, y), (j, x) = divmod(row + down, 2), divmod(column + right, 2)
+        kernel[colour, row, column, colour, y, x, i, j] += 0.25
+    return kernel.reshape(12, 12, 2, 2)

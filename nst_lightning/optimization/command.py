@@ -36,8 +36,8 @@ from nst_lightning.system import keep_freed_memory, shell_line
 
 USABLE = 0.8
 """Of the memory that is free, unless told otherwise: the estimate is no bound, and others need some."""
-LARGE_BLOCK = 2**27
-"""Bytes of blocks that aren't kept for the next one: a few of a large picture would be more than `--max-memory`."""
+LARGE_BLOCK = 2**25
+"""Bytes of blocks that aren't kept for the next one where there are tiles: a few of them would be too many."""
 WARM_LEVELS = 2
 """From a picture that is painted already: smaller levels would forget it."""
 
@@ -86,7 +86,7 @@ def optimize(
         **options: see `OptimizeOptions`.
     """
     given = {**locals()}
-    keep_freed_memory(below=LARGE_BLOCK)
+    keep_freed_memory()
     settings = OptimizeOptions(**options)
     if not preview >= 0:
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
@@ -166,6 +166,8 @@ class _Studio:
         image = array_to_image(photo.rgb) if bits == 16 else photo.rgb
         limits = {"masks": masks, "warm": self.first is not None, "max_memory": self.max_memory}
         levels = plan(image.size, self.encoder, self.options, **limits)
+        if any(level.tile for level in levels):
+            keep_freed_memory(below=LARGE_BLOCK)
         writable_format(target, bits=bits, size=(levels[-1].width, levels[-1].height))
         files = Files(target, photo, bits, self._about(source, target), levels)
         state = files.read_state() if resume else None
