@@ -47,6 +47,20 @@ def test_layer_names():
     assert ALL_LAYERS[-1] == "relu5_4"
 
 
+def test_a_chain_takes_deeper_layers_from_the_next_encoder(whole_file, compact_weights):
+    first, second, x = VGG19(whole_file, deepest="relu1_1"), CompactEncoder(compact_weights), torch.rand(1, 3, 32, 32)
+    assert first.layers == ("conv1_1", "relu1_1")
+    found = EncoderChain([first, second])(x, ["relu1_1", "relu2_1"])
+    torch.testing.assert_close(found["relu1_1"], VGG19(whole_file)(x, ["relu1_1"])["relu1_1"])
+    torch.testing.assert_close(found["relu2_1"], second(x, ["relu2_1"])["relu2_1"])
+    with pytest.raises(
+        ValueError, match=r"VGG19 \(vgg19.pth\) to relu1_1 has no layer relu2_1; it goes as far as relu1_1"
+    ):
+        first(x, ["relu2_1"])
+    with pytest.raises(ValueError, match="unknown layer 'relu6_1'"):
+        VGG19(whole_file, deepest="relu6_1")
+
+
 def test_every_layer_is_torchvisions(features, whole_file):
     x = torch.rand(2, 3, 37, 48)
     found = VGG19(whole_file)(x, ALL_LAYERS)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from nst_lightning.networks import JohnsonNet, MultiStyleNet, load_network, network_record
 from nst_lightning.networks.layers import ConvNorm, upsample
@@ -161,6 +162,14 @@ def test_the_defaults_are_the_first_style_in_full():
         "strength": [1],
         "preserve_color": [0],
     }
+
+
+def test_no_grid_of_single_pixels():
+    """Each pixel is the average of four, also where the four come from several positions of the last convolution."""
+    quarters = torch.rand(1, 12, 9, 7)
+    found = F.pixel_shuffle(F.conv2d(F.pad(quarters, (0, 1, 0, 1), mode="replicate"), styled().average), 2)
+    expected = F.avg_pool2d(F.pixel_shuffle(quarters, 2), 2, stride=1)
+    torch.testing.assert_close(found[..., :17, :13], expected)
 
 
 def test_strength_fades_to_the_photo():

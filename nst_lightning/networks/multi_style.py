@@ -20,9 +20,10 @@ class MultiStyleNet(nn.Module):
 
     Every convolution is followed by an instance normalisation whose scale and shift belong to the style; so a blend of
     styles is a blend of these numbers, and a new style costs a few thousand of them. They depend on the strength as
-    well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing but the last convolution runs at
-    full resolution, and the residual blocks run at an eighth of it: fast, and as wide a view as large strokes need. A
-    skip at a quarter of the size keeps edges where they are; bilinear upsampling leaves no grid.
+    well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
+    convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth. That is fast,
+    and as wide a view as large strokes need. A skip at a quarter keeps edges where they are. Upsampling is bilinear,
+    and in the end each pixel is averaged with its neighbours, so that no grid is left.
 
     Args:
         styles: their names, in the order of the weights in `style`.
@@ -39,7 +40,7 @@ class MultiStyleNet(nn.Module):
         styles: list[str] = [],  # noqa: B006 - shown in --help
         widths: list[int] = [16, 48, 96],  # noqa: B006
         block_width: int = 64,
-        dilations: list[int] = [1, 2, 3, 2, 1],  # noqa: B006
+        dilations: list[int] = [1, 2, 3, 1, 2, 1],  # noqa: B006
     ) -> None:
         super().__init__()
         for name, value, good, allowed in (
@@ -185,8 +186,10 @@ class _StyledBlock(nn.Module):
 
 
 def _average_of_four() -> Tensor:
-    """Averages each pixel with those to the right, below and between, where four neighbours are channels (see
-    `pixel_shuffle`): a grid of single pixels averages out. Shape (12, 12, 2, 2)."""
+    """The kernel, of shape (12, 12, 2, 2), that averages each pixel with those to its right, below and between.
+
+    It sees pixels in fours, as channels of an image of half the size, in the order of `pixel_shuffle`.
+    """
     kernel = torch.zeros(3, 2, 2, 3, 2, 2, 2, 2)
     for colour, row, column, down, right in itertools.product(range(3), *[range(2)] * 4):
         (i, y), (j, x) = divmod(row + down, 2), divmod(column + right, 2)

@@ -13,6 +13,7 @@ from nst_lightning.inference import Stylizer
 from nst_lightning.optimization import Interrupted, OptimizeOptions, Progress, optimize_picture
 from nst_lightning.optimization.device import device_named
 from nst_lightning.optimization.plan import plan
+from nst_lightning.optimization.warm import LEVELS, painted
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.measure import Judge
 from nst_lightning.system import keep_freed_memory
@@ -73,8 +74,7 @@ def benchmark(
         for photo, painting in pairs:
             start, init = time.perf_counter(), None
             if name == "warm":
-                first = plan(photo.size, encoder, of_method, warm=True)[0]
-                init = Stylizer(model)(photo.resize((first.width, first.height)))
+                init = painted(Stylizer(model), photo, plan(photo.size, encoder, of_method, warm=True))
             watch = _Watch(sorted(seconds), before=time.perf_counter() - start)
             try:
                 found = optimize_picture(
@@ -97,7 +97,7 @@ def benchmark(
 def _options(pyramid: OptimizeOptions, *, warm: bool) -> dict[str, OptimizeOptions]:
     plain = replace(pyramid, levels=1, scales={1: 1.0}, iterations=NEVER)
     chosen = {"lbfgs": plain, "adam": replace(plain, optimizer="adam"), "pyramid": pyramid}
-    return {**chosen, "warm": replace(pyramid, levels=2)} if warm else chosen
+    return {**chosen, "warm": replace(pyramid, levels=LEVELS)} if warm else chosen
 
 
 def _pairs(photos: str, paintings: str, count: int) -> list[tuple[Image.Image, Image.Image]]:

@@ -22,13 +22,14 @@ from nst_lightning.images import (
     writable,
     writable_format,
 )
-from nst_lightning.inference import MINIMUM_SIZE, Stylizer
+from nst_lightning.inference import Stylizer
 from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
 from nst_lightning.optimization.device import device_named, free_memory, used_memory
 from nst_lightning.optimization.files import Files, beside
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.meter import Meter
 from nst_lightning.optimization.plan import Level, foretold, plan
+from nst_lightning.optimization.warm import LEVELS, painted, picture_or_network
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
@@ -38,8 +39,6 @@ USABLE = 0.8
 """Of the memory that is free, unless told otherwise: the estimate is no bound, and others need some."""
 LARGE_BLOCK = 2**25
 """Bytes of blocks that aren't kept for the next one where there are tiles: a few of them would be too many."""
-WARM_LEVELS = 2
-"""From a picture that is painted already: smaller levels would forget it."""
 
 
 def optimize(
@@ -91,7 +90,7 @@ def optimize(
     if not preview >= 0:
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
     if init is not None and settings.levels is None:
-        settings = replace(settings, levels=WARM_LEVELS)
+        settings = replace(settings, levels=LEVELS)
     if max_memory is not None and not 0 < max_memory < math.inf:
         raise ValueError(f"max_memory: {max_memory} is not allowed; it must be more than 0")
     jobs = _jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
@@ -107,7 +106,7 @@ def optimize(
             "shares": style_share,
             "device": place,
         },
-        first=_first(init),
+        first=None if init is None else picture_or_network(init),
         max_memory=memory,
     )
     if "all" in (settings.style_layers, settings.content_layers):
@@ -196,11 +195,7 @@ class _Studio:
             raise
 
     def _init(self, photo: Image.Image, levels: list[Level]) -> Image.Image | None:
-        """What to start from: a network makes it as large as the first level, or as the first that it can."""
-        if self.first is None or isinstance(self.first, Image.Image):
-            return self.first
-        level = next((level for level in levels if min(level.width, level.height) >= MINIMUM_SIZE), levels[-1])
-        return self.first(photo.resize((level.width, level.height), Image.Resampling.LANCZOS))
+        return painted(self.first, photo, levels) if isinstance(self.first, Stylizer) else self.first
 
     def _command(self, source: Path, target: Path) -> str:
         return command_line(self.given | {"photo": str(source), "output": str(target)})
@@ -250,13 +245,3 @@ def _read_mask(path: str) -> Image.Image:
     mask = read_picture(path)
     grey = mask.rgb.convert("L")
     return grey if mask.alpha is None else ImageChops.multiply(grey, mask.alpha.convert("L"))
-
-
-def _first(init: str | None) -> Image.Image | Stylizer | None:
-    """A picture, or a transfer network."""
-    if init is None:
-        return None
-    path = Path(init)
-    if path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
-        return Stylizer(init)
-    return read_rgb(path)

@@ -92,6 +92,8 @@ class VGG19(Encoder):
         pooling: `max` as trained, `average` as Gatys et al. prefer, or `l2` (root mean square, scaled to the magnitude
             that max pooling gives, so that deeper layers see what they were trained on).
         padding: of the first convolution: `zeros` as trained, or `replicate`, which spares the borders a dark frame.
+        deepest: the deepest layer to offer, by default the last that the weights have; an `EncoderChain` takes those
+            below from its next encoder, which may be faster.
     """
 
     def __init__(
@@ -99,12 +101,16 @@ class VGG19(Encoder):
         weights: str = "imagenet",
         pooling: Pooling = "max",
         padding: Literal["zeros", "replicate"] = "zeros",
+        deepest: str | None = None,
     ) -> None:
         loaded = load_vgg19(weights)
         convolutions = _convolutions(loaded.tensors, first_padding=padding)
-        deepest = list(convolutions)[-1]
-        layers = ALL_LAYERS[: ALL_LAYERS.index("relu" + deepest[4:]) + 1]
+        layers = ALL_LAYERS[: ALL_LAYERS.index("relu" + list(convolutions)[-1][4:]) + 1]
         super().__init__(layers, f"VGG19 ({loaded.origin})")
+        if deepest is not None:
+            self.require([deepest])
+            self.layers = layers[: layers.index(deepest) + 1]
+            self.description += f" to {deepest}"
         self.convolutions = convolutions
         self.pooling: Pooling = pooling
         self.register_buffer("mean", torch.tensor(loaded.mean).view(3, 1, 1), persistent=False)
