@@ -67,6 +67,12 @@ COMMANDS = {
         "how good optimized pictures are after so many seconds",
         repeatable=("method",),
     ),
+    "rate": Command(
+        "nst_lightning.optimization.rate:rate",
+        "how good a network's pictures are, style by style, beside optimized ones",
+        {"model": None},
+        repeatable=("paintings",),
+    ),
     "measure": Command(
         "nst_lightning.perception.measure:measure",
         "content, style and grit of stylized pictures",

@@ -10,6 +10,8 @@ from nst_lightning.training.distill import Distillation
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CHANGES = {"styles_base": "styles"}
+"""Configurations that say only what they have different from another."""
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -17,10 +19,12 @@ def test_every_config_parses(path, monkeypatch):
     """Parsed by the command line's own parser; the classes are not built, since that would need weights and photos."""
     monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
     monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
+    files = [path.with_stem(CHANGES[path.stem])] if path.stem in CHANGES else []
+    arguments = ["fit", *(f"--config={file}" for file in [*files, path])]
     if path.stem.startswith("distill"):
-        cli = DistillationCLI(Distillation, PhotoDataModule, args=["fit", "--config", str(path)])
+        cli = DistillationCLI(Distillation, PhotoDataModule, args=arguments)
     else:
-        cli = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=["fit", "--config", str(path)])
+        cli = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=arguments)
         assert cli.config.fit.model.size == cli.config.fit.data.size
     assert isinstance(cli.parser, LightningArgumentParser)
     assert cli.config.fit.trainer.max_steps > 0

@@ -3,6 +3,8 @@
 import difflib
 from pathlib import Path
 
+DEFAULT_MODEL = "styles"
+"""The bundled network of many styles."""
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "export")
 """Where an installed package has them, and a clone of its repository."""

@@ -13,9 +13,9 @@ from nst_lightning.images import expand_path, read_rgb, resize_short_side
 from nst_lightning.networks import MultiStyleNet, load_network, network_record
 from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state
 from nst_lightning.perception import Encoder, Normalization, PerceptualLoss
+from nst_lightning.perception.figures import Figures
 from nst_lightning.perception.metrics import STYLE_LAYERS
 from nst_lightning.perception.pixels import image_to_tensor
-from nst_lightning.training.figures import Figures
 from nst_lightning.training.schedule import adam_along_a_cosine
 from nst_lightning.training.styles import Draw, Styles, style_files
 

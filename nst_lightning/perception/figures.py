@@ -1,11 +1,19 @@
-"""The three figures of quality of pictures in one style, as validation and test log them."""
+"""The three figures of quality, of many pictures in one style."""
 
 from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from nst_lightning.perception import ContentDistance, Encoder, Grit, StyleDistance
-from nst_lightning.perception.metrics import CONTENT_LAYER, SCALES, STYLE_LAYERS
+from nst_lightning.perception.encoders import Encoder
+from nst_lightning.perception.metrics import (
+    CONTENT_LAYER,
+    SCALES,
+    SHORT_SIDE,
+    STYLE_LAYERS,
+    ContentDistance,
+    Grit,
+    StyleDistance,
+)
 
 
 class Figures(nn.Module):
@@ -14,15 +22,17 @@ class Figures(nn.Module):
     Args:
         encoder: must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1; there are no figures otherwise.
         painting: RGB in [0, 1], shape (1, 3, H, W).
+        short_side: in pixels, at which everything is compared.
     """
 
-    def __init__(self, encoder: Encoder, painting: Tensor) -> None:
+    def __init__(self, encoder: Encoder, painting: Tensor, *, short_side: int = SHORT_SIDE) -> None:
         super().__init__()
         self.metrics = nn.ModuleDict()
         if {CONTENT_LAYER, *STYLE_LAYERS} <= set(encoder.layers):
-            self.metrics["content"], self.metrics["grit"] = ContentDistance(encoder), Grit(painting)
-            self.metrics["style"] = StyleDistance(encoder, painting)
-            self.metrics["photo_style"] = StyleDistance(encoder, painting)
+            self.metrics["content"] = ContentDistance(encoder, short_side=short_side)
+            self.metrics["grit"] = Grit(painting, short_side=short_side)
+            self.metrics["style"] = StyleDistance(encoder, painting, short_side=short_side)
+            self.metrics["photo_style"] = StyleDistance(encoder, painting, short_side=short_side)
 
     def add(self, pictures: Tensor, photos: Tensor, *, of_photos: bool) -> None:
         """Add pictures and the photos they were made of, RGB in [0, 1], shape (N, 3, H, W).

@@ -1,0 +1,116 @@
+"""The command `rate`: how good a transfer network's pictures are, style by style, beside optimized ones."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from nst_lightning.images import expand_path, list_pictures, read_rgb, resize_short_side
+from nst_lightning.inference import Stylizer
+from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.perception import Encoder
+from nst_lightning.perception.compact import encoder_of
+from nst_lightning.perception.figures import Figures
+from nst_lightning.perception.metrics import SHORT_SIDE
+from nst_lightning.perception.pixels import image_to_tensor
+from nst_lightning.system import keep_freed_memory
+
+COLUMNS = {
+    "content": "content_median",
+    "style": "style_median",
+    "at 1": "style_median_at_1",
+    "at 1/2": "style_median_at_2",
+    "at 1/4": "style_median_at_4",
+    "grit": "grit_median",
+}
+
+
+def rate(
+    model: str,
+    photos: str,
+    paintings: list[str],
+    vgg19: str | None = "imagenet",
+    compact: str | None = None,
+    count: int | None = None,
+    optimized: int = 0,
+    size: int = SHORT_SIDE,
+) -> None:
+    """Print content, style across scales and grit of a network's pictures, beside the photos' own and optimized ones.
+
+    Medians over photos, for each of the network's styles. Below 0.45 of content the subject is there; style should be a
+    small part of the photos' own; grit near 1 is as fine as the painting. Figures depend on the encoder.
+
+    Args:
+        model: the .onnx file, or the name of a bundled network.
+        photos: folder of photos.
+        paintings: files and folders in which the paintings are: `great_wave.jpg` or `hokusai_great_wave.jpg` for the
+            style `great_wave`.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
+        compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
+        count: how many photos, evenly chosen; by default all.
+        optimized: how many of these are optimized as well, which takes a while.
+        size: short side in pixels at which everything is made and compared.
+    """
+    for name, value, least in (("count", count, 1), ("optimized", optimized, 0), ("size", size, 128)):
+        if value is not None and value < least:
+            raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
+    keep_freed_memory()
+    stylizer, encoder = Stylizer(model), encoder_of(vgg19, compact)
+    files = _files_of(stylizer.styles, paintings)
+    contents = [resize_short_side(read_rgb(path), size) for path in _some(list_pictures(expand_path(photos)), count)]
+    print(f"{'style':16}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
+    for style, file in files.items():
+        painting = resize_short_side(read_rgb(file), size)
+        stylize = partial(stylizer, style=style if stylizer.styles else None)
+        _print(style, "photos", contents, lambda photo: photo, painting, encoder)
+        _print(style, "network", contents, stylize, painting, encoder)
+        if few := _some(contents, optimized):
+            _print(style, f"network ({len(few)})", few, stylize, painting, encoder)
+            optimize = partial(_optimized, painting=painting, encoder=encoder)
+            _print(style, f"optimize ({len(few)})", few, optimize, painting, encoder)
+
+
+def _optimized(photo: Image.Image, painting: Image.Image, encoder: Encoder) -> Image.Image:
+    options = OptimizeOptions(size=max(photo.size))
+    return optimize_picture(photo, [painting], encoder, options=options).picture
+
+
+def _print(
+    style: str,
+    label: str,
+    photos: Sequence[Image.Image],
+    make: Callable[[Image.Image], Image.Image],
+    painting: Image.Image,
+    encoder: Encoder,
+) -> None:
+    figures = Figures(encoder, image_to_tensor(painting), short_side=min(painting.size))
+    for photo in photos:
+        figures.add(image_to_tensor(make(photo)), image_to_tensor(photo), of_photos=False)
+    found = dict(figures.take())
+    print(f"{style:16}{label:>16}" + "".join(f"{found[name].item():9.3f}" for name in COLUMNS.values()), flush=True)
+
+
+def _files_of(styles: Sequence[str], paintings: Sequence[str]) -> dict[str, Path]:
+    """Each style's painting; that of a network of one style is the only one given."""
+    found: list[Path] = []
+    for path in map(expand_path, paintings):
+        found += list_pictures(path) if path.is_dir() else [path]
+    if not styles:
+        if len(found) != 1:
+            raise ValueError(f"paintings: the network has one style, and there are {len(found)} paintings; give one")
+        return {found[0].stem: found[0]}
+    files = {}
+    for style in styles:
+        fitting = [path for path in found if path.stem == style or path.stem.endswith(f"_{style}")]
+        if not fitting:
+            names = ", ".join(path.name for path in found)
+            raise ValueError(f"paintings: there is none for the style {style} among {names}")
+        files[style] = min(fitting, key=lambda path: len(path.stem))
+    return files
+
+
+def _some(items: Sequence, count: int | None) -> list:
+    """So many of them, evenly chosen."""
+    count = len(items) if count is None else min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]

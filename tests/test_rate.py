@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from nst_lightning.cli import main
+from nst_lightning.export import export_onnx
+from nst_lightning.images import read_rgb, resize_short_side
+from nst_lightning.inference import Stylizer
+from nst_lightning.networks import JohnsonNet, MultiStyleNet
+from nst_lightning.perception import CompactEncoder
+from nst_lightning.perception.measure import Judge
+
+ROW = ("content", "style", "at 1", "at 1/2", "at 1/4", "grit")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "styles.onnx"
+    network = MultiStyleNet(["ink", "glass"], [4, 6, 8], 5, [1])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    export_onnx(network, path, metadata={})
+    return str(path)
+
+
+@pytest.fixture
+def paintings(tmp_path, picture):
+    for seed, name in enumerate(["somebody_ink", "glass"]):
+        picture(150, 130, seed=30 + seed).save(tmp_path / f"{name}.png")
+    return [f"--paintings={tmp_path / name}" for name in ("somebody_ink.png", "glass.png")]
+
+
+def table(capsys):
+    rows = {}
+    for line in capsys.readouterr().out.splitlines()[1:]:
+        style, label = line[:16].strip(), line[16:32].strip()
+        rows[style, label] = dict(zip(ROW, map(float, line[32:].split())))
+    return rows
+
+
+def test_medians_over_photos_are_those_of_measure(model, paintings, photos, compact_weights, capsys):
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128"]
+    assert main(["rate", model, *common, *paintings, "--count", "3"]) == 0
+    rows = table(capsys)
+    assert list(rows) == [(style, label) for style in ("ink", "glass") for label in ("photos", "network")]
+    stylizer, encoder = Stylizer(model), CompactEncoder(compact_weights)
+    files = sorted(photos.rglob("*.jpg"))
+    for style, painting in zip(("ink", "glass"), paintings):
+        found = []
+        for file in (files[0], files[2], files[5]):
+            photo = resize_short_side(read_rgb(file), 128)
+            judge = Judge(photo, read_rgb(painting.partition("=")[2]), encoder, size=128)
+            found.append(judge(stylizer(photo, style=style)))
+        medians = torch.tensor(found).quantile(0.5, dim=0).tolist()
+        assert list(rows[style, "network"].values()) == pytest.approx(medians, abs=2e-3, rel=2e-3)
+        assert rows[style, "photos"]["content"] == 0
+
+
+def test_optimized_pictures_are_beside_the_networks(model, paintings, photos, compact_weights, capsys, monkeypatch):
+    from nst_lightning.optimization import rate
+
+    monkeypatch.setattr(rate, "_optimized", lambda photo, painting, encoder: painting.resize(photo.size))
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128"]
+    assert main(["rate", model, *common, *paintings, "--optimized", "2"]) == 0
+    rows = table(capsys)
+    assert rows["ink", "optimize (2)"]["style"] < 0.5 * rows["ink", "network (2)"]["style"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--count", "0"], "count: 0 is not allowed; it must be 1 or more"),
+        (["--size", "100"], "size: 100 is not allowed; it must be 128 or more"),
+        (["--photos", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_requests_are_one_line(model, paintings, photos, compact_weights, capsys, change, message):
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
+    assert main(["rate", model, *common, *paintings, *change]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_style_without_a_painting_is_named(model, paintings, photos, compact_weights, capsys):
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
+    assert main(["rate", model, *common, paintings[0]]) == 2
+    assert "paintings: there is none for the style glass among somebody_ink.png" in capsys.readouterr().err
+
+
+def test_a_network_of_one_style_takes_one_painting(tmp_path, paintings, photos, compact_weights, capsys):
+    export_onnx(JohnsonNet(4, 1, 3), tmp_path / "one.onnx", metadata={})
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128"]
+    assert main(["rate", str(tmp_path / "one.onnx"), *common, *paintings]) == 2
+    assert "the network has one style, and there are 2 paintings; give one" in capsys.readouterr().err
+    assert main(["rate", str(tmp_path / "one.onnx"), *common, paintings[1], "--count", "1"]) == 0
+    assert ("glass", "network") in table(capsys)
