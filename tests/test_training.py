@@ -19,6 +19,7 @@ from nst_lightning.inference import Stylizer
 from nst_lightning.networks import JohnsonNet, MultiStyleNet, load_network
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.training import ExportOnnx, LastCheckpoint, PhotoDataModule, PictureRate, SampleSheet, StyleTransfer
+from nst_lightning.training.stability import disturbed, unsteadiness
 from nst_lightning.training.styles import Styles
 
 
@@ -256,6 +257,29 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     for i in range(3):
         torch.testing.assert_close(after(photo, torch.eye(4)[i]), before(photo, torch.eye(3)[i]), rtol=0, atol=1e-6)
     assert (after(photo, torch.eye(4)[3]) - before(photo, torch.full((3,), 1 / 3))).abs().max() > 0.01
+
+
+def test_a_disturbed_photo_is_the_photo_moved_and_noisy():
+    photos = torch.rand(2, 3, 80, 96)
+    again, (down, right) = disturbed(photos, seed=(0, 3))
+    moved = photos.roll((down, right), (2, 3))
+    assert (again - moved).std().item() == pytest.approx(0.02, rel=0.1)
+    assert disturbed(photos, seed=(0, 3))[0].equal(again)
+    shifts = {disturbed(photos, seed=(0, step))[1] for step in range(200)}
+    assert {shift for pair in shifts for shift in pair} == set(range(-4, 5))
+    assert unsteadiness(photos, moved, (down, right)).item() == 0  # painting nothing is steady
+    assert unsteadiness(photos, photos, (1, 0)).item() == pytest.approx(1 / 6, rel=0.1)  # of independent numbers
+
+
+def test_stability_makes_pictures_steadier(tmp_path, compact_weights, painting, photos):
+    def trained(weight):
+        module, data = module_of(compact_weights, painting, stability_weight=weight), data_of(photos)
+        trainer_of(tmp_path, max_steps=25, enable_checkpointing=False).fit(module, data)
+        photo = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
+        again, shift = disturbed(photo, seed=(7,))
+        return unsteadiness(module(photo), module(again), shift).item()
+
+    assert trained(100.0) < 0.7 * trained(0.0)
 
 
 def test_one_style_at_random_strength_is_drawn_as_asked():

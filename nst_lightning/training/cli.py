@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nst_lightning.images import PictureError
-from nst_lightning.networks import checkpoint
+from nst_lightning.networks import MultiStyleNet, checkpoint
 from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training.callbacks import (
     ExportOnnx,
@@ -121,6 +121,8 @@ class StyleTransferCLI(RunCLI):
         if files["ONNX file"]:
             words = [sys.executable, "-m", "nst_lightning", "stylize", "photo.jpg"]
             words += ["--model", str(files["ONNX file"]), "--output", "out/"]
+            if isinstance(self.model.network, MultiStyleNet):
+                words += ["--style", [*self.model.paintings][-1]]
             lines += ["Stylize a photo of your own:", f"  {shell_line(words)}"]
         rank_zero_info("\n".join(["Trained:", *lines]))
 

@@ -17,6 +17,7 @@ from nst_lightning.perception.figures import Figures
 from nst_lightning.perception.metrics import STYLE_LAYERS
 from nst_lightning.perception.pixels import image_to_tensor
 from nst_lightning.training.schedule import adam_along_a_cosine
+from nst_lightning.training.stability import disturbed, unsteadiness
 from nst_lightning.training.styles import Draw, Styles, style_files
 
 STYLE_LAYERS_EVENLY = dict.fromkeys(STYLE_LAYERS, 1.0)
@@ -41,6 +42,8 @@ class StyleTransfer(L.LightningModule):
         content_weight: weight of the content loss.
         style_weight: weight of the style loss (for `relative` losses): 5 keeps the subject, 12 begins to dissolve it.
         tv_weight: weight of the total variation loss, against dots.
+        stability_weight: weight of the difference between pictures of a photo and of the same photo, moved by a few
+            pixels and with noise: 10 for video, 0 spares the time.
         normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
         learning_rate: the highest, of Adam; it falls to zero along a cosine over the run.
         warmup_steps: over which the learning rate rises from zero.
@@ -72,6 +75,7 @@ class StyleTransfer(L.LightningModule):
         content_weight: float = 1.0,
         style_weight: float = 5.0,
         tv_weight: float = 0.2,
+        stability_weight: float = 0.0,
         normalization: Normalization = "relative",
         learning_rate: float = 2e-3,
         warmup_steps: int = 100,
@@ -90,6 +94,7 @@ class StyleTransfer(L.LightningModule):
             ("learning_rate", learning_rate, learning_rate > 0, "more than 0"),
             ("warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more"),
             ("max_bad_steps", max_bad_steps, max_bad_steps >= 1, "1 or more"),
+            ("stability_weight", stability_weight, stability_weight >= 0, "0 or more"),
             ("partial_strength", partial_strength, 0 <= partial_strength <= 1, "0 to 1"),
         ):
             if not good:
@@ -97,7 +102,7 @@ class StyleTransfer(L.LightningModule):
         files = style_files(network, style, styles)
         self.network = network
         self.learning_rate, self.warmup_steps, self.max_bad_steps = learning_rate, warmup_steps, max_bad_steps
-        self.partial_strength = partial_strength
+        self.stability_weight, self.partial_strength = stability_weight, partial_strength
         self._bad_steps = 0
         self.strict_loading = False  # checkpoints leave the frozen encoder out
         images = {name: read_rgb(expand_path(file)) for name, file in files.items()}
@@ -154,7 +159,12 @@ class StyleTransfer(L.LightningModule):
         """The perceptual loss of a batch of photos."""
         seed = (self.current_epoch, batch_idx, self.global_rank)
         draw = self._styles.draw(len(photos), partial=self.partial_strength, seed=seed)
-        losses = self._losses(self._paint(photos, draw), photos, draw)
+        pictures = self._paint(photos, draw)
+        losses = self._losses(pictures, photos, draw)
+        if self.stability_weight:
+            again, shift = disturbed(photos, seed=seed)
+            losses["unsteadiness"] = unsteadiness(pictures, self._paint(again, draw), shift)
+            losses["loss"] = losses["loss"] + self.stability_weight * losses["unsteadiness"]
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(photos))
         return losses["loss"]

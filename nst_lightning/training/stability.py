@@ -1,0 +1,33 @@
+"""Steadiness in video: a photo that moves a little, or has other noise, should be painted alike."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGEST_SHIFT = 4
+NOISE = 0.02
+"""Standard deviation, of 1: what a camera adds to each frame in dim light."""
+_BORDER = 16  # what comes in at the border is new, and so is what the network makes of it
+
+
+def disturbed(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
+    """Photos of shape (N, 3, H, W) shifted by some pixels and with noise, and by how many, down and to the right."""
+    random = np.random.default_rng(seed)
+    down, right = random.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, size=2).tolist()
+    generator = torch.Generator().manual_seed(int(random.integers(2**63)))
+    noise = NOISE * torch.randn(photos.shape, generator=generator)
+    return (photos.roll((down, right), (2, 3)) + noise.to(photos)).clamp(0, 1), (down, right)
+
+
+def unsteadiness(pictures: Tensor, of_disturbed: Tensor, shift: tuple[int, int]) -> Tensor:
+    """Mean squared difference between pictures, shifted, and those of the shifted photos; a scalar.
+
+    Args:
+        pictures: RGB in [0, 1], shape (N, 3, H, W).
+        of_disturbed: what the network made of the `disturbed` photos, same shape.
+        shift: by how many pixels, down and to the right.
+    """
+    inner = slice(_BORDER, -_BORDER)
+    return (pictures.roll(shift, (2, 3)) - of_disturbed)[..., inner, inner].square().mean()
