@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 _GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_LARGEST = 2**31 - 1
+ALL_BLOCKS = 2**31 - 1
 
 
-def keep_freed_memory(*, below: int = _LARGEST) -> None:
+def keep_freed_memory(*, below: int = ALL_BLOCKS) -> None:
     """Let this process keep the memory of large tensors for the next ones, where the C library is glibc.
 
     It would give each back and fetch it anew, page by page: a quarter of the time of `optimize` at 1024 pixels on two
@@ -23,7 +23,7 @@ def keep_freed_memory(*, below: int = _LARGEST) -> None:
     """
     if _GLIBC is not None:
         _GLIBC.mallopt(_M_MMAP_THRESHOLD, below)
-        _GLIBC.mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+        _GLIBC.mallopt(_M_TRIM_THRESHOLD, ALL_BLOCKS)
 
 
 def give_back_freed_memory() -> None:

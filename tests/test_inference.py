@@ -93,6 +93,28 @@ def test_bad_styles(many_model, picture, options, message):
         Stylizer(many_model)(picture(40, 40), **options)
 
 
+@pytest.mark.parametrize("styles", [None, "no JSON", '["ink"]', "3"])
+def test_styles_without_their_names(many_model, tmp_path, styles):
+    model = onnx.load(many_model)
+    onnx.helper.set_model_props(model, {} if styles is None else {"styles": styles})
+    onnx.save(model, tmp_path / "nameless.onnx")
+    with pytest.raises(ModelError, match=r"nameless.onnx takes weights of styles, \[3\], but its metadata don't name"):
+        Stylizer(tmp_path / "nameless.onnx")
+
+
+def test_stylize_blends_styles_at_some_strength(many_model, tmp_path, picture, capsys):
+    picture(60, 40).save(tmp_path / "photo.png")
+    common = ["stylize", str(tmp_path / "photo.png"), "--model", many_model, "--output", str(tmp_path / "out")]
+    assert main([*common, "--style", "ink:1,wood:3", "--strength", "0.7", "--preserve-color", "0.5"]) == 0
+    expected = Stylizer(many_model)(
+        picture(60, 40), style={"ink": 0.25, "wood": 0.75}, strength=0.7, preserve_color=0.5
+    )
+    assert list(Image.open(tmp_path / "out/photo.png").convert("RGB").getdata()) == list(expected.getdata())
+    capsys.readouterr()
+    assert main([*common, "--style", "inc"]) == 2
+    assert capsys.readouterr().err == "nst-lightning: stylize: style: there is no 'inc'; did you mean ink?\n"
+
+
 @pytest.mark.parametrize("options", [{"style": "ink"}, {"strength": 0.5}, {"preserve_color": 1}])
 def test_a_network_of_one_style_has_nothing_to_adjust(model, picture, options):
     with pytest.raises(ValueError, match="this network has one style, and nothing to adjust"):

@@ -209,6 +209,14 @@ def test_a_new_style_begins_as_the_average_and_leaves_the_others_as_they_were():
         network.add_styles(["a"])
 
 
+def test_styles_that_do_not_fit_are_refused():
+    photos = torch.rand(2, 3, 40, 48)
+    with pytest.raises(ValueError, match="styles: the network has none yet"):
+        MultiStyleNet()(photos)
+    with pytest.raises(ValueError, match="style: 6 weights are not allowed; there are 3 styles"):
+        styled()(photos, torch.ones(6))
+
+
 def test_a_network_of_many_styles_is_rebuilt_from_its_checkpoint(tmp_path):
     network, photos = styled(), torch.rand(1, 3, 40, 48)
     network.add_styles(["late"])
@@ -222,10 +230,12 @@ def test_a_network_of_many_styles_is_rebuilt_from_its_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": [8, 8]}, r"widths: \[8, 8\] is not allowed; it must be three numbers, 1 or more"),
+        ({"widths": [8, 8]}, r"widths: \[8, 8\] is not allowed; it must be three numbers, 2 or more"),
         ({"block_width": 0}, "block_width: 0 is not allowed"),
         ({"dilations": [1, 4]}, r"dilations: \[1, 4\] is not allowed; it must be numbers from 1 to 3"),
         ({"styles": ["a", "a"]}, "styles: 'a' is there already"),
+        ({"styles": ["Café, night"]}, "styles: 'Café, night' is not allowed; a name has no comma, colon or slash"),
+        ({"styles": [""]}, "styles: '' is not allowed"),
     ],
 )
 def test_bad_options_of_many_styles(options, message):

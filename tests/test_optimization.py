@@ -359,6 +359,7 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
         (["--max-memory", "0"], "max_memory: 0.0 is not allowed; it must be more than 0"),
         (["--init", "none.onnx"], "none.onnx"),
         (["--init", "graet_wave"], "did you mean great_wave?"),
+        (["--init", "great_wave:ink"], "this network has one style"),
         (["--style", "other.png", "--output", "other.png"], "output: other.png would overwrite other.png"),
         (["--output", "folder.png"], "folder.png: is a folder, not a file"),
         (["--size", "70000", "--max-memory", "1e6", "--output", "out.jpg"], "JPEG has 65500 pixels a side at most"),

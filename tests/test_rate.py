@@ -73,6 +73,7 @@ def test_optimized_pictures_are_beside_the_networks(model, paintings, photos, co
         (["--count", "0"], "count: 0 is not allowed; it must be 1 or more"),
         (["--size", "100"], "size: 100 is not allowed; it must be 128 or more"),
         (["--photos", "nowhere"], "nowhere"),
+        (["--compact", "null"], "has no layer relu4_1"),
     ],
 )
 def test_bad_requests_are_one_line(model, paintings, photos, compact_weights, capsys, change, message):

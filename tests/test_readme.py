@@ -13,7 +13,7 @@ from nst_lightning.training.cli import RunCLI, main
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL))
+SHELL = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)).replace("\\\n", " ")
 COMMANDS = [line for line in SHELL.splitlines() if "-m nst_lightning" in line]
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -296,6 +297,64 @@ def test_one_style_at_random_strength_is_drawn_as_asked():
     assert styles.draw(5, partial=0.5, seed=(0, 7)).controls["strength"].equal(draws[7].controls["strength"])
 
 
+@pytest.fixture
+def styles_config(tmp_path, config, picture):
+    """The tiny run with two styles."""
+    content = yaml.safe_load(Path(config).read_text())
+    model = content["model"]
+    del model["style"]
+    model["styles"] = {name: str(tmp_path / f"{name}.png") for name in ("ink", "glass")}
+    for seed, path in enumerate(model["styles"].values()):
+        picture(150, 140, seed=70 + seed).save(path)
+    small = {"widths": [4, 6, 8], "block_width": 4, "dilations": [1]}
+    model["network"] = {"class_path": "nst_lightning.networks.MultiStyleNet", "init_args": small}
+    Path(config).write_text(yaml.safe_dump(content))
+    return config
+
+
+def test_many_styles_through_the_commands(tmp_path, styles_config, photos, picture, capsys):
+    assert main(["fit", "--config", styles_config]) == 0
+    said = capsys.readouterr()
+    assert "--style glass" in said.out + said.err  # how to use it
+    run = tmp_path / "runs/version_0"
+    stylizer = Stylizer(run / "style.onnx")
+    assert stylizer.styles == ["ink", "glass"]
+    assert stylizer.metadata["style"] == "ink, glass"
+    with Image.open(run / "sheets/step-000004.png") as sheet:
+        assert sheet.height > 3 * 64  # the photos, and a row for each style
+    header = (run / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"val/ink/style_median", "val/glass/style_median", "val/style_median"} <= set(header)
+
+    saved, last = ["--config", str(run / "config.yaml")], ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    assert main(["test", *saved, *last]) == 0
+    assert "test/glass/photo_style_median" in capsys.readouterr().out
+    assert main(["export", str(run / "checkpoints/last.ckpt"), "--output", str(tmp_path / "again.onnx")]) == 0
+    photo = picture(70, 50)
+    again = Stylizer(tmp_path / "again.onnx")(photo, style="glass")
+    assert list(again.getdata()) == list(stylizer(photo, style="glass").getdata())
+    out = tmp_path / "out"  # one of its styles is enough of a run to use it
+    one = ["--model.styles", json.dumps({"glass": str(tmp_path / "glass.png")})]
+    assert main(["predict", *saved, *last, *one, "--data.predict", str(photos), "--writer.output", str(out)]) == 0
+    source = photos / "photo0.jpg"
+    with Image.open(out / "photo0.jpg.png") as picture, Image.open(source) as photo:
+        difference = np.abs(np.asarray(picture, int) - np.asarray(stylizer(photo, style="glass"), int))
+    assert difference.max() <= 1
+
+
+def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
+    first = styles_of("a", "b")
+    trainer_of(tmp_path, max_steps=8, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
+    last = tmp_path / "checkpoints/last.ckpt"
+    photo = torch.rand(1, 3, 64, 64)
+    for names in (("b", "a"), ("b",)):
+        again = styles_of(*names)
+        trainer_of(tmp_path, max_steps=8, enable_checkpointing=False).fit(again, data_of(photos), ckpt_path=last)
+        assert again.network.styles == ["a", "b"]
+        torch.testing.assert_close(again(photo, 0), first(photo, 1))
+    with pytest.raises(ValueError, match="ckpt_path: the checkpoint has no style 'c'; it has a, b"):
+        trainer_of(tmp_path, max_steps=8).fit(styles_of("a", "c"), data_of(photos), ckpt_path=last)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -303,6 +362,7 @@ def test_one_style_at_random_strength_is_drawn_as_asked():
         ({"partial_strength": 2}, "model.partial_strength: 2 is not allowed; it must be 0 to 1"),
         ({"only_new_styles": True}, "model.only_new_styles: needs a MultiStyleNet, and model.init_from"),
         ({"network": JohnsonNet(4, 1, 3)}, "model.styles: JohnsonNet has one style; give it as model.style"),
+        ({"network": MultiStyleNet(["d"])}, "the run has no painting for d"),
     ],
 )
 def test_bad_options_of_many_styles(styles_of, options, message):

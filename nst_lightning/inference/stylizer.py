@@ -1,7 +1,7 @@
 """From an ONNX file to stylized pictures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +41,15 @@ class Stylizer:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
             raise ModelError(f"model: {path} is damaged or no ONNX file ({_first(error)})") from None
-        (photo, *controls), outputs = self._session.get_inputs(), self._session.get_outputs()
-        adjustable = tuple(node.name for node in controls) == CONTROLS
-        if not (adjustable or not controls) or len(outputs) != 1 or not all(map(_is_pictures, (photo, *outputs))):
-            described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (photo, *controls, *outputs))
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        adjustable = tuple(node.name for node in inputs[1:]) == CONTROLS
+        pictures = [*inputs[:1], *outputs]
+        if len(inputs) not in (1, 1 + len(CONTROLS) * adjustable) or not _all_pictures(pictures):
+            described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (*inputs, *outputs))
             raise ModelError(f"model: {path} is no transfer network for photos of any size: {described}")
-        self._input = photo.name
+        self._input = inputs[0].name
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.styles: list[str] = json.loads(self.metadata["styles"]) if adjustable else []
+        self.styles: list[str] = _names(self.metadata, inputs[1], path) if adjustable else []
 
     def __call__(
         self,
@@ -113,6 +114,22 @@ class Stylizer:
 def _default_providers() -> list[str]:
     installed = onnxruntime.get_available_providers()
     return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in installed]
+
+
+def _names(metadata: Mapping[str, str], style: onnxruntime.NodeArg, path: Path) -> list[str]:
+    """The styles' names, without which nobody can ask for one."""
+    try:
+        names = json.loads(metadata["styles"])
+        if style.shape == [len(names)]:
+            return names
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise ModelError(f"model: {path} takes weights of styles, {style.shape}, but its metadata don't name them")
+
+
+def _all_pictures(nodes: Sequence[onnxruntime.NodeArg]) -> bool:
+    """Whether this is one input and one output, both pictures."""
+    return len(nodes) == 2 and all(map(_is_pictures, nodes))
 
 
 def _is_pictures(node: onnxruntime.NodeArg) -> bool:

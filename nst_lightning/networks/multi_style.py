@@ -18,7 +18,7 @@ LUMA = (0.299, 0.587, 0.114)
 class MultiStyleNet(nn.Module):
     """A transfer network for any number of styles, by conditional instance normalisation (Dumoulin et al. 2017).
 
-    Every convolution is followed by an instance normalisation whose scale and shift belong to the style; so a blend of
+    Instance normalisations have scales and shifts that belong to the style, one pair for each channel; so a blend of
     styles is a blend of these numbers, and a new style costs a few thousand of them. They depend on the strength as
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth. That is fast,
@@ -44,7 +44,7 @@ class MultiStyleNet(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, good, allowed in (
-            ("widths", widths, len(widths) == 3 and min(widths) >= 1, "three numbers, 1 or more"),
+            ("widths", widths, len(widths) == 3 and min(widths) >= 2, "three numbers, 2 or more"),
             ("block_width", block_width, block_width >= 1, "1 or more"),
             ("dilations", dilations, all(1 <= d <= _DEEPEST for d in dilations), f"numbers from 1 to {_DEEPEST}"),
         ):
@@ -67,21 +67,34 @@ class MultiStyleNet(nn.Module):
         self.up_2 = _StyledConv(quarter // 2, half)
         self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
         self.register_buffer("average", _average_of_four(), persistent=False)
+        self.register_buffer("luma", torch.tensor(LUMA).view(3, 1, 1), persistent=False)
         self.add_styles(styles)
 
     def add_styles(self, names: Sequence[str]) -> None:
         """Make room for further styles, which begin as the average of those that are there.
 
         Raises:
-            ValueError: a name is taken.
+            ValueError: a name is taken, empty, or has a comma, colon or slash in it, or blanks around it.
         """
-        for name in names:
-            if name in self.styles:
+        for i, name in enumerate(names):
+            if name in self.styles or name in names[:i]:
                 raise ValueError(f"styles: {name!r} is there already")
-            self.styles.append(name)
-            for module in self.modules():
-                if isinstance(module, _StyledNorm):
-                    module.add_style()
+            if not name or name != name.strip() or set(name) & set(",:/"):
+                raise ValueError(
+                    f"styles: {name!r} is not allowed; a name has no comma, colon or slash, nor blanks around"
+                )
+        self.styles += names
+        for module in self.modules():
+            if isinstance(module, _StyledNorm):
+                module.add_styles(len(names))
+
+    def replace_styles(self, names: Sequence[str]) -> None:
+        """Have exactly these styles, in this order, with numbers that are still to be loaded."""
+        self.styles.clear()
+        for module in self.modules():
+            if isinstance(module, _StyledNorm):
+                module.forget_styles()
+        self.add_styles(names)
 
     def forward(
         self,
@@ -102,16 +115,20 @@ class MultiStyleNet(nn.Module):
         Returns:
             RGB in [0, 1], same shape.
         """
-        defaults = self.controls
-        style = (defaults["style"] if style is None else style).to(photos).view(-1, len(self.styles))
-        strength = (defaults["strength"] if strength is None else strength).to(photos).view(-1, 1)
-        keep = (defaults["preserve_color"] if preserve_color is None else preserve_color).to(photos).view(-1, 1, 1, 1)
+        if not self.styles:
+            raise ValueError("styles: the network has none yet; give their names, or use add_styles")
+        style = (self.controls["style"] if style is None else style).to(photos)
+        if style.shape[-1] != len(self.styles):
+            raise ValueError(f"style: {style.shape[-1]} weights are not allowed; there are {len(self.styles)} styles")
+        style = style.view(-1, len(self.styles))
+        strength = (self.controls["strength"] if strength is None else strength).to(photos).view(-1, 1)
+        keep = self.controls["preserve_color"] if preserve_color is None else preserve_color
+        keep = keep.to(photos).view(-1, 1, 1, 1)
         code = torch.cat([strength * style, strength * (1 - strength) * style], dim=1)
         painted = self._paint(photos, code)
         by = (1 - (1 - strength) ** 4).view(-1, 1, 1, 1)  # what is left of the photo fades quickly: no double contours
         picture = photos + by * (painted - photos)
-        luma = photos.new_tensor(LUMA).view(3, 1, 1)
-        in_colours = photos + ((picture - photos) * luma).sum(1, keepdim=True)
+        in_colours = photos + ((picture - photos) * self.luma).sum(1, keepdim=True)
         return (picture + keep * (in_colours - picture)).clamp(0, 1)
 
     @property
@@ -142,14 +159,17 @@ class _StyledNorm(nn.Module):
         self.base = nn.Parameter(torch.cat([torch.ones(channels), torch.zeros(channels)]))
         self.table = nn.Parameter(torch.zeros(2, 0, 2 * channels))
 
-    def add_style(self) -> None:
+    def add_styles(self, count: int) -> None:
         rows = self.table.detach()
         new = rows.mean(1, keepdim=True) if rows.shape[1] else rows.new_zeros(2, 1, rows.shape[2])
-        self.table = nn.Parameter(torch.cat([rows, new], dim=1))
+        self.table = nn.Parameter(torch.cat([rows, new.expand(-1, count, -1)], dim=1))
+
+    def forget_styles(self) -> None:
+        self.table = nn.Parameter(self.table.detach()[:, :0])
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         scale, shift = (self.base + code @ self.table.flatten(0, 1)).unsqueeze(-1).unsqueeze(-1).chunk(2, dim=1)
-        return F.instance_norm(x) * scale + shift
+        return F.instance_norm(x.float()) * scale + shift  # statistics in half precision would be coarse
 
 
 class _StyledConv(nn.Module):

@@ -9,11 +9,10 @@ import torch
 from PIL import Image
 
 from nst_lightning.images import expand_path, list_pictures, read_rgb
-from nst_lightning.inference import Stylizer
 from nst_lightning.optimization import Interrupted, OptimizeOptions, Progress, optimize_picture
 from nst_lightning.optimization.device import device_named
 from nst_lightning.optimization.plan import plan
-from nst_lightning.optimization.warm import LEVELS, painted
+from nst_lightning.optimization.warm import LEVELS, network_of, painted
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.measure import Judge
 from nst_lightning.system import keep_freed_memory
@@ -74,7 +73,7 @@ def benchmark(
         for photo, painting in pairs:
             start, init = time.perf_counter(), None
             if name == "warm":
-                init = painted(Stylizer(model), photo, plan(photo.size, encoder, of_method, warm=True))
+                init = painted(network_of(model), photo, plan(photo.size, encoder, of_method, warm=True))
             watch = _Watch(sorted(seconds), before=time.perf_counter() - start)
             try:
                 found = optimize_picture(

@@ -22,18 +22,17 @@ from nst_lightning.images import (
     writable,
     writable_format,
 )
-from nst_lightning.inference import Stylizer
 from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
 from nst_lightning.optimization.device import device_named, free_memory, used_memory
 from nst_lightning.optimization.files import Files, beside
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.meter import Meter
 from nst_lightning.optimization.plan import Level, foretold, plan
-from nst_lightning.optimization.warm import LEVELS, painted, picture_or_network
+from nst_lightning.optimization.warm import LEVELS, Network, painted, picture_or_network
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
-from nst_lightning.system import keep_freed_memory, shell_line
+from nst_lightning.system import ALL_BLOCKS, keep_freed_memory, shell_line
 
 USABLE = 0.8
 """Of the memory that is free, unless told otherwise: the estimate is no bound, and others need some."""
@@ -85,7 +84,6 @@ def optimize(
         **options: see `OptimizeOptions`.
     """
     given = {**locals()}
-    keep_freed_memory()
     settings = OptimizeOptions(**options)
     if not preview >= 0:
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
@@ -147,7 +145,7 @@ class _Studio:
     options: OptimizeOptions
     encoder: Encoder
     pictures: dict[str, Any]
-    first: Image.Image | Stylizer | None
+    first: Image.Image | Network | None
     max_memory: float
 
     def has_made(self, source: Path, target: Path) -> bool:
@@ -165,8 +163,8 @@ class _Studio:
         image = array_to_image(photo.rgb) if bits == 16 else photo.rgb
         limits = {"masks": masks, "warm": self.first is not None, "max_memory": self.max_memory}
         levels = plan(image.size, self.encoder, self.options, **limits)
-        if any(level.tile for level in levels):
-            keep_freed_memory(below=LARGE_BLOCK)
+        tiled = any(level.tile for level in levels)
+        keep_freed_memory(below=LARGE_BLOCK if tiled else ALL_BLOCKS)
         writable_format(target, bits=bits, size=(levels[-1].width, levels[-1].height))
         files = Files(target, photo, bits, self._about(source, target), levels)
         state = files.read_state() if resume else None
@@ -195,7 +193,7 @@ class _Studio:
             raise
 
     def _init(self, photo: Image.Image, levels: list[Level]) -> Image.Image | None:
-        return painted(self.first, photo, levels) if isinstance(self.first, Stylizer) else self.first
+        return painted(self.first, photo, levels) if callable(self.first) else self.first
 
     def _command(self, source: Path, target: Path) -> str:
         return command_line(self.given | {"photo": str(source), "output": str(target)})

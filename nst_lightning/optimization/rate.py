@@ -12,7 +12,7 @@ from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.figures import Figures
-from nst_lightning.perception.metrics import SHORT_SIDE
+from nst_lightning.perception.metrics import CONTENT_LAYER, SHORT_SIDE, STYLE_LAYERS
 from nst_lightning.perception.pixels import image_to_tensor
 from nst_lightning.system import keep_freed_memory
 
@@ -57,18 +57,21 @@ def rate(
             raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
     keep_freed_memory()
     stylizer, encoder = Stylizer(model), encoder_of(vgg19, compact)
+    encoder.require([CONTENT_LAYER, *STYLE_LAYERS])
     files = _files_of(stylizer.styles, paintings)
+    width = max(15, *map(len, files)) + 1
     contents = [resize_short_side(read_rgb(path), size) for path in _some(list_pictures(expand_path(photos)), count)]
-    print(f"{'style':16}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
+    print(f"{'style':{width}}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
     for style, file in files.items():
         painting = resize_short_side(read_rgb(file), size)
         stylize = partial(stylizer, style=style if stylizer.styles else None)
-        _print(style, "photos", contents, lambda photo: photo, painting, encoder)
-        _print(style, "network", contents, stylize, painting, encoder)
+        label = f"{style:{width}}"
+        _print(label, "photos", contents, lambda photo: photo, painting, encoder)
+        _print(label, "network", contents, stylize, painting, encoder)
         if few := _some(contents, optimized):
-            _print(style, f"network ({len(few)})", few, stylize, painting, encoder)
+            _print(label, f"network ({len(few)})", few, stylize, painting, encoder)
             optimize = partial(_optimized, painting=painting, encoder=encoder)
-            _print(style, f"optimize ({len(few)})", few, optimize, painting, encoder)
+            _print(label, f"optimize ({len(few)})", few, optimize, painting, encoder)
 
 
 def _optimized(photo: Image.Image, painting: Image.Image, encoder: Encoder) -> Image.Image:
@@ -78,7 +81,7 @@ def _optimized(photo: Image.Image, painting: Image.Image, encoder: Encoder) -> I
 
 def _print(
     style: str,
-    label: str,
+    made: str,
     photos: Sequence[Image.Image],
     make: Callable[[Image.Image], Image.Image],
     painting: Image.Image,
@@ -88,7 +91,7 @@ def _print(
     for photo in photos:
         figures.add(image_to_tensor(make(photo)), image_to_tensor(photo), of_photos=False)
     found = dict(figures.take())
-    print(f"{style:16}{label:>16}" + "".join(f"{found[name].item():9.3f}" for name in COLUMNS.values()), flush=True)
+    print(f"{style}{made:>16}" + "".join(f"{found[name].item():9.3f}" for name in COLUMNS.values()), flush=True)
 
 
 def _files_of(styles: Sequence[str], paintings: Sequence[str]) -> dict[str, Path]:

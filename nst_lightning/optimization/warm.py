@@ -1,27 +1,48 @@
 """A warm start: from a picture, or from what a transfer network makes of the photo."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 from nst_lightning.images import read_rgb
-from nst_lightning.inference import MINIMUM_SIZE, Stylizer
+from nst_lightning.inference import MINIMUM_SIZE, ModelError, Stylizer, bundled_models
 from nst_lightning.optimization.plan import Level
+
+Network = Callable[[Image.Image], Image.Image]
 
 LEVELS = 2
 """From a picture that is painted already: smaller levels would forget it."""
 
 
-def picture_or_network(init: str) -> Image.Image | Stylizer:
+def picture_or_network(init: str) -> Image.Image | Network:
     """What a path, or the name of a bundled network, stands for."""
     path = Path(init)
-    if path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
-        return Stylizer(init)
+    if ".onnx" in path.suffix.lower() or not (path.suffix or path.is_file()):
+        return network_of(init)
     return read_rgb(path)
 
 
-def painted(network: Stylizer, photo: Image.Image, levels: Sequence[Level]) -> Image.Image:
+def network_of(model: str) -> Network:
+    """A transfer network, in one style: `style.onnx`, `great_wave`, or, where there are several, `styles.onnx:ink`.
+
+    Raises:
+        ModelError: there is no such network, or it has several styles and none is named.
+        ValueError: it has no such style.
+    """
+    file, colon, style = model.rpartition(":")
+    if colon and (file.lower().endswith(".onnx") or file in bundled_models()):
+        stylizer = Stylizer(file)
+        stylizer.controls(style)
+        return partial(stylizer, style=style)
+    stylizer = Stylizer(model)
+    if len(stylizer.styles) > 1:
+        raise ModelError(f"model: {model} has several styles; name one of them, such as {model}:{stylizer.styles[0]}")
+    return stylizer
+
+
+def painted(network: Network, photo: Image.Image, levels: Sequence[Level]) -> Image.Image:
     """The network's picture of a photo, as large as the first level, or as the first that it can do."""
     level = next((level for level in levels if min(level.width, level.height) >= MINIMUM_SIZE), levels[-1])
     return network(photo.resize((level.width, level.height), Image.Resampling.LANCZOS))

@@ -111,6 +111,8 @@ class VGG19(Encoder):
             self.require([deepest])
             self.layers = layers[: layers.index(deepest) + 1]
             self.description += f" to {deepest}"
+            for name in list(convolutions)[CONVOLUTIONS.index("conv" + deepest[4:]) + 1 :]:
+                del convolutions[name]
         self.convolutions = convolutions
         self.pooling: Pooling = pooling
         self.register_buffer("mean", torch.tensor(loaded.mean).view(3, 1, 1), persistent=False)

@@ -31,8 +31,9 @@ class Figures(nn.Module):
         if {CONTENT_LAYER, *STYLE_LAYERS} <= set(encoder.layers):
             self.metrics["content"] = ContentDistance(encoder, short_side=short_side)
             self.metrics["grit"] = Grit(painting, short_side=short_side)
-            self.metrics["style"] = StyleDistance(encoder, painting, short_side=short_side)
-            self.metrics["photo_style"] = StyleDistance(encoder, painting, short_side=short_side)
+            style = StyleDistance(encoder, painting, short_side=short_side)
+            of_photos = StyleDistance(encoder, painting, short_side=short_side, targets=style.targets)
+            self.metrics["style"], self.metrics["photo_style"] = style, of_photos
 
     def add(self, pictures: Tensor, photos: Tensor, *, of_photos: bool) -> None:
         """Add pictures and the photos they were made of, RGB in [0, 1], shape (N, 3, H, W).

@@ -120,20 +120,28 @@ class StyleDistance(_Median):
         encoder: must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
         painting: RGB in [0, 1], shape (1, 3, H, W), brought to the same short side as the pictures.
         short_side: in pixels.
+        targets: the painting's `style_grams` at that size, where they are known.
     """
 
-    def __init__(self, encoder: Encoder, painting: Tensor, *, short_side: int = SHORT_SIDE) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        painting: Tensor,
+        *,
+        short_side: int = SHORT_SIDE,
+        targets: list[list[Tensor]] | None = None,
+    ) -> None:
         super().__init__()
         encoder.require(STYLE_LAYERS)
         self.encoder, self.short_side = encoder, short_side
         with torch.no_grad():
-            self._targets = style_grams(resize_to(painting, short_side), encoder)
+            self.targets = style_grams(resize_to(painting, short_side), encoder) if targets is None else targets
 
     @torch.no_grad()
     def update(self, pictures: Tensor) -> None:
         """Add pictures, RGB in [0, 1], shape (N, 3, H, W)."""
         grams = style_grams(resize_to(pictures, self.short_side), self.encoder)
-        targets = [[gram.to(pictures.device) for gram in of_scale] for of_scale in self._targets]
+        targets = [[gram.to(pictures.device) for gram in of_scale] for of_scale in self.targets]
         distances = style_distance(grams, targets)
         self.values.append(torch.cat([distances.mean(1, keepdim=True), distances], dim=1))
 

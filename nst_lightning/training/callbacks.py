@@ -68,6 +68,8 @@ class SampleSheet(L.Callback):
                 self._photos.append(resize_short_side(read_photo(path, short_side=self.size), self.size))
             if len(self._photos) == self.count:
                 break
+        if not self._photos:
+            raise PictureError("sheet.photos: none of the photos can be read")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

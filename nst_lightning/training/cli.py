@@ -75,6 +75,8 @@ class RunCLI(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
         config.weights_only = True  # checkpoints are read as plain values, never as code
+        if config.ckpt_path is not None and self.config.subcommand != "fit" and "init_from" in config.model:
+            config.model.init_from, config.model.only_new_styles = None, False  # the checkpoint has it all
         if config.ckpt_path is None:
             if self.config.subcommand != "fit" and config.model.init_from is None:
                 raise ValueError("--ckpt_path: missing; it names the checkpoint to use")

@@ -32,9 +32,9 @@ class StyleTransfer(L.LightningModule):
         network: the transfer network, photos in, pictures of the same shape out: a `MultiStyleNet` for many styles.
         encoder: whose features the losses compare.
         style: the painting, a picture file; a `MultiStyleNet` calls its style by the file's name without the ending.
-        styles: paintings by the names of their styles, in place of `style`, for a `MultiStyleNet`.
         size: short side of the photos in pixels; paintings are scaled to it, so that they are seen as the photos are.
         style_scale: enlarges the paintings, and with them the strokes, relative to the photos.
+        styles: paintings by the names of their styles, in place of `style`, for a `MultiStyleNet`.
         content_layers: layers whose features keep the photo's content, and their weights.
         style_layers: layers whose Gram matrices carry the style, and their weights.
         style_scales: factors by which pictures and painting are shrunk to compare style, and their weights: the first
@@ -48,9 +48,9 @@ class StyleTransfer(L.LightningModule):
         learning_rate: the highest, of Adam; it falls to zero along a cosine over the run.
         warmup_steps: over which the learning rate rises from zero.
         max_bad_steps: steps in a row with non-finite gradients, each skipped, after which training stops.
-        init_from: a checkpoint of the same kind of network to start from. A `MultiStyleNet` keeps the styles that it
-            has, and learns those it doesn't.
-        only_new_styles: leave the network of `init_from` as it is, and train only what belongs to the styles given.
+        init_from: a checkpoint of the same kind of network to start from. A `MultiStyleNet` learns those of the run's
+            styles that it doesn't have yet; the others of its own it keeps, but they change with it.
+        only_new_styles: train only what belongs to the run's styles; the others of `init_from` stay as they are.
         partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
         title: of the painting, for the model's metadata.
         painter: of the painting, for the model's metadata.
@@ -66,9 +66,9 @@ class StyleTransfer(L.LightningModule):
         network: nn.Module,
         encoder: Encoder,
         style: str | None = None,
-        styles: dict[str, str] | None = None,
         size: int = 256,
         style_scale: float = 1.0,
+        styles: dict[str, str] | None = None,
         content_layers: dict[str, float] = {"relu3_1": 1.0, "relu4_1": 2.0},  # noqa: B006 - shown in --help
         style_layers: dict[str, float] = STYLE_LAYERS_EVENLY,
         style_scales: dict[int, float] = {1: 0.6, 2: 0.25, 4: 0.15},  # noqa: B006
@@ -122,21 +122,28 @@ class StyleTransfer(L.LightningModule):
             Figures(encoder, image_to_tensor(painting)) for painting in self.paintings.values()
         )
         self.metadata = {
-            "style": title or ", ".join(files),
             "painter": painter or "",
             "license": license or "",
             "encoder": encoder.description,
             "size": str(size),
             "style_scale": str(style_scale),
-            "weights": f"content {content_weight}, style {style_weight}, variation {tv_weight}, {normalization}",
+            "weights": f"content {content_weight}, style {style_weight}, variation {tv_weight}, "
+            f"stability {stability_weight}, {normalization}",
             "version": __version__,
         }
+        if init_from is None and isinstance(network, MultiStyleNet) and set(network.styles) - set(files):
+            raise ValueError(
+                f"model.network.init_args.styles: {network.styles} is not allowed; the run has no painting for "
+                f"{', '.join(name for name in network.styles if name not in files)}"
+            )
         known = _start_from(init_from, network) if init_from is not None else {}
         if only_new_styles:
             _freeze_all_but_styles(network, init_from)
         self._styles = Styles(network, files)
+        self.metadata["style"] = title or ", ".join(self._styles.known)
         if isinstance(network, MultiStyleNet):
-            self.metadata["credits"] = json.dumps({**json.loads(known.get("credits", "{}")), **(credits or {})})
+            credits = {**json.loads(known.get("credits", "{}")), **(credits or {})}
+            self.metadata["credits"] = json.dumps({name: credits[name] for name in network.styles if name in credits})
 
     def setup(self, stage: str) -> None:
         """Refuse precisions in which losses and Gram matrices would not be float32."""
@@ -162,7 +169,7 @@ class StyleTransfer(L.LightningModule):
         pictures = self._paint(photos, draw)
         losses = self._losses(pictures, photos, draw)
         if self.stability_weight:
-            again, shift = disturbed(photos, seed=seed)
+            again, shift = disturbed(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(again, draw), shift)
             losses["loss"] = losses["loss"] + self.stability_weight * losses["unsteadiness"]
         for name, value in losses.items():
@@ -193,7 +200,7 @@ class StyleTransfer(L.LightningModule):
             self._evaluate(photos, "test", style)
 
     def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
-        """Stylized pictures; None stands for a photo that can't be read."""
+        """Stylized pictures, in the first of several styles; None stands for a photo that can't be read."""
         return None if photos is None else self(photos)
 
     def on_validation_epoch_end(self) -> None:
@@ -222,7 +229,9 @@ class StyleTransfer(L.LightningModule):
             checkpoint[RECORD] = network_record(self.network, metadata)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse the checkpoint of another network."""
+        """Refuse the checkpoint of another network; one of more styles than the run's has them all."""
+        if isinstance(self.network, MultiStyleNet):
+            self._styles.follow(checkpoint[RECORD]["init_args"].get("styles", []))
         check_state(network_state(checkpoint), self.network, "ckpt_path")
 
     def _paint(self, photos: Tensor, draw: Draw) -> Tensor:
@@ -256,12 +265,12 @@ def _start_from(path: str, network: nn.Module) -> dict[str, str]:
     """Copy the weights of a checkpoint; returns what it says of itself."""
     source, metadata = load_network(expand_path(path))
     if isinstance(network, MultiStyleNet) and isinstance(source, MultiStyleNet):
-        network.add_styles([name for name in source.styles if name not in network.styles])
-        if network.styles != source.styles:
+        if network.styles not in ([], source.styles):
             raise ValueError(
-                f"model.network.init_args.styles: {network.styles} is not allowed; the styles of model.init_from, "
-                f"{source.styles}, come first and by themselves"
+                f"model.network.init_args.styles: {network.styles} is not allowed; leave it out, "
+                f"the styles of model.init_from come by themselves: {', '.join(source.styles)}"
             )
+        network.replace_styles(source.styles)
     check_state(source.state_dict(), network, "model.init_from")
     network.load_state_dict(source.state_dict())
     return metadata
@@ -271,5 +280,5 @@ def _freeze_all_but_styles(network: nn.Module, init_from: str | None) -> None:
     """The rows of styles that aren't trained have no gradient, and Adam leaves them alone."""
     if not isinstance(network, MultiStyleNet) or init_from is None:
         raise ValueError("model.only_new_styles: needs a MultiStyleNet, and model.init_from, a checkpoint of one")
-    for parameter in network.parameters():
-        parameter.requires_grad_(parameter.ndim == 3)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.endswith(".table"))

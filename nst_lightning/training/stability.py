@@ -29,5 +29,7 @@ def unsteadiness(pictures: Tensor, of_disturbed: Tensor, shift: tuple[int, int])
         of_disturbed: what the network made of the `disturbed` photos, same shape.
         shift: by how many pixels, down and to the right.
     """
-    inner = slice(_BORDER, -_BORDER)
-    return (pictures.roll(shift, (2, 3)) - of_disturbed)[..., inner, inner].square().mean()
+    height, width = pictures.shape[-2:]
+    border = min(_BORDER, height // 4, width // 4)
+    difference = pictures.roll(shift, (2, 3)) - of_disturbed
+    return difference[..., border : height - border, border : width - border].square().mean()

@@ -1,13 +1,13 @@
 """The styles that a run trains: one, or many in a `MultiStyleNet`, drawn anew for each batch."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nst_lightning.images import expand_path
 from nst_lightning.networks import MultiStyleNet
 
 
@@ -34,17 +34,31 @@ class Styles:
     """
 
     def __init__(self, network: nn.Module, files: Mapping[str, str]) -> None:
-        self.names = list(files)
-        self._count, self._rows = 0, torch.zeros(len(files), dtype=torch.long)
+        self.files, self._network = dict(files), None
         if isinstance(network, MultiStyleNet):
             network.add_styles([name for name in files if name not in network.styles])
-            self._count = len(network.styles)
-            self._rows = torch.tensor([network.styles.index(name) for name in files])
+            self._network = network
+
+    @property
+    def known(self) -> list[str]:
+        """All styles that the network knows, those that the run doesn't train included."""
+        return list(self.files) if self._network is None else self._network.styles
+
+    def follow(self, styles: Sequence[str]) -> None:
+        """Let the network have a checkpoint's styles, whose numbers are about to be loaded.
+
+        Raises:
+            ValueError: one of the run's is not among them.
+        """
+        missing = [name for name in self.files if name not in styles]
+        if missing:
+            raise ValueError(f"ckpt_path: the checkpoint has no style {missing[0]!r}; it has {', '.join(styles)}")
+        self._network.replace_styles(styles)
 
     def one(self, painting: int, count: int) -> Draw:
         """`count` pictures in the style of one of the run's paintings, at full strength."""
         chosen = torch.full((count,), painting)
-        return Draw(chosen, None, {"style": self._weights(chosen)} if self._count else {})
+        return Draw(chosen, None, {} if self._network is None else {"style": self._weights(chosen)})
 
     def draw(self, count: int, *, partial: float, seed: Sequence[int]) -> Draw:
         """`count` pictures in different styles, some of them at a random strength.
@@ -56,16 +70,17 @@ class Styles:
             partial: share of pictures whose strength is drawn from 0 to 1; the others have 1.
             seed: of this batch: the same always gives the same draw.
         """
-        if not self._count:
+        if self._network is None:
             return self.one(0, count)
         random = np.random.default_rng(seed)
-        order = np.concatenate([random.permutation(len(self.names)) for _ in range(-(-count // len(self.names)))])
+        order = np.concatenate([random.permutation(len(self.files)) for _ in range(-(-count // len(self.files)))])
         chosen = torch.from_numpy(order[:count])
         strength = torch.from_numpy(np.where(random.random(count) < partial, random.random(count), 1)).float()
         return Draw(chosen, strength.square(), {"style": self._weights(chosen), "strength": strength})
 
     def _weights(self, chosen: Tensor) -> Tensor:
-        return torch.eye(self._count)[self._rows[chosen]]
+        places = torch.tensor([self.known.index(name) for name in self.files])
+        return torch.eye(len(self.known))[places[chosen]]
 
 
 def style_files(network: nn.Module, style: str | None, styles: Mapping[str, str] | None) -> dict[str, str]:
@@ -77,7 +92,7 @@ def style_files(network: nn.Module, style: str | None, styles: Mapping[str, str]
     if (style is None) == (not styles):
         raise ValueError("model.style: give either a painting, or several with their names as model.styles")
     if not styles:
-        return {Path(style).stem: style}
+        return {expand_path(style).stem: style}
     if not isinstance(network, MultiStyleNet):
         raise ValueError(f"model.styles: {type(network).__name__} has one style; give it as model.style")
     return dict(styles)
