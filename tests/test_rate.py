@@ -73,7 +73,6 @@ def test_optimized_pictures_are_beside_the_networks(model, paintings, photos, co
         (["--count", "0"], "count: 0 is not allowed; it must be 1 or more"),
         (["--size", "100"], "size: 100 is not allowed; it must be 128 or more"),
         (["--photos", "nowhere"], "nowhere"),
-        (["--compact", "null"], "has no layer relu4_1"),
     ],
 )
 def test_bad_requests_are_one_line(model, paintings, photos, compact_weights, capsys, change, message):
@@ -82,6 +81,18 @@ def test_bad_requests_are_one_line(model, paintings, photos, compact_weights, ca
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_figures_need_deep_layers(model, paintings, photos, compact_weights, capsys, monkeypatch):
+    from nst_lightning.optimization import rate
+
+    early = CompactEncoder(compact_weights)
+    early.layers = early.layers[:3]
+    monkeypatch.setattr(rate, "encoder_of", lambda vgg19, compact: early)
+    assert main(["rate", model, "--photos", str(photos), *paintings]) == 2
+    said = capsys.readouterr()
+    assert "has no layer relu4_1" in said.err
+    assert not said.out
 
 
 def test_a_style_without_a_painting_is_named(model, paintings, photos, compact_weights, capsys):
