@@ -98,7 +98,8 @@ def _lbfgs(objective: Objective, state: State, options: OptimizeOptions, iterati
                 best, best_loss = last[0], last[1]["loss"]
             if iteration <= iterations:
                 report(iteration, last[1], best)
-        pixels.grad = last[2].nan_to_num(0, 0, 0)  # a gradient that isn't finite must not cost the level
+        finite = last[2].isfinite().all()  # if it isn't, that must not cost the level
+        pixels.grad = last[2] if finite else last[2].nan_to_num(0, 0, 0)
         return last[1]["loss"]
 
     optimizer = torch.optim.LBFGS(
