@@ -446,10 +446,10 @@ def test_little_memory_makes_tiles_and_then_shortens_the_history(encoder, monkey
     with pytest.raises(ValueError, match=r"of 4128x3104, .* must be .* GB or more") as error:
         last(0.5)
     least = float(str(error.value).split(" GB or more")[0].split()[-1])
-    scarce, enough = last(1.01 * least), last(least + 1.5)
-    assert scarce.history == 5
+    scarce, enough = last(1.01 * least), last(least + 2.5)
+    assert scarce.history == 2
     assert scarce.tile >= 256
-    assert 5 < enough.history <= 12
+    assert 2 < enough.history <= 12
     assert enough.tile >= 512
 
 
