@@ -40,6 +40,9 @@ COMMANDS = {
     "distill": Command(TRAINING, "train a compact encoder to see as VGG-19 does"),
     "export": Command("nst_lightning.export.onnx:export", "write a checkpoint as ONNX file", {"checkpoint": None}),
     "stylize": Command("nst_lightning.inference.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}),
+    "styles": Command(
+        "nst_lightning.inference.styles:styles", "the styles of a network of many, and photos in each", {"photos": "*"}
+    ),
     "optimize": Command(
         "nst_lightning.optimization.command:optimize",
         "paint one photo in the style of a painting, slowly and well",
@@ -72,6 +75,9 @@ COMMANDS = {
         "how good a network's pictures are, style by style, beside optimized ones",
         {"model": None},
         repeatable=("paintings",),
+    ),
+    "speed": Command(
+        "nst_lightning.export.speed:speed", "how fast ONNX files are, beside Johnson's network", {"models": "+"}
     ),
     "measure": Command(
         "nst_lightning.perception.measure:measure",

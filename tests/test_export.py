@@ -5,6 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
+from nst_lightning.cli import main
 from nst_lightning.export import export_onnx
 from nst_lightning.export import onnx as export_module
 from nst_lightning.networks import JohnsonNet, MultiStyleNet
@@ -71,6 +72,19 @@ def test_many_styles_are_one_file_with_inputs_of_their_own(tmp_path):
         feed = {node.name: value.numpy() for node, value in zip(session.get_inputs(), inputs)}
         (picture,) = session.run(["picture"], feed)
         torch.testing.assert_close(torch.from_numpy(picture), network(*inputs).detach(), rtol=0, atol=1e-4)
+
+
+def test_speed_is_printed_beside_johnsons(tmp_path, capsys):
+    export_onnx(NETWORKS["small"](), tmp_path / "small.onnx", metadata={})
+    assert main(["speed", str(tmp_path / "small.onnx"), "--size", "96", "--rounds", "1"]) == 0
+    head, johnson, small = capsys.readouterr().out.splitlines()
+    assert head.endswith("96x96 pixels, 2 threads")
+    (took, times, *_), (took_small, times_small, name) = johnson.split(), small.split()
+    assert float(times) == 1
+    assert float(times_small) == pytest.approx(float(took) / float(took_small), rel=0.1)
+    assert name == str(tmp_path / "small.onnx")
+    assert main(["speed", str(tmp_path / "small.onnx"), "--threads", "0"]) == 2
+    assert "threads: 0 is not allowed; it must be 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("difference", [0.1, float("nan")])

@@ -115,6 +115,28 @@ def test_stylize_blends_styles_at_some_strength(many_model, tmp_path, picture, c
     assert capsys.readouterr().err == "nst-lightning: stylize: style: there is no 'inc'; did you mean ink?\n"
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_styles_are_listed_and_drawn(many_model, tmp_path, picture, capsys, count):
+    files = []
+    for i in range(count):
+        files.append(str(tmp_path / f"{i}.png"))
+        picture(60, 40, seed=i).save(files[-1])
+    sheet = tmp_path / "sheet.png"
+    assert main(["styles", *files, "--model", many_model, "--output", str(sheet), "--size", "40"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["ink", "glass", "wood"]
+    assert sheet.is_file() == bool(count)
+    if count:
+        assert lines[3] == str(sheet)
+        with Image.open(sheet) as drawn:  # four pictures beside each other, or two on four rows
+            assert (drawn.width > 4 * 60, drawn.height > 4 * 40) == ((True, False) if count == 1 else (False, True))
+
+
+def test_a_network_of_one_style_has_no_list(model, capsys):
+    assert main(["styles", "--model", model]) == 2
+    assert capsys.readouterr().err.endswith("has one style, test\n")
+
+
 @pytest.mark.parametrize("options", [{"style": "ink"}, {"strength": 0.5}, {"preserve_color": 1}])
 def test_a_network_of_one_style_has_nothing_to_adjust(model, picture, options):
     with pytest.raises(ValueError, match="this network has one style, and nothing to adjust"):

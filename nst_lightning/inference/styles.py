@@ -1,32 +1,44 @@
 """The command `styles`: the styles of a network that has several, in words and as a sheet."""
 
 import json
+from collections.abc import Sequence
+
+from PIL import Image
 
 from nst_lightning.images import draw_labelled, read_rgb, resize_short_side, writable, write_picture
 from nst_lightning.inference.models import DEFAULT_MODEL, ModelError
 from nst_lightning.inference.stylizer import Stylizer
 
+COLUMNS = 5
 
-def styles(photo: str | None = None, output: str = "styles.jpg", model: str = DEFAULT_MODEL, size: int = 256) -> None:
-    """List the styles that come with the package, and draw a photo in each of them.
+
+def styles(photos: list[str], output: str = "styles.jpg", model: str = DEFAULT_MODEL, size: int = 256) -> None:
+    """List the styles that come with the package, and draw photos in each of them.
 
     Args:
-        photo: a photo to draw in every style, on one sheet; by default there is only the list.
+        photos: photos to draw in every style, on one sheet; without any there is only the list.
         output: the sheet: .png, .jpg, .webp or .tif.
         model: a network of many styles: the .onnx file, or the name of a bundled one.
-        size: short side of each picture on the sheet in pixels.
+        size: height of each picture on the sheet in pixels, and short side at which it is stylized.
     """
     stylizer = Stylizer(model)
     if not stylizer.styles:
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
+    target = writable(output) if photos else None
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
-    if photo is None:
-        return
-    target, content = writable(output), resize_short_side(read_rgb(photo), size)
-    cells = [("the photo", content), *((name, stylizer(content, style=name)) for name in stylizer.styles)]
-    columns = 5
-    write_picture(target, draw_labelled([cells[i : i + columns] for i in range(0, len(cells), columns)], height=size))
-    print(target)
+    if target is not None:
+        write_picture(target, _sheet(stylizer, [resize_short_side(read_rgb(path), size) for path in photos], size))
+        print(target)
+
+
+def _sheet(stylizer: Stylizer, photos: Sequence[Image.Image], size: int) -> Image.Image:
+    """A row for each style, or, of one photo, all of them one after the other."""
+    rows = [[("the photo" if len(photos) == 1 else "", photo) for photo in photos]]
+    rows += [[(name, stylizer(photo, style=name)) for photo in photos] for name in stylizer.styles]
+    if len(photos) == 1:
+        cells = [cell for row in rows for cell in row]
+        rows = [cells[i : i + COLUMNS] for i in range(0, len(cells), COLUMNS)]
+    return draw_labelled(rows, height=size)
