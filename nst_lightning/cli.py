@@ -38,7 +38,9 @@ COMMANDS = {
     "test": Command(TRAINING, "the same on test photos, beside the figures of the photos themselves"),
     "predict": Command(TRAINING, "stylize a folder of photos with a checkpoint"),
     "distill": Command(TRAINING, "train a compact encoder to see as VGG-19 does"),
-    "export": Command("nst_lightning.export.onnx:export", "write a checkpoint as ONNX file", {"checkpoint": None}),
+    "export": Command(
+        "nst_lightning.export.onnx:export", "write a checkpoint as ONNX file", {"checkpoint": None}, flags=("half",)
+    ),
     "stylize": Command("nst_lightning.inference.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}),
     "styles": Command(
         "nst_lightning.inference.styles:styles", "the styles of a network of many, and photos in each", {"photos": "*"}

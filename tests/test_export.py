@@ -87,6 +87,22 @@ def test_speed_is_printed_beside_johnsons(tmp_path, capsys):
     assert "threads: 0 is not allowed; it must be 1 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("network", [NETWORKS["small"], lambda: MultiStyleNet(["ink", "glass"], [4, 6, 8], 5, [1])])
+def test_half_precision_is_half_as_large_and_nearly_the_same(tmp_path, network):
+    torch.manual_seed(0)
+    whole = network()
+    for name, half in (("whole.onnx", False), ("half.onnx", True)):
+        difference = export_onnx(whole, tmp_path / name, metadata={}, half=half)
+    assert 1e-5 < difference < 0.01
+    model = onnx.load(tmp_path / "half.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    initializers = model.graph.initializer
+    weights = [tensor for tensor in initializers if len(tensor.dims) == 4 and tensor.name != "average"]
+    assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
+    session = onnxruntime.InferenceSession(tmp_path / "half.onnx")
+    assert {node.type for node in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
+
+
 @pytest.mark.parametrize("difference", [0.1, float("nan")])
 def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch, difference):
     monkeypatch.setattr(export_module, "_largest_difference", lambda *_: difference)
