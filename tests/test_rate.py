@@ -6,6 +6,7 @@ from nst_lightning.export import export_onnx
 from nst_lightning.images import read_rgb, resize_short_side
 from nst_lightning.inference import Stylizer
 from nst_lightning.networks import JohnsonNet, MultiStyleNet
+from nst_lightning.optimization.rate import _files_of
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.perception.measure import Judge
 
@@ -99,6 +100,13 @@ def test_a_style_without_a_painting_is_named(model, paintings, photos, compact_w
     common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
     assert main(["rate", model, *common, paintings[0]]) == 2
     assert "paintings: there is none for the style glass among somebody_ink.png" in capsys.readouterr().err
+
+
+def test_paintings_by_name(tmp_path):
+    for name in ("a_ink", "ink", "wood"):
+        (tmp_path / f"{name}.png").touch()
+    found = _files_of(["ink", "glass"], [str(tmp_path), f"glass={tmp_path}/wood.png"])
+    assert found == {"ink": tmp_path / "ink.png", "glass": tmp_path / "wood.png"}
 
 
 def test_a_network_of_one_style_takes_one_painting(tmp_path, paintings, photos, compact_weights, capsys):

@@ -45,7 +45,7 @@ def rate(
         model: the .onnx file, or the name of a bundled network.
         photos: folder of photos.
         paintings: files and folders in which the paintings are: `great_wave.jpg` or `hokusai_great_wave.jpg` for the
-            style `great_wave`.
+            style `great_wave`, or `great_wave=FILE`.
         vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
         compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
         count: how many photos, evenly chosen; by default all.
@@ -97,7 +97,8 @@ def _print(
 def _files_of(styles: Sequence[str], paintings: Sequence[str]) -> dict[str, Path]:
     """Each style's painting; that of a network of one style is the only one given."""
     found: list[Path] = []
-    for path in map(expand_path, paintings):
+    named = dict(given.split("=", 1) for given in paintings if "=" in given)
+    for path in (expand_path(given) for given in paintings if "=" not in given):
         found += list_pictures(path) if path.is_dir() else [path]
     if not styles:
         if len(found) != 1:
@@ -105,6 +106,9 @@ def _files_of(styles: Sequence[str], paintings: Sequence[str]) -> dict[str, Path
         return {found[0].stem: found[0]}
     files = {}
     for style in styles:
+        if style in named:
+            files[style] = expand_path(named[style])
+            continue
         fitting = [path for path in found if path.stem == style or path.stem.endswith(f"_{style}")]
         if not fitting:
             names = ", ".join(path.name for path in found)
