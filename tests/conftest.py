@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from nst_lightning.export import export_onnx
+from nst_lightning.networks import MultiStyleNet
 from nst_lightning.perception.weights import VGG_BLOCKS
 
 torch.set_num_threads(1)  # the tensors here are tiny
@@ -56,6 +58,25 @@ def compact_weights(tmp_path_factory) -> str:
         tensors[f"embed{block}_1.bias"] = 0.1 * torch.rand(wide[block - 1], generator=generator)
     path = tmp_path_factory.mktemp("weights") / "compact.safetensors"
     save_file(tensors, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def many() -> MultiStyleNet:
+    """A small network of several styles, whose numbers all differ."""
+    torch.manual_seed(0)
+    network = MultiStyleNet(["ink", "glass", "wood"], [4, 6, 8], 5, [1, 3]).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.fixture(scope="session")
+def many_model(many, tmp_path_factory) -> str:
+    """The same as ONNX file."""
+    path = tmp_path_factory.mktemp("model") / "styles.onnx"
+    export_onnx(many, path, metadata={})
     return str(path)
 
 

@@ -13,7 +13,7 @@ from nst_lightning.cli import main
 from nst_lightning.export import export_onnx
 from nst_lightning.images import Picture, image_to_array, read_picture, write_picture
 from nst_lightning.inference import ModelError, Stylizer
-from nst_lightning.networks import JohnsonNet, MultiStyleNet
+from nst_lightning.networks import JohnsonNet
 
 
 @pytest.fixture(scope="module")
@@ -36,23 +36,6 @@ def test_stylizer_does_what_the_network_does(network, model, picture):
     assert result.size == photo.size
     np.testing.assert_allclose(image_to_array(result), expected, atol=0.6 / 255)
     assert Stylizer(model).metadata["style"] == "test"
-
-
-@pytest.fixture(scope="module")
-def many():
-    torch.manual_seed(0)
-    network = MultiStyleNet(["ink", "glass", "wood"], [4, 6, 8], 5, [1, 3]).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return network
-
-
-@pytest.fixture(scope="module")
-def many_model(many, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "styles.onnx"
-    export_onnx(many, path, metadata={})
-    return str(path)
 
 
 @pytest.mark.parametrize(
