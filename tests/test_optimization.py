@@ -14,6 +14,7 @@ from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeO
 from nst_lightning.optimization.minimize import State
 from nst_lightning.optimization.plan import plan
 from nst_lightning.optimization.scene import Scene
+from nst_lightning.optimization.warm import warmed
 from nst_lightning.perception import CompactEncoder
 
 SMALL = {"size": 64, "levels": 2, "iterations": 6, "margin": 4}
@@ -164,6 +165,29 @@ def test_adam_averages_its_iterates(encoder, picture):
         return np.asarray(optimize_picture(photo, styles, encoder, options=options).picture, dtype=float)
 
     assert 0 < np.abs(made(0) - made(0.8)).mean() < np.abs(made(0, 1) - made(0.8)).mean()
+
+
+def test_the_average_of_iterates_is_not_drawn_to_the_first_ones(encoder, picture):
+    photo, styles = picture(80, 60), [picture(70, 90, 1)]
+
+    def made(iterations, average):
+        options = OptimizeOptions(**{**SMALL, "iterations": iterations, "levels": 1}, optimizer="adam", average=average)
+        return optimize_picture(photo, styles, encoder, options=options).pixels
+
+    iterates = [made(n, 0.0) for n in (1, 2, 3, 4)]
+    weights = 0.9 ** np.arange(4)[::-1]
+    expected = sum(weight * iterate for weight, iterate in zip(weights / weights.sum(), iterates))
+    np.testing.assert_allclose(made(4, 0.9), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(32, 24), (256, 192)])
+def test_black_keeps_the_photo_also_where_masks_are_resized(encoder, picture, shape):
+    photo, mask = picture(64, 48), Image.new("L", shape)
+    mask.paste(255, (0, 0, shape[0] // 2, shape[1]))
+    found = optimize_picture(photo, [picture(70, 90, 1)], encoder, options=OptimizeOptions(**SMALL), masks=[mask])
+    changed = (np.asarray(found.picture) != np.asarray(photo)).any(axis=2)
+    assert changed[:, :28].mean() > 0.5
+    assert not changed[:, 33:].any()  # half a pixel of a mask that is enlarged twice
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -451,6 +475,15 @@ def test_little_memory_makes_tiles_and_then_shortens_the_history(encoder, monkey
     assert scarce.tile >= 256
     assert 2 < enough.history <= 12
     assert enough.tile >= 512
+
+
+@pytest.mark.parametrize(("size", "levels"), [(256, 1), (384, 2), (512, 2), (1024, 4), (4096, 8)])
+def test_a_network_paints_at_the_size_it_knows(size, levels):
+    network, picture = (lambda photo: photo), Image.new("RGB", (8, 8))
+    assert warmed(OptimizeOptions(size=size), (4000, 3000), network).levels == levels
+    assert warmed(OptimizeOptions(size=0), (size, 100), network).levels == levels
+    assert warmed(OptimizeOptions(size=size), (4000, 3000), picture).levels == 2
+    assert warmed(OptimizeOptions(size=size, levels=3), (4000, 3000), network).levels == 3
 
 
 def test_wide_photos_and_warm_starts(encoder):

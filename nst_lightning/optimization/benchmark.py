@@ -12,7 +12,7 @@ from nst_lightning.images import expand_path, list_pictures, read_rgb
 from nst_lightning.optimization import Interrupted, OptimizeOptions, Progress, optimize_picture
 from nst_lightning.optimization.device import device_named
 from nst_lightning.optimization.plan import plan
-from nst_lightning.optimization.warm import LEVELS, network_of, painted
+from nst_lightning.optimization.warm import network_of, painted, warmed
 from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.measure import Judge
 from nst_lightning.system import keep_freed_memory
@@ -71,13 +71,15 @@ def benchmark(
     for name, of_method in chosen.items():
         looks = []
         for photo, painting in pairs:
-            start, init = time.perf_counter(), None
+            start, init, of_photo = time.perf_counter(), None, of_method
             if name == "warm":
-                init = painted(network_of(model), photo, plan(photo.size, encoder, of_method, warm=True))
+                network = network_of(model)
+                of_photo = warmed(of_method, photo.size, network)
+                init = painted(network, photo, plan(photo.size, encoder, of_photo, warm=True))
             watch = _Watch(sorted(seconds), before=time.perf_counter() - start)
             try:
                 found = optimize_picture(
-                    photo, [painting], encoder, options=of_method, init=init, device=place, progress=watch
+                    photo, [painting], encoder, options=of_photo, init=init, device=place, progress=watch
                 )
             except Interrupted as interrupted:
                 if not watch.done:
@@ -96,7 +98,7 @@ def benchmark(
 def _options(pyramid: OptimizeOptions, *, warm: bool) -> dict[str, OptimizeOptions]:
     plain = replace(pyramid, levels=1, scales={1: 1.0}, iterations=NEVER)
     chosen = {"lbfgs": plain, "adam": replace(plain, optimizer="adam"), "pyramid": pyramid}
-    return {**chosen, "warm": replace(pyramid, levels=LEVELS)} if warm else chosen
+    return {**chosen, "warm": pyramid} if warm else chosen
 
 
 def _pairs(photos: str, paintings: str, count: int) -> list[tuple[Image.Image, Image.Image]]:

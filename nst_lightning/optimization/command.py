@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +27,9 @@ from nst_lightning.optimization.device import device_named, free_memory, used_me
 from nst_lightning.optimization.files import Files, beside
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.meter import Meter
-from nst_lightning.optimization.plan import Level, foretold, plan
-from nst_lightning.optimization.warm import LEVELS, Network, painted, picture_or_network
+from nst_lightning.optimization.plan import Level, foretold, layers_of, plan
+from nst_lightning.optimization.scene import check_pairs
+from nst_lightning.optimization.warm import Network, painted, picture_or_network, warmed
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
@@ -71,7 +72,8 @@ def optimize(
         mask: where a painting's style goes, white on black, as large as the photo or of its aspect ratio; as often as
             `style`. Elsewhere the photo stays.
         init: start from this picture, or from what a transfer network makes of the photo, an .onnx file or a bundled
-            one's name, such as `great_wave`; with two levels, unless `levels` says otherwise.
+            one's name, such as `great_wave`. Unless `levels` says how many there are, from a picture there are two, and
+            a network paints one of 260 pixels or more, about what it was trained on.
         vgg19: weights of VGG-19, for best fidelity: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
         pooling: of the encoder: `max`, `average` or `l2`.
@@ -85,10 +87,9 @@ def optimize(
     """
     given = {**locals()}
     settings = OptimizeOptions(**options)
+    check_pairs(len(style), None if mask is None else len(mask), style_share)
     if not preview >= 0:
         raise ValueError(f"preview: {preview} is not allowed; it must be 0 or more")
-    if init is not None and settings.levels is None:
-        settings = replace(settings, levels=LEVELS)
     if max_memory is not None and not 0 < max_memory < math.inf:
         raise ValueError(f"max_memory: {max_memory} is not allowed; it must be more than 0")
     jobs = _jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
@@ -107,6 +108,7 @@ def optimize(
         first=None if init is None else picture_or_network(init),
         max_memory=memory,
     )
+    layers_of(studio.encoder, settings)  # unknown ones are refused once, not for every photo
     if "all" in (settings.style_layers, settings.content_layers):
         layers = [layer for layer in studio.encoder.layers if layer.startswith("relu")]
         print(f"all layers: the encoder has {len(layers)} of VGG-19's 16, {', '.join(layers)}", file=sys.stderr)
@@ -162,19 +164,20 @@ class _Studio:
         photo = read_picture(source, bits=bits)
         image = array_to_image(photo.rgb) if bits == 16 else photo.rgb
         limits = {"masks": masks, "warm": self.first is not None, "max_memory": self.max_memory}
-        levels = plan(image.size, self.encoder, self.options, **limits)
+        options = self.options if self.first is None else warmed(self.options, image.size, self.first)
+        levels = plan(image.size, self.encoder, options, **limits)
         tiled = any(level.tile for level in levels)
         keep_freed_memory(below=LARGE_BLOCK if tiled else ALL_BLOCKS)
         writable_format(target, bits=bits, size=(levels[-1].width, levels[-1].height))
-        files = Files(target, photo, bits, self._about(source, target), levels)
+        files = Files(target, photo, bits, self._about(source, target, options), levels)
         state = files.read_state() if resume else None
-        print(foretold(levels, self.encoder, self.options, masks=masks), file=sys.stderr)
+        print(foretold(levels, self.encoder, options, masks=masks), file=sys.stderr)
         meter = Meter(self.given["preview"], files.write_preview)
         try:
             result = optimize_picture(
                 photo.rgb,
                 encoder=self.encoder,
-                options=self.options,
+                options=options,
                 init=self._init(image, levels) if state is None else None,
                 levels=levels,
                 progress=meter,
@@ -198,12 +201,12 @@ class _Studio:
     def _command(self, source: Path, target: Path) -> str:
         return command_line(self.given | {"photo": str(source), "output": str(target)})
 
-    def _about(self, source: Path, target: Path) -> dict[str, Any]:
+    def _about(self, source: Path, target: Path, options: OptimizeOptions) -> dict[str, Any]:
         return {
             "command": self._command(source, target),
             "folder": str(Path.cwd()),
             "arguments": {name: value for name, value in self.given.items() if name != "options"},
-            "options": asdict(self.options),
+            "options": asdict(options),
             "encoder": self.encoder.description,
             "device": str(self.pictures["device"]),
         }

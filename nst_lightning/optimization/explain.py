@@ -1,5 +1,6 @@
 """The command `explain`: what each layer keeps of a photo's content and of a painting's style."""
 
+import itertools
 import sys
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from nst_lightning.images import draw_labelled, read_rgb, writable, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.device import device_named
+from nst_lightning.optimization.plan import plan
 from nst_lightning.perception.compact import BUNDLED, encoder_of
 from nst_lightning.perception.encoders import Pooling
 from nst_lightning.system import keep_freed_memory
@@ -51,13 +53,21 @@ def explain(
     encoder = encoder_of(vgg19, compact, pooling=pooling)
     encoder.require(layers)
     plain = OptimizeOptions(size=size, iterations=iterations, start="noise", levels=1, scales={1: 1.0}, **options)
+    pairs = [
+        (
+            replace(plain, content_layers={layer: 1.0}, style_weight=0.0),
+            replace(plain, style_layers=dict.fromkeys(layers[:number], 1.0), content_weight=0.0),
+        )
+        for number, layer in enumerate(layers, 1)
+    ]
+    for each in itertools.chain(*pairs):
+        plan(content.size, encoder, each)  # refused before any work is done
     above, below = [("the photo", content)], [("the painting", painting)]
-    for number, layer in enumerate(layers, 1):
-        print(f"{number} of {len(layers)}: {layer}", file=sys.stderr)
-        of_content = replace(plain, content_layers={layer: 1.0}, style_weight=0.0)
-        of_style = replace(plain, style_layers=dict.fromkeys(layers[:number], 1.0), content_weight=0.0)
-        for row, name, each in ((above, f"content at {layer}", of_content), (below, f"style at {layer}", of_style)):
+    for layer, pair in zip(layers, pairs):
+        print(f"{len(above)} of {len(layers)}: {layer}", file=sys.stderr)
+        name = f"and at {layer}" if len(below) > 1 else f"style at {layer}"
+        for row, label, each in zip((above, below), (f"content at {layer}", name), pair):
             made = optimize_picture(content, [painting], encoder, options=each, device=place)
-            row.append((name if row is above or number == 1 else f"and at {layer}", made.picture))
+            row.append((label, made.picture))
     write_picture(target, draw_labelled([above, below], height=made.picture.height))
     print(target)

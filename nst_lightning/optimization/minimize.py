@@ -134,7 +134,9 @@ def _adam(objective: Objective, state: State, options: OptimizeOptions, iteratio
     report(state.iteration + 1, losses, state.picture())
     optimizer.step()
     moved = pixels.detach().clamp(0, 1)
-    average = moved if state.average is None else torch.lerp(moved, state.average, options.average)
+    # the first iterates would weigh too much in a plain moving average: divided by its weights' sum, as Adam's own
+    share = (1 - options.average) / (1 - options.average ** (state.iteration + 1))
+    average = moved if state.average is None else torch.lerp(state.average, moved, share)
     return replace(
         state,
         pixels=moved,

@@ -57,13 +57,12 @@ class Scene:
     ) -> None:
         if not styles:
             raise ValueError("styles: none given; one painting or more is needed")
-        if masks is not None and shares is not None:
-            raise ValueError("shares: not allowed with masks, which give each painting a place of its own")
+        check_pairs(len(styles), None if masks is None else len(masks), shares)
         self.options, self.device, self.init = options, device, init
         self.shares = _normalised(shares, len(styles))
-        self.masks = None if masks is None else _checked(masks, len(styles), (photo.shape[2], photo.shape[1]))
+        self.masks = None if masks is None else _checked(masks, (photo.shape[2], photo.shape[1]))
         self.photo = resize_array(photo, size).clip(0, 1)
-        weights = [None] * len(styles) if masks is None else [_grey(_resized(mask, size)) for mask in self.masks]
+        weights = [None] * len(styles) if masks is None else [_grey(_mask(mask, size)) for mask in self.masks]
         for number, weight in enumerate(weights, 1):
             if weight is not None and weight.max() == 0:
                 found = f"number {number} is all black at {size[0]}x{size[1]}"
@@ -84,7 +83,7 @@ class Scene:
         paintings = [self._tensor(resize_short_side(style, short_side)) for style in self.styles]
         if self.masks is None:
             return [Region(paintings, self.shares)]
-        masks = [self._tensor(_resized(mask, (width, height)), self.options.margin)[:, :1] for mask in self.masks]
+        masks = [self._tensor(_mask(mask, (width, height)), self.options.margin)[:, :1] for mask in self.masks]
         return [Region([painting], [1.0], mask) for painting, mask in zip(paintings, masks)]
 
     def first(self, shown: Tensor) -> Tensor:
@@ -133,19 +132,31 @@ class Scene:
         return F.pad(tensor, (margin,) * 4, mode="reflect") if margin else tensor
 
 
+def check_pairs(styles: int, masks: int | None, shares: Sequence[float] | None) -> None:
+    """Refuse masks or shares that don't go with so many styles.
+
+    Raises:
+        ValueError: their numbers differ, both are given, or a share is negative or all are 0.
+    """
+    if masks is not None and shares is not None:
+        raise ValueError("shares: not allowed with masks, which give each painting a place of its own")
+    if masks is not None and masks != styles:
+        raise ValueError(f"masks: {masks} given for {styles} styles; each style needs one, in the same order")
+    if shares is None:
+        return
+    if len(shares) != styles:
+        raise ValueError(f"shares: {len(shares)} given for {styles} styles")
+    if any(not share >= 0 for share in shares) or sum(shares) == 0:
+        raise ValueError(f"shares: {list(shares)} are not allowed; they must be 0 or more, and one of them above 0")
+
+
 def _normalised(shares: Sequence[float] | None, count: int) -> list[float]:
     shares = [1.0] * count if shares is None else list(shares)
-    if len(shares) != count:
-        raise ValueError(f"shares: {len(shares)} given for {count} styles")
-    if any(not share >= 0 for share in shares) or sum(shares) == 0:
-        raise ValueError(f"shares: {shares} are not allowed; they must be 0 or more, and one of them above 0")
     return [share / sum(shares) for share in shares]
 
 
-def _checked(masks: Sequence[Image.Image], count: int, size: tuple[int, int]) -> list[Image.Image]:
+def _checked(masks: Sequence[Image.Image], size: tuple[int, int]) -> list[Image.Image]:
     """Masks as grey RGB pictures."""
-    if len(masks) != count:
-        raise ValueError(f"masks: {len(masks)} given for {count} styles; each style needs one, in the same order")
     grey = [mask.convert("L") for mask in masks]
     for number, mask in enumerate(grey, 1):
         ratio = (mask.width / mask.height) / (size[0] / size[1])
@@ -164,7 +175,15 @@ def _grey(mask: Image.Image) -> np.ndarray:
 
 
 def _union(masks: Sequence[Image.Image], size: tuple[int, int]) -> np.ndarray:
-    return sum(_grey(_resized(mask, size)) for mask in masks).clip(0, 1)
+    return sum(_grey(_mask(mask, size)) for mask in masks).clip(0, 1)
+
+
+def _mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resized without overshoot: black stays black, up to the edge."""
+    if mask.size == size:
+        return mask
+    enlarged = mask.width < size[0] or mask.height < size[1]
+    return mask.resize(size, Image.Resampling.BILINEAR if enlarged else Image.Resampling.BOX)
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -1,6 +1,8 @@
 """A warm start: from a picture, or from what a transfer network makes of the photo."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +10,15 @@ from PIL import Image
 
 from nst_lightning.images import read_rgb
 from nst_lightning.inference import MINIMUM_SIZE, ModelError, Stylizer, bundled_models
+from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.plan import Level
 
 Network = Callable[[Image.Image], Image.Image]
 
 LEVELS = 2
 """From a picture that is painted already: smaller levels would forget it."""
+FIRST_SIDE = 260
+"""Pixels that the long side of a network's picture has at least: about what networks are trained at."""
 
 
 def picture_or_network(init: str) -> Image.Image | Network:
@@ -40,6 +45,22 @@ def network_of(model: str) -> Network:
     if len(stylizer.styles) > 1:
         raise ModelError(f"model: {model} has several styles; name one of them, such as {model}:{stylizer.styles[0]}")
     return stylizer
+
+
+def warmed(options: OptimizeOptions, size: tuple[int, int], first: Image.Image | Network) -> OptimizeOptions:
+    """With the levels that go on from a painted picture, unless their number is given.
+
+    Args:
+        options: how the photo is to be optimized.
+        size: width and height of the photo.
+        first: a picture, or the network that paints it: this one is asked for one of the size that it knows best.
+    """
+    if options.levels is not None:
+        return options
+    if not callable(first):
+        return replace(options, levels=LEVELS)
+    larger = math.log((options.size or max(size)) / FIRST_SIDE, options.factor)
+    return replace(options, levels=1 + max(0, int(larger)))
 
 
 def painted(network: Network, photo: Image.Image, levels: Sequence[Level]) -> Image.Image:
