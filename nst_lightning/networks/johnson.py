@@ -6,9 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nst_lightning.networks.layers import ConvNorm, ResidualBlock, Upsampling, upsample
-
-MINIMUM_SIZE = 32
+from nst_lightning.networks.layers import MINIMUM_SIZE, ConvNorm, ResidualBlock, Upsampling, upsample
 
 
 class JohnsonNet(nn.Module):

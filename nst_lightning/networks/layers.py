@@ -5,7 +5,25 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MINIMUM_SIZE = 32
+"""Pixels that each side of a photo has at least."""
 Upsampling = Literal["nearest", "bilinear"]
+
+
+def convolution(
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
+) -> nn.Conv2d:
+    """Before a normalisation: reflection padding that keeps the size (divided by the stride, rounded up), no bias."""
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=dilation * (kernel_size // 2),
+        dilation=dilation,
+        padding_mode="reflect",
+        bias=False,  # the normalisation takes any constant away
+    )
 
 
 class ConvNorm(nn.Sequential):
@@ -22,18 +40,8 @@ class ConvNorm(nn.Sequential):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
     ) -> None:
-        padding = dilation * (kernel_size // 2)
         super().__init__(
-            nn.Conv2d(
-                in_channels,
-                out_channels,
-                kernel_size,
-                stride=stride,
-                padding=padding,
-                dilation=dilation,
-                padding_mode="reflect",
-                bias=False,  # the normalisation takes any constant away
-            ),
+            convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation),
             nn.InstanceNorm2d(out_channels, affine=True),
         )
 

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nst_lightning.networks.layers import upsample
+from nst_lightning.images.colour import LUMA
+from nst_lightning.networks.layers import MINIMUM_SIZE, convolution, upsample
 
-MINIMUM_SIZE = 32
 _DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in luma (ITU-R BT.601)."""
 
 
 class MultiStyleNet(nn.Module):
@@ -67,7 +65,7 @@ class MultiStyleNet(nn.Module):
         self.up_2 = _StyledConv(quarter // 2, half)
         self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
         self.register_buffer("average", _average_of_four(), persistent=False)
-        self.register_buffer("luma", torch.tensor(LUMA).view(3, 1, 1), persistent=False)
+        self.register_buffer("luma", torch.from_numpy(LUMA).float().view(3, 1, 1), persistent=False)
         self.add_styles(styles)
 
     def add_styles(self, names: Sequence[str]) -> None:
@@ -177,16 +175,7 @@ class _StyledConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            3,
-            stride=stride,
-            padding=dilation,
-            dilation=dilation,
-            padding_mode="reflect",
-            bias=False,  # the normalisation takes any constant away
-        )
+        self.conv = convolution(in_channels, out_channels, 3, stride=stride, dilation=dilation)
         self.norm = _StyledNorm(out_channels)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:

@@ -230,8 +230,9 @@ class StyleTransfer(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse the checkpoint of another network; one of more styles than the run's has them all."""
-        if isinstance(self.network, MultiStyleNet):
-            self._styles.follow(checkpoint[RECORD]["init_args"].get("styles", []))
+        styles = checkpoint[RECORD]["init_args"].get("styles")
+        if isinstance(self.network, MultiStyleNet) and styles is not None:
+            self._styles.follow(styles)
         check_state(network_state(checkpoint), self.network, "ckpt_path")
 
     def _paint(self, photos: Tensor, draw: Draw) -> Tensor:

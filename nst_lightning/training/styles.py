@@ -53,7 +53,8 @@ class Styles:
         missing = [name for name in self.files if name not in styles]
         if missing:
             raise ValueError(f"ckpt_path: the checkpoint has no style {missing[0]!r}; it has {', '.join(styles)}")
-        self._network.replace_styles(styles)
+        if list(styles) != self.known:
+            self._network.replace_styles(styles)
 
     def one(self, painting: int, count: int) -> Draw:
         """`count` pictures in the style of one of the run's paintings, at full strength."""
