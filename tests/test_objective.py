@@ -9,7 +9,7 @@ from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_
 from nst_lightning.optimization.objective import Objective, shrunk
 from nst_lightning.optimization.single_scale import Region
 from nst_lightning.optimization.tiles import tiles_of
-from nst_lightning.perception import CompactEncoder, Encoder
+from nst_lightning.perception import CompactEncoder, Encoder, total_variation_loss
 from nst_lightning.perception.encoders import ALL_LAYERS, reach_of, run_convolutions, stride_of
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
@@ -159,6 +159,15 @@ def test_content_and_the_sum_are_their_formulas(encoder, geometric):
     assert losses["content"] == pytest.approx(content, rel=1e-4)
     assert losses["variation"] == pytest.approx(variation, rel=1e-4)
     assert losses["loss"] == pytest.approx(content + 7 * losses["style"] + 3 * variation, rel=1e-4)
+
+
+def test_the_variation_s_gradient_is_autograd_s(encoder):
+    photo, painting = pictures(2, 40, 57)
+    loss = Objective(encoder, photo, [Region([painting], [1.0])], options_of(style_weight=0, tv_weight=3))
+    _, gradient = loss(photo)  # whose content has no slope
+    photo.requires_grad_()
+    (expected,) = torch.autograd.grad(3 * total_variation_loss(photo), photo)
+    torch.testing.assert_close(gradient, expected)
 
 
 def halved(picture):

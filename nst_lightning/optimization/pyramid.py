@@ -146,6 +146,7 @@ def optimize_picture(
     size = levels[-1].width, levels[-1].height
     scene = Scene(photo, styles, size, options, shares=shares, masks=masks, init=init, device=device)
     made_of = _fingerprint(encoder, shares, photo, *styles, *(masks or ()))
+    del photo  # the scene has it as large as it will be
     journal = _Journal(levels, scene, progress, device, made_of)
     found = None if state is None else journal.resume(state, options)
     levels = journal.levels

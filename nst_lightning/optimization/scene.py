@@ -107,6 +107,8 @@ class Scene:
         """
         cut = self.options.margin
         pixels = picture[0, :, cut : picture.shape[2] - cut, cut : picture.shape[3] - cut].cpu().numpy()
+        if self.masks is None and self.options.colour == "style":
+            return pixels
         size = pixels.shape[2], pixels.shape[1]
         photo = resize_array(self.photo, size).clip(0, 1)
         if self.options.colour == "luminance":
