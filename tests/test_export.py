@@ -8,7 +8,7 @@ import torch
 from nst_lightning.cli import main
 from nst_lightning.export import export_onnx
 from nst_lightning.export import onnx as export_module
-from nst_lightning.networks import JohnsonNet, MultiStyleNet
+from nst_lightning.networks import JohnsonNet, MultiStyleNet, network_record
 
 NETWORKS = {
     "paper": lambda: JohnsonNet(4),
@@ -72,6 +72,26 @@ def test_many_styles_are_one_file_with_inputs_of_their_own(tmp_path):
         feed = {node.name: value.numpy() for node, value in zip(session.get_inputs(), inputs)}
         (picture,) = session.run(["picture"], feed)
         torch.testing.assert_close(torch.from_numpy(picture), network(*inputs).detach(), rtol=0, atol=1e-4)
+
+
+def test_chosen_styles_are_exported_in_the_order_given(tmp_path, many, capsys):
+    credits = json.dumps({"ink": "I", "wood": "W"})
+    state = {f"network.{key}": value for key, value in many.state_dict().items()}
+    record = network_record(many, {"credits": credits, "style": "ink, glass, wood"})
+    torch.save({"transfer_network": record, "state_dict": state}, tmp_path / "x.ckpt")
+    call = ["export", str(tmp_path / "x.ckpt"), "--output", str(tmp_path / "x.onnx")]
+    assert main([*call, "--styles", "[wood, glass]"]) == 0
+    session, photo = onnxruntime.InferenceSession(tmp_path / "x.onnx"), torch.rand(1, 3, 40, 44)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["styles"]) == ["wood", "glass"]
+    assert json.loads(metadata["credits"]) == {"wood": "W"}
+    assert metadata["style"] == "wood, glass"
+    values = photo, torch.tensor([1.0, 0]), torch.ones(1), torch.zeros(1)
+    (picture,) = session.run(None, {node.name: v.numpy() for node, v in zip(session.get_inputs(), values)})
+    expected = many(photo, torch.tensor([0.0, 0, 1])).detach()
+    torch.testing.assert_close(torch.from_numpy(picture), expected, rtol=0, atol=1e-4)
+    assert main([*call, "--styles", "[ink, water]"]) == 2
+    assert "styles: 'water' is not allowed; each must be another one of ink, glass, wood" in capsys.readouterr().err
 
 
 def test_speed_is_printed_beside_johnsons(tmp_path, capsys):

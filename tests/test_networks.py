@@ -202,11 +202,23 @@ def test_a_new_style_begins_as_the_average_and_leaves_the_others_as_they_were():
     before = network(photos, torch.eye(3)[1])
     average = network(photos, torch.full((3,), 1 / 3))
     network.add_styles(["d"])
-    assert network.styles == ["a", "b", "c", "d"]
-    torch.testing.assert_close(network(photos, torch.eye(4)[1]), before)
-    torch.testing.assert_close(network(photos, torch.eye(4)[3]), average)
+    assert network.styles == ["d", "a", "b", "c"]  # the new one is the default
+    torch.testing.assert_close(network(photos, torch.eye(4)[2]), before)
+    torch.testing.assert_close(network(photos), average)
     with pytest.raises(ValueError, match="styles: 'a' is there already"):
         network.add_styles(["a"])
+
+
+def test_styles_are_kept_as_they_were_in_any_order():
+    network, photos = styled(), torch.rand(1, 3, 40, 48)
+    before = [network(photos, weights) for weights in torch.eye(3)]
+    network.keep_styles(["c", "a"])
+    assert network.styles == network.init_args["styles"] == ["c", "a"]
+    torch.testing.assert_close(network(photos), before[2])
+    torch.testing.assert_close(network(photos, torch.eye(2)[1]), before[0])
+    for wrong in (["b"], ["a", "a"]):
+        with pytest.raises(ValueError, match=r"styles: '[ab]' is not allowed; each must be another one of c, a"):
+            network.keep_styles(wrong)
 
 
 def test_styles_that_do_not_fit_are_refused():
@@ -223,7 +235,7 @@ def test_a_network_of_many_styles_is_rebuilt_from_its_checkpoint(tmp_path):
     state = {f"network.{key}": value for key, value in network.state_dict().items()}
     torch.save({"transfer_network": network_record(network, {}), "state_dict": state}, tmp_path / "x.ckpt")
     again, _ = load_network(tmp_path / "x.ckpt")
-    assert again.styles == ["a", "b", "c", "late"]
+    assert again.styles == ["late", "a", "b", "c"]
     torch.testing.assert_close(again(photos, torch.eye(4)[2]), network(photos, torch.eye(4)[2]))
 
 

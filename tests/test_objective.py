@@ -1,5 +1,7 @@
 """The objective against float64 formulas written out in NumPy, and in tiles against the whole."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -72,7 +74,7 @@ def style_of(encoder, options, picture, paintings, shares, pairs, mask=None):
 
     def matrix(x, shallow, deep, mask=None):
         features, others = (features_of(encoder, x, layer, **kwargs) for layer in (shallow, deep))
-        if shallow != deep:
+        if stride_of(shallow) != stride_of(deep):
             others = enlarged(others, features.shape)
         weights = None
         if mask is not None:
@@ -141,6 +143,24 @@ def test_all_layers_are_all_there_are(compact_weights, geometric):
     ) / sum(content.values())
     assert losses["style"] == pytest.approx(style_of(encoder, options, picture, [painting], [1.0], style), rel=1e-4)
     assert losses["content"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("geometric", [False, True])
+def test_a_chain_of_all_layers_is_its_formula(compact_weights, geometric):
+    """Most neighbours have features of the same size, some of half of it."""
+    encoder, depth = EveryLayer(compact_weights), 13
+    options = OptimizeOptions(
+        style_layers="all",
+        correlation_chain=True,
+        geometric_weights=geometric,
+        content_layers={"relu4_1": 1},
+        scales={1: 1},
+    )
+    photo, painting, picture = pictures(3)
+    losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
+    chain = pairwise(encoder.layers)
+    pairs = {pair: 2.0 ** (depth - d) if geometric else 1 for d, pair in enumerate(chain, 2)}  # by the deeper one
+    assert losses["style"] == pytest.approx(style_of(encoder, options, picture, [painting], [1.0], pairs), rel=1e-4)
 
 
 @pytest.mark.parametrize("geometric", [False, True])

@@ -240,6 +240,12 @@ def test_bad_masks(encoder, picture, masks, message):
         optimize_picture(picture(64, 48), styles, encoder, options=OptimizeOptions(**SMALL), masks=images)
 
 
+def test_a_start_from_a_picture_of_another_shape_is_refused(encoder, picture):
+    arguments = picture(64, 48), [picture(60, 60, 2)], encoder
+    with pytest.raises(ValueError, match="init: the picture is 64x50, the photo 64x48; their aspect ratios must agree"):
+        optimize_picture(*arguments, options=OptimizeOptions(**SMALL), init=picture(64, 50))
+
+
 @pytest.fixture
 def request_of(tmp_path, picture, painting, compact_weights):
     """Arguments of `optimize` for a small picture."""
@@ -356,7 +362,7 @@ def test_the_photo_keeps_its_sixteen_bits_where_no_style_goes(tmp_path, request_
 
 
 def test_a_start_from_a_picture(tmp_path, request_of, picture):
-    picture(50, 50, 5).save(tmp_path / "first.png")
+    picture(60, 45, 5).save(tmp_path / "first.png")
     assert main(["optimize", *request_of, "--init", str(tmp_path / "first.png"), "--levels", "1"]) == 0
     from_photo = json.loads((tmp_path / "out/picture.png.json").read_text())["iterations"][0]["content"]
     assert from_photo > 0.01  # the photo itself would have 0
@@ -383,7 +389,7 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
         (["--max-memory", "0"], "max_memory: 0.0 is not allowed; it must be more than 0"),
         (["--init", "none.onnx"], "none.onnx"),
         (["--init", "graet_wave"], "did you mean great_wave?"),
-        (["--init", "great_wave:ink"], "this network has one style"),
+        (["--init", "johnson_great_wave:ink"], "this network has one style"),
         (["--style", "other.png", "--output", "other.png"], "output: other.png would overwrite other.png"),
         (["--output", "folder.png"], "folder.png: is a folder, not a file"),
         (["--size", "70000", "--max-memory", "1e6", "--output", "out.jpg"], "JPEG has 65500 pixels a side at most"),

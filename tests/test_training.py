@@ -252,12 +252,12 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     last = str(tmp_path / "checkpoints/last.ckpt")
     again = styles_of("new", init_from=last, only_new_styles=True, credits={"new": "I"}, learning_rate=0.1)
     trainer_of(tmp_path / "again", max_steps=4, enable_checkpointing=False).fit(again, data_of(photos))
-    assert again.network.styles == ["a", "b", "c", "new"]
+    assert again.network.styles == ["new", "a", "b", "c"]
     assert json.loads(again.metadata["credits"]) == {"a": "A painter", "new": "I"}
     photo, (before, after) = torch.rand(1, 3, 64, 64), (module.network for module in (first, again))
     for i in range(3):
-        torch.testing.assert_close(after(photo, torch.eye(4)[i]), before(photo, torch.eye(3)[i]), rtol=0, atol=1e-6)
-    assert (after(photo, torch.eye(4)[3]) - before(photo, torch.full((3,), 1 / 3))).abs().max() > 0.01
+        torch.testing.assert_close(after(photo, torch.eye(4)[i + 1]), before(photo, torch.eye(3)[i]), rtol=0, atol=1e-6)
+    assert (after(photo) - before(photo, torch.full((3,), 1 / 3))).abs().max() > 0.01
 
 
 def test_a_disturbed_photo_is_the_photo_moved_and_noisy():

@@ -66,15 +66,23 @@ def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, 
     return difference
 
 
-def export(checkpoint: str, output: str, half: bool = False) -> None:
+def export(checkpoint: str, output: str, styles: list[str] | None = None, half: bool = False) -> None:
     """Export a checkpoint of `fit` as ONNX file.
 
     Args:
         checkpoint: the .ckpt file.
         output: the .onnx file to write.
+        styles: which of a network's many the file should have, the default one first; by default all.
         half: in float16, half as large; inputs and output stay float32.
     """
     network, metadata = load_network(checkpoint)
+    if styles is not None:
+        if not isinstance(network, MultiStyleNet):
+            raise ValueError(f"styles: not allowed for {checkpoint}, a network of one style")
+        network.keep_styles(styles)
+        credits = json.loads(metadata["credits"])
+        metadata["credits"] = json.dumps({name: credits[name] for name in styles if name in credits})
+        metadata["style"] = ", ".join(styles)
     difference = export_onnx(network, output, metadata=metadata, half=half)
     print(f"{output}: largest difference from torch {difference:.1e}")
 

@@ -15,7 +15,7 @@ class ModelError(ValueError):
 
 
 def bundled_models() -> dict[str, Path]:
-    """Names of the trained networks that come with the package, such as `great_wave`, and their ONNX files."""
+    """Names of the trained networks that come with the package, such as `styles`, and their ONNX files."""
     return {path.stem: path for folder in reversed(_FOLDERS) for path in sorted(folder.glob("*.onnx"))}
 
 

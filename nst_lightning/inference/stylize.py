@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from nst_lightning.images import WRITABLE, PictureError, keep_inputs, pictures_to_do, read_picture, write_picture
+from nst_lightning.inference.models import DEFAULT_MODEL
 from nst_lightning.inference.stylizer import Stylizer
 
 
 def stylize(
     photos: list[str],
-    model: str,
-    output: str,
+    model: str = DEFAULT_MODEL,
+    output: str = "out",
     style: str | None = None,
     strength: float = 1.0,
     preserve_color: float = 0.0,
@@ -26,9 +27,10 @@ def stylize(
 
     Args:
         photos: picture files, and folders that are searched recursively.
-        model: the .onnx file, or the name of a bundled network, such as `great_wave`.
+        model: the .onnx file, or the name of a bundled network: `styles`, which has many, or one of a single style.
         output: folder to write to; folders below a given folder are kept.
-        style: one of the styles of a network that has several, or a blend, `great_wave:2,starry_night:1`.
+        style: one of the styles of a network that has several, by default the first, or a blend of them,
+            `great_wave:2,starry_night:1`. The command `styles` lists them.
         strength: from 0, the photo itself, to 1.
         preserve_color: from 0 to 1, the photo's own colours.
         size: short side in pixels to scale photos to first; by default they keep their size. Smaller makes strokes

@@ -22,7 +22,7 @@ class Stylizer:
     `styles` are the names of its styles, where it has several; such a network can do `strength` and `preserve_color`.
 
     Args:
-        model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `great_wave`.
+        model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `styles`.
         threads: processor threads to use; 0 lets ONNX Runtime choose.
         providers: ONNX Runtime's execution providers, best first; by default CUDA where it is installed, then the CPU.
 

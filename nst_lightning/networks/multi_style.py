@@ -69,7 +69,7 @@ class MultiStyleNet(nn.Module):
         self.add_styles(styles)
 
     def add_styles(self, names: Sequence[str]) -> None:
-        """Make room for further styles, which begin as the average of those that are there.
+        """Make room for further styles, which begin as the average of those that are there, and come before them.
 
         Raises:
             ValueError: a name is taken, empty, or has a comma, colon or slash in it, or blanks around it.
@@ -81,18 +81,32 @@ class MultiStyleNet(nn.Module):
                 raise ValueError(
                     f"styles: {name!r} is not allowed; a name has no comma, colon or slash, nor blanks around"
                 )
-        self.styles += names
+        self.styles[:0] = names
         for module in self.modules():
             if isinstance(module, _StyledNorm):
                 module.add_styles(len(names))
 
     def replace_styles(self, names: Sequence[str]) -> None:
         """Have exactly these styles, in this order, with numbers that are still to be loaded."""
-        self.styles.clear()
+        self.keep_styles([])
+        self.add_styles(names)
+
+    def keep_styles(self, names: Sequence[str]) -> None:
+        """Have only these of the styles, in this order.
+
+        Raises:
+            ValueError: one of them is unknown, or named twice.
+        """
+        for i, name in enumerate(names):
+            if name not in self.styles or name in names[:i]:
+                raise ValueError(
+                    f"styles: {name!r} is not allowed; each must be another one of {', '.join(self.styles)}"
+                )
+        rows = [self.styles.index(name) for name in names]
+        self.styles[:] = names
         for module in self.modules():
             if isinstance(module, _StyledNorm):
-                module.forget_styles()
-        self.add_styles(names)
+                module.keep_styles(rows)
 
     def forward(
         self,
@@ -160,10 +174,10 @@ class _StyledNorm(nn.Module):
     def add_styles(self, count: int) -> None:
         rows = self.table.detach()
         new = rows.mean(1, keepdim=True) if rows.shape[1] else rows.new_zeros(2, 1, rows.shape[2])
-        self.table = nn.Parameter(torch.cat([rows, new.expand(-1, count, -1)], dim=1))
+        self.table = nn.Parameter(torch.cat([new.expand(-1, count, -1), rows], dim=1))
 
-    def forget_styles(self) -> None:
-        self.table = nn.Parameter(self.table.detach()[:, :0])
+    def keep_styles(self, rows: Sequence[int]) -> None:
+        self.table = nn.Parameter(self.table.detach()[:, rows])
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         scale, shift = (self.base + code @ self.table.flatten(0, 1)).unsqueeze(-1).unsqueeze(-1).chunk(2, dim=1)

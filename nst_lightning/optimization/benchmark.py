@@ -48,7 +48,7 @@ def benchmark(
         method: which of the four, given once or several times; by default all, `warm` if there is a `model`.
         seconds: at which pictures are looked at.
         count: how many pictures are optimized.
-        model: a transfer network of the painting, for `warm`: an .onnx file or a bundled one's name.
+        model: a transfer network of the painting, for `warm`: an .onnx file, or a style that comes with the package.
         size: long side of the pictures in pixels.
         device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         **options: see `OptimizeOptions`; of the pyramid and `warm`.

@@ -71,9 +71,9 @@ def optimize(
         style_share: of each painting in the blend, as often as `style`; by default all the same.
         mask: where a painting's style goes, white on black, as large as the photo or of its aspect ratio; as often as
             `style`. Elsewhere the photo stays.
-        init: start from this picture, or from what a transfer network makes of the photo, an .onnx file or a bundled
-            one's name, such as `great_wave`. Unless `levels` says how many there are, from a picture there are two, and
-            a network paints one of 260 pixels or more, about what it was trained on.
+        init: start from this picture, or from what a transfer network makes of the photo: an .onnx file, or a style
+            that comes with the package, such as `great_wave`. Unless `levels` says how many there are, from a picture
+            there are two, and a network paints one of 260 pixels or more, about what it was trained on.
         vgg19: weights of VGG-19, for best fidelity: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
         pooling: of the encoder: `max`, `average` or `l2`.
@@ -219,7 +219,7 @@ def command_line(given: dict[str, Any]) -> str:
     defaults |= {field.name: getattr(OptimizeOptions(), field.name) for field in fields(OptimizeOptions)}
     values = {name: value for name, value in (given | given["options"]).items() if name not in ("photo", "options")}
     for name, value in values.items():
-        if name in ("resume", "preview", "device", "max_memory") or value == defaults[name]:
+        if name in ("resume", "preview", "device") or value == defaults[name]:
             continue
         for item in value if isinstance(value, list) else [value]:
             text = item if isinstance(item, str) else json.dumps(item)

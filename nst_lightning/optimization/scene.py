@@ -40,7 +40,7 @@ class Scene:
         device: where its tensors go.
 
     Raises:
-        ValueError: counts that don't agree, a mask of another aspect ratio, or all black.
+        ValueError: counts that don't agree, a mask or `init` of another aspect ratio, or a mask all black.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class Scene:
         check_pairs(len(styles), None if masks is None else len(masks), shares)
         self.options, self.device, self.init = options, device, init
         self.shares = _normalised(shares, len(styles))
+        if init is not None:
+            _check_aspect("init: the picture", init.size, (photo.shape[2], photo.shape[1]))
         self.masks = None if masks is None else _checked(masks, (photo.shape[2], photo.shape[1]))
         self.photo = resize_array(photo, size).clip(0, 1)
         weights = [None] * len(styles) if masks is None else [_grey(_mask(mask, size)) for mask in self.masks]
@@ -161,15 +163,18 @@ def _checked(masks: Sequence[Image.Image], size: tuple[int, int]) -> list[Image.
     """Masks as grey RGB pictures."""
     grey = [mask.convert("L") for mask in masks]
     for number, mask in enumerate(grey, 1):
-        ratio = (mask.width / mask.height) / (size[0] / size[1])
-        if abs(ratio - 1) > ASPECT_TOLERANCE:
-            raise ValueError(
-                f"masks: number {number} is {mask.width}x{mask.height}, the photo {size[0]}x{size[1]}; "
-                f"their aspect ratios must agree within {ASPECT_TOLERANCE:.0%}"
-            )
+        _check_aspect(f"masks: number {number}", mask.size, size)
         if mask.getextrema()[1] == 0:
             raise ValueError(f"masks: number {number} is all black; white marks where its style goes")
     return [mask.convert("RGB") for mask in grey]
+
+
+def _check_aspect(what: str, size: tuple[int, int], photo: tuple[int, int]) -> None:
+    if abs(size[0] * photo[1] / (size[1] * photo[0]) - 1) > ASPECT_TOLERANCE:
+        raise ValueError(
+            f"{what} is {size[0]}x{size[1]}, the photo {photo[0]}x{photo[1]}; "
+            f"their aspect ratios must agree within {ASPECT_TOLERANCE:.0%}"
+        )
 
 
 def _grey(mask: Image.Image) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from nst_lightning.images import read_rgb
-from nst_lightning.inference import MINIMUM_SIZE, ModelError, Stylizer, bundled_models
+from nst_lightning.inference import DEFAULT_MODEL, MINIMUM_SIZE, ModelError, Stylizer, bundled_models
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.plan import Level
 
@@ -30,7 +30,7 @@ def picture_or_network(init: str) -> Image.Image | Network:
 
 
 def network_of(model: str) -> Network:
-    """A transfer network, in one style: `style.onnx`, `great_wave`, or, where there are several, `styles.onnx:ink`.
+    """A transfer network, in one style: `style.onnx`, `styles.onnx:ink`, or a style of the bundled network of many.
 
     Raises:
         ModelError: there is no such network, or it has several styles and none is named.
@@ -41,6 +41,8 @@ def network_of(model: str) -> Network:
         stylizer = Stylizer(file)
         stylizer.controls(style)
         return partial(stylizer, style=style)
+    if not Path(model).suffix and model not in bundled_models():
+        return network_of(f"{DEFAULT_MODEL}:{model}")
     stylizer = Stylizer(model)
     if len(stylizer.styles) > 1:
         raise ModelError(f"model: {model} has several styles; name one of them, such as {model}:{stylizer.styles[0]}")
