@@ -36,7 +36,7 @@ def mosaic(size: int = 768, seed: int = 0) -> Image.Image:
 
 
 def _fans(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-    """Of each pixel its fan's number and height in the picture; where it is in the fan: radius from 0 to 1, and angle."""
+    """Of each pixel its fan's number and height in the picture; where in the fan it is: radius (0 to 1) and angle."""
     reach = 0.5 / FANS
     number, centre, radius, angle = (np.zeros(x.shape, kind) for kind in (int, float, float, float))
     for row in range(-1, 2 * FANS + 4):  # each row lies over the one above
