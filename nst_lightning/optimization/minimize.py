@@ -47,6 +47,10 @@ class State:
         found = self.average if self.average is not None else self.best if self.best is not None else self.pixels
         return found.clamp(0, 1)
 
+    def ended(self) -> "State":
+        """What the next level goes on from, without what is of no use there: a large one needs the room."""
+        return State(self.picture(), self.iteration, self.memory if "exp_avg" in self.memory else {})
+
     def next_level(self, height: int, width: int, margin: int) -> "State":
         """The beginning of a larger level of that size, margin included: the result enlarged, and Adam's moments."""
         memory = {}

@@ -152,19 +152,9 @@ def optimize_picture(
     levels = journal.levels
     try:
         while journal.level <= len(levels):
-            objective = _objective(levels[journal.level - 1], scene, encoder, options)
-            if found is None:
-                found = State(scene.first(objective.photo))
-            elif journal.entered != journal.level:
-                found = found.next_level(*objective.photo.shape[-2:], options.margin)
-            journal.entered = journal.level
+            found = _level(found, scene, encoder, options, journal).ended()
             journal.keep(found)
-            level = levels[journal.level - 1]
-            settings = replace(options, history=level.history)
-            found = minimize(objective, found, settings, level.iterations, journal.report, journal.keep)
             journal.level += 1
-        # the optimizer's memory has done its work
-        journal.keep(State(found.picture(), levels[-1].iterations), level=len(levels))
         return journal.result(options)
     except KeyboardInterrupt:
         if journal.kept is None:
@@ -190,6 +180,20 @@ def _fingerprint(encoder: Encoder, shares: Sequence[float] | None, *pictures: Im
     weights = [tensor.cpu().numpy() for tensor in encoder.state_dict().values()]
     arrays = [np.ascontiguousarray(part) for part in (*weights, *pictures)]
     return functools.reduce(lambda found, array: zlib.crc32(array, found), arrays, zlib.crc32(settings))
+
+
+def _level(found: State | None, scene: Scene, encoder: Encoder, options: OptimizeOptions, journal: "_Journal") -> State:
+    """The state at the end of the journal's level; from the last level's, or from one amid this level."""
+    level = journal.levels[journal.level - 1]
+    objective = _objective(level, scene, encoder, options)
+    if found is None:
+        found = State(scene.first(objective.photo))
+    elif journal.entered != journal.level:
+        found = found.next_level(*objective.photo.shape[-2:], options.margin)
+    journal.entered = journal.level
+    journal.keep(found)
+    settings = replace(options, history=level.history)
+    return minimize(objective, found, settings, level.iterations, journal.report, journal.keep)
 
 
 def _objective(level: Level, scene: Scene, encoder: Encoder, options: OptimizeOptions) -> Objective:
@@ -218,8 +222,8 @@ class _Journal:
     def seconds(self) -> float:
         return self._before + time.perf_counter() - self._start
 
-    def keep(self, state: State, level: int | None = None) -> None:
-        self.kept, self._kept_level, self._kept_entries = state, level or self.level, len(self.history)
+    def keep(self, state: State) -> None:
+        self.kept, self._kept_level, self._kept_entries = state, self.level, len(self.history)
 
     def report(self, iteration: int, losses: dict[str, float], picture: Tensor) -> None:
         if not math.isfinite(losses["loss"]) and not self.history:
@@ -231,11 +235,11 @@ class _Journal:
         done = sum(each.work for each in self.levels[: self.level - 1]) + level.work * iteration / level.iterations
         share = done / sum(each.work for each in self.levels)
         counts = (self.level, len(self.levels), iteration, level.iterations)
-        draw = functools.partial(self._draw, picture.clamp(0, 1))
+        draw = functools.partial(self._draw, picture)
         self.progress(Progress(*counts, losses, seconds, share, draw))
 
     def _draw(self, picture: Tensor) -> Image.Image:
-        return array_to_image(self.scene.finish(picture))
+        return array_to_image(self.scene.finish(picture.clamp(0, 1)))
 
     def result(self, options: OptimizeOptions) -> Optimized:
         """The picture so far, and the state as tensors and plain values."""
