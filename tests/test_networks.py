@@ -221,6 +221,15 @@ def test_styles_are_kept_as_they_were_in_any_order():
             network.keep_styles(wrong)
 
 
+def test_weights_are_divided_by_their_sum_and_numbers_stay_in_range():
+    network, photos = styled(), torch.rand(1, 3, 40, 48)
+    half = torch.tensor([0.5, 0.5, 0])
+    torch.testing.assert_close(network(photos, 6 * half), network(photos, half))
+    assert network(photos, 0 * half).isfinite().all()
+    beyond, most = torch.tensor([1.5]), torch.tensor([1.0])
+    torch.testing.assert_close(network(photos, half, beyond, beyond), network(photos, half, most, most))
+
+
 def test_styles_that_do_not_fit_are_refused():
     photos = torch.rand(2, 3, 40, 48)
     with pytest.raises(ValueError, match="styles: the network has none yet"):

@@ -119,10 +119,10 @@ class MultiStyleNet(nn.Module):
 
         Args:
             photos: RGB in [0, 1], shape (N, 3, H, W), H and W at least 32.
-            style: weights of the styles, which should sum to one, shape (S,), or (N, S) for each photo its own; by
-                default the first style alone.
-            strength: 0, the photo itself, to 1, the default; shape (1,) or (N,).
-            preserve_color: 0, the default, to 1, the photo's chroma; shape (1,) or (N,).
+            style: weights of the styles, which are divided by their sum, shape (S,), or (N, S) for each photo its own;
+                by default the first style alone.
+            strength: 0, the photo itself, to 1, the default; shape (1,) or (N,). Others count as the nearer of these.
+            preserve_color: 0, the default, to 1, the photo's chroma; shape (1,) or (N,); as `strength`.
 
         Returns:
             RGB in [0, 1], same shape.
@@ -133,9 +133,10 @@ class MultiStyleNet(nn.Module):
         if style.shape[-1] != len(self.styles):
             raise ValueError(f"style: {style.shape[-1]} weights are not allowed; there are {len(self.styles)} styles")
         style = style.view(-1, len(self.styles))
-        strength = (self.controls["strength"] if strength is None else strength).to(photos).view(-1, 1)
+        style = style / style.sum(1, keepdim=True).clamp_min(1e-6)
+        strength = (self.controls["strength"] if strength is None else strength).to(photos).view(-1, 1).clamp(0, 1)
         keep = self.controls["preserve_color"] if preserve_color is None else preserve_color
-        keep = keep.to(photos).view(-1, 1, 1, 1)
+        keep = keep.to(photos).view(-1, 1, 1, 1).clamp(0, 1)
         code = torch.cat([strength * style, strength * (1 - strength) * style], dim=1)
         painted = self._paint(photos, code)
         by = (1 - (1 - strength) ** 4).view(-1, 1, 1, 1)  # what is left of the photo fades quickly: no double contours

@@ -101,7 +101,7 @@ class SampleSheet(L.Callback):
         if len(pl_module.paintings) == 1:
             (painting,) = pl_module.paintings.values()
             pairs = [(photo, _stylize(pl_module, photo, 0)) for photo in self._photos]
-            caption = f"{pl_module.metadata['style']}\nstep {step}"
+            caption = f"{pl_module.title}\nstep {step}"
             return draw_sheet(painting, pairs, caption=caption, height=self.size)
         rows = [[(f"step {step}" if not i else "", photo) for i, photo in enumerate(self._photos)]]
         for style, (name, painting) in enumerate(pl_module.paintings.items()):

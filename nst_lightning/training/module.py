@@ -140,6 +140,7 @@ class StyleTransfer(L.LightningModule):
         if only_new_styles:
             _freeze_all_but_styles(network, init_from)
         self._styles = Styles(network, files)
+        self.title = title or ", ".join(files)
         self.metadata["style"] = title or ", ".join(self._styles.known)
         if isinstance(network, MultiStyleNet):
             credits = {**json.loads(known.get("credits", "{}")), **(credits or {})}
