@@ -1,9 +1,9 @@
-# make fit    trains a short run on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
+# make fit    trains a new style on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
 # make test   runs the whole test suite
 # Each makes .venv and installs into it first, if that hasn't been done.
 
 PYTHON ?= python3
-STYLE ?= examples/styles/impasto.png
+STYLE ?= examples/styles/mosaic.png
 PHOTOS ?= $(if $(NST_SHARED),$(NST_SHARED)/photos/train)
 BIN := .venv/bin
 

@@ -10,11 +10,12 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.images import image_to_array, read_picture, write_picture
+from nst_lightning.inference import DEFAULT_MODEL, Stylizer
 from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
 from nst_lightning.optimization.minimize import State
 from nst_lightning.optimization.plan import plan
 from nst_lightning.optimization.scene import Scene
-from nst_lightning.optimization.warm import warmed
+from nst_lightning.optimization.warm import picture_or_network, warmed
 from nst_lightning.perception import CompactEncoder
 
 SMALL = {"size": 64, "levels": 2, "iterations": 6, "margin": 4}
@@ -366,6 +367,13 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
     assert main(["optimize", *request_of, "--init", str(tmp_path / "first.png"), "--levels", "1"]) == 0
     from_photo = json.loads((tmp_path / "out/picture.png.json").read_text())["iterations"][0]["content"]
     assert from_photo > 0.01  # the photo itself would have 0
+
+
+def test_a_style_that_comes_with_the_package_paints_the_start(picture):
+    photo = picture(60, 48)
+    expected = Stylizer(DEFAULT_MODEL)(photo, style="udnie")
+    assert np.array_equal(picture_or_network("udnie")(photo), expected)
+    assert np.array_equal(picture_or_network(f"{DEFAULT_MODEL}:udnie")(photo), expected)
 
 
 @pytest.mark.parametrize(

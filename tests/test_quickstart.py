@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nst_lightning.cli import main
-from nst_lightning.examples import command, impasto
+from nst_lightning.examples import command, mosaic
 
 ROOT = Path(__file__).parent.parent
 OFFLINE = """
@@ -29,7 +29,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def examples(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "STYLES", {"impasto": lambda: impasto(160)})
+    monkeypatch.setattr(command, "STYLES", {"mosaic": lambda: mosaic(160)})
     monkeypatch.chdir(tmp_path)
     assert main(["examples"]) == 0
     return tmp_path
@@ -45,7 +45,7 @@ def test_trains_offline_and_says_what_to_do_next(examples):
         "--config",
         str(ROOT / "configs/quickstart.yaml"),
         "--model.init_from",
-        str(ROOT / "checkpoints/base.ckpt"),
+        str(ROOT / "checkpoints/styles.ckpt"),
     ]
     config += ["--trainer.default_root_dir", "my runs"]
     short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"]

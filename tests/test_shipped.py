@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from nst_lightning.images import image_to_array, read_rgb, resize_short_side
-from nst_lightning.inference import Stylizer, bundled_models
+from nst_lightning.inference import DEFAULT_MODEL, Stylizer, bundled_models
 from nst_lightning.networks import load_network
-from nst_lightning.perception import VGG19, CompactEncoder, ContentDistance, EncoderChain, Grit, StyleDistance
+from nst_lightning.perception import VGG19, CompactEncoder, EncoderChain
+from nst_lightning.perception.figures import Figures
 
 ROOT = Path(__file__).parent.parent
-STYLES = {
-    "great_wave": "hokusai_great_wave.jpg",
-    "tahiti": "gauguin_tahiti.jpg",
-    "starry_night": "van_gogh_starry_night.jpg",
-    "wheat_field": "van_gogh_wheat_field.jpg",
-}
+SINGLE = {"johnson_great_wave": "hokusai_great_wave.jpg", "johnson_wheat_field": "van_gogh_wheat_field.jpg"}
+MANY, HALF = DEFAULT_MODEL, f"{DEFAULT_MODEL}_fp16"
+CARDS = {**{name: f"{name}.md" for name in SINGLE}, MANY: "README.md"}
+RECIPE = yaml.safe_load((ROOT / f"configs/{MANY}.yaml").read_text(encoding="utf-8"))["model"]
 
 
 def tensor_of(image):
@@ -24,8 +24,9 @@ def tensor_of(image):
 
 
 def test_every_shipped_file_is_tested():
-    assert {path.stem for path in (ROOT / "export").glob("*.onnx")} == set(STYLES)
-    assert {path.stem for path in (ROOT / "checkpoints").glob("*.ckpt")} == {"base", *STYLES}
+    assert {path.stem for path in (ROOT / "export").glob("*.onnx")} == {*SINGLE, MANY, HALF}
+    assert {path.stem for path in (ROOT / "checkpoints").glob("*.ckpt")} == {"johnson_base", *SINGLE, MANY}
+    assert {path.name for path in (ROOT / "export").glob("*.md")} == set(CARDS.values())
 
 
 def test_the_package_has_them_by_name_and_every_folder_of_its_own():
@@ -34,11 +35,20 @@ def test_the_package_has_them_by_name_and_every_folder_of_its_own():
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "nst_lightning").rglob("*.py")}
     assert set(setup["packages"]) == {".".join(folder.parts) for folder in folders} | {"nst_lightning.zoo"}
     assert ROOT / setup["package-dir"]["nst_lightning.zoo"] == ROOT / "export"
-    assert bundled_models() == {name: ROOT / f"export/{name}.onnx" for name in STYLES}
-    assert Stylizer("tahiti").metadata == Stylizer(ROOT / "export/tahiti.onnx").metadata
+    assert bundled_models() == {name: ROOT / f"export/{name}.onnx" for name in (*SINGLE, MANY, HALF)}
+    assert Stylizer(MANY).metadata == Stylizer(ROOT / f"export/{MANY}.onnx").metadata
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_is_one_that_model_hubs_read(name):
+    _, header, text = (ROOT / "export" / CARDS[name]).read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(header)["license"] == "mit"
+    assert f"{name}.onnx" in text
+    assert f"configs/{name}.yaml" in text
+    assert (ROOT / f"configs/{name}.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", SINGLE)
 def test_checkpoint_and_onnx_are_one_network(name, picture):
     network, metadata = load_network(ROOT / f"checkpoints/{name}.ckpt")
     stylizer = Stylizer(ROOT / f"export/{name}.onnx")
@@ -46,22 +56,41 @@ def test_checkpoint_and_onnx_are_one_network(name, picture):
     expected = network(tensor_of(photo))[0].detach()
     torch.testing.assert_close(torch.from_numpy(image_to_array(stylizer(photo))), expected, rtol=0, atol=0.6 / 255)
     assert stylizer.metadata["style"] == metadata["style"]
-    assert (ROOT / f"configs/{name}.yaml").is_file()
-    assert (ROOT / f"export/{name}.md").is_file()
 
 
-def figures_on_card(name):
-    """Content, style and grit of the stylized photos, and style of the photos, as the card has them."""
-    rows = [line.split("|")[1:-1] for line in (ROOT / f"export/{name}.md").read_text(encoding="utf-8").splitlines()]
-    cells = {row[0].strip(): row for row in rows if len(row) == 7}
-    stylized, photos = cells["stylized"], cells["the photos themselves"]
-    return [float(cell) for cell in (stylized[1], stylized[2], stylized[6], photos[2])]
+@pytest.mark.parametrize(("name", "megabytes", "levels"), [(MANY, 4, 0.6), (HALF, 2, 6)])
+def test_the_network_of_many_styles_is_one_too(name, megabytes, levels, picture):
+    network, metadata = load_network(ROOT / f"checkpoints/{MANY}.ckpt")
+    path = ROOT / f"export/{name}.onnx"
+    stylizer, photo = Stylizer(path), picture(83, 61)
+    assert path.stat().st_size < megabytes * 1e6
+    assert network.styles == stylizer.styles == list(RECIPE["styles"])
+    assert stylizer.metadata["credits"] == metadata["credits"]
+    for style, strength, keep in (("udnie", 1.0, 0.0), ("great_wave:3,woodcut:1", 0.6, 1.0)):
+        found = stylizer(photo, style=style, strength=strength, preserve_color=keep)
+        controls = map(torch.from_numpy, stylizer.controls(style, strength, keep).values())
+        expected = network(tensor_of(photo), *controls)[0].detach()
+        torch.testing.assert_close(torch.from_numpy(image_to_array(found)), expected, rtol=0, atol=levels / 255)
+
+
+def figures_on_card(name, style):
+    """Content, style and grit of stylized photos, as the card has them."""
+    lines = (ROOT / "export" / CARDS[name]).read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    (found,) = [row for row in rows if row[0] == style and len(row) >= 7]
+    return [float(found[i]) for i in (1, 2, 6)]
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("name", STYLES)
-def test_figures_are_the_cards(name, shared):
-    """On every second of the held-out photos, so not exactly."""
+@pytest.mark.parametrize(
+    ("name", "style", "painting", "every"),
+    [
+        *((name, "stylized", f"$NST_SHARED/styles/{painting}", 2) for name, painting in SINGLE.items()),
+        *((MANY, style, painting, 5) for style, painting in RECIPE["styles"].items() if "NST_SHARED" in painting),
+    ],
+)
+def test_figures_are_the_cards(name, style, painting, every, shared):
+    """On some of the held-out photos, so not exactly."""
     weights = shared / "weights"
     encoder = EncoderChain(
         [
@@ -69,16 +98,12 @@ def test_figures_are_the_cards(name, shared):
             CompactEncoder(str(weights / "vgg19_16x_distilled.safetensors")),
         ]
     )
-    painting = tensor_of(resize_short_side(read_rgb(shared / "styles" / STYLES[name]), 256))
-    content, style, grit = ContentDistance(encoder), StyleDistance(encoder, painting), Grit(painting)
-    photo_style = StyleDistance(encoder, painting)
-    stylizer = Stylizer(ROOT / f"export/{name}.onnx")
-    for path in sorted((shared / "photos/val").iterdir())[::2]:
+    painting = resize_short_side(read_rgb(painting.replace("$NST_SHARED", str(shared))), 256)
+    figures, stylizer = Figures(encoder, tensor_of(painting)), Stylizer(ROOT / f"export/{name}.onnx")
+    for path in sorted((shared / "photos/val").iterdir())[::every]:
         photo = resize_short_side(read_rgb(path), 256)
-        stylized = tensor_of(stylizer(photo))
-        content.update(stylized, tensor_of(photo))
-        style.update(stylized)
-        grit.update(stylized)
-        photo_style.update(tensor_of(photo))
-    found = [content.compute(), style.compute()[0], grit.compute(), photo_style.compute()[0]]
-    assert [value.item() for value in found] == pytest.approx(figures_on_card(name), rel=0.2)
+        stylized = stylizer(photo, style=style if stylizer.styles else None)
+        figures.add(tensor_of(stylized), tensor_of(photo), of_photos=False)
+    found = {name: value.item() for name, value in figures.take()}
+    found = [found[f"{name}_median"] for name in ("content", "style", "grit")]
+    assert found == pytest.approx(figures_on_card(name, style), rel=0.2 if every == 2 else 0.35)
