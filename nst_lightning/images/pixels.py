@@ -25,11 +25,11 @@ def array_to_samples(array: np.ndarray) -> np.ndarray:
 
 
 def resize_array(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A float array of shape (C, H, W) scaled to a width and height (Lanczos), not rounded to 8 bits."""
+    """A float array of shape (C, H, W) in [0, 1] scaled to a width and height (Lanczos), not rounded to 8 bits."""
     if array.shape[:0:-1] == tuple(size):
         return array
     channels = [Image.fromarray(channel).resize(size, Image.Resampling.LANCZOS) for channel in array]
-    return np.stack([np.asarray(channel) for channel in channels])
+    return np.stack([np.asarray(channel) for channel in channels]).clip(0, 1)
 
 
 def resize_short_side(image: Image.Image, size: int) -> Image.Image:

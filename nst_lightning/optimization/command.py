@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from nst_lightning.images import (
     pictures_to_do,
     read_picture,
     read_rgb,
+    resize_array,
     writable,
     writable_format,
 )
@@ -168,7 +169,10 @@ class _Studio:
         levels = plan(image.size, self.encoder, options, **limits)
         tiled = any(level.tile for level in levels)
         keep_freed_memory(below=LARGE_BLOCK if tiled else ALL_BLOCKS)
-        writable_format(target, bits=bits, size=(levels[-1].width, levels[-1].height))
+        size = levels[-1].width, levels[-1].height
+        writable_format(target, bits=bits, size=size)
+        if bits == 16:
+            photo = replace(photo, rgb=resize_array(photo.rgb, size))  # a large one would stay in memory beside this
         files = Files(target, photo, bits, self._about(source, target, options), levels)
         state = files.read_state() if resume else None
         print(foretold(levels, self.encoder, options, masks=masks), file=sys.stderr)

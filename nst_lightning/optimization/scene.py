@@ -63,7 +63,7 @@ class Scene:
         if init is not None:
             _check_aspect("init: the picture", init.size, (photo.shape[2], photo.shape[1]))
         self.masks = None if masks is None else _checked(masks, (photo.shape[2], photo.shape[1]))
-        self.photo = resize_array(photo, size).clip(0, 1)
+        self.photo = resize_array(photo, size)
         weights = [None] * len(styles) if masks is None else [_grey(_mask(mask, size)) for mask in self.masks]
         for number, weight in enumerate(weights, 1):
             if weight is not None and weight.max() == 0:
@@ -112,7 +112,7 @@ class Scene:
         if self.masks is None and self.options.colour == "style":
             return pixels
         size = pixels.shape[2], pixels.shape[1]
-        photo = resize_array(self.photo, size).clip(0, 1)
+        photo = resize_array(self.photo, size)
         if self.options.colour == "luminance":
             pixels = with_luma(photo, luma(pixels))
         elif self.options.colour == "histogram" and self.options.recolour == "after":
