@@ -13,7 +13,7 @@ from nst_lightning.images import image_to_array, read_picture, write_picture
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer
 from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
 from nst_lightning.optimization.minimize import State
-from nst_lightning.optimization.plan import plan
+from nst_lightning.optimization.plan import LEAST_HISTORY, plan
 from nst_lightning.optimization.scene import Scene
 from nst_lightning.optimization.warm import picture_or_network, warmed
 from nst_lightning.perception import CompactEncoder
@@ -485,9 +485,9 @@ def test_little_memory_makes_tiles_and_then_shortens_the_history(encoder, monkey
         last(0.5)
     least = float(str(error.value).split(" GB or more")[0].split()[-1])
     scarce, enough = last(1.01 * least), last(least + 2.5)
-    assert scarce.history == 2
+    assert scarce.history == LEAST_HISTORY
     assert scarce.tile >= 256
-    assert 2 < enough.history <= 12
+    assert LEAST_HISTORY < enough.history <= 12
     assert enough.tile >= 512
 
 

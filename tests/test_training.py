@@ -284,13 +284,16 @@ def test_stability_makes_pictures_steadier(tmp_path, compact_weights, painting, 
 
 
 def test_one_style_at_random_strength_is_drawn_as_asked():
-    styles = Styles(MultiStyleNet(["other", "a", "b", "c"], [2, 2, 2], 2, [1]), {"b": "", "a": "", "c": ""})
+    network, files = MultiStyleNet(["other", "a", "b", "c"], [2, 2, 2], 2, [1]), {"b": "", "a": "", "c": ""}
+    styles = Styles(network, files, {"a": 0.5})
     draws = [styles.draw(5, partial=0.5, seed=(0, i)) for i in range(400)]
     assert all(set(draw.paintings[:3].tolist()) == {0, 1, 2} for draw in draws)
     for draw in draws[:20]:
         rows = torch.tensor([2, 1, 3])[draw.paintings]  # where b, a and c are among the network's styles
         torch.testing.assert_close(draw.controls["style"], torch.eye(4)[rows])
-        torch.testing.assert_close(draw.shares, draw.controls["strength"] ** 2)
+        torch.testing.assert_close(
+            draw.shares, draw.controls["strength"] ** 2 * torch.where(draw.paintings == 1, 0.5, 1)
+        )
     strengths = torch.cat([draw.controls["strength"] for draw in draws])
     assert (strengths == 1).float().mean().item() == pytest.approx(0.5, abs=0.05)
     assert strengths[strengths < 1].mean().item() == pytest.approx(0.5, abs=0.05)
@@ -341,6 +344,19 @@ def test_many_styles_through_the_commands(tmp_path, styles_config, photos, pictu
     assert difference.max() <= 1
 
 
+def test_a_share_of_the_style_weight_for_one_style(tmp_path, styles_of, photos):
+    module = styles_of("a", "b", style_shares={"b": 0.25}, style_weight=2.0, content_weight=1.0, tv_weight=0.0)
+    assert "style 2.0, b 0.5," in module.metadata["weights"]
+    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    even = styles_of("a", "b")
+    for style, share in ((0, 1), (1, 0.25)):
+        draw = module._styles.one(style, 2)
+        found = module._losses(batch, batch.flip(0), draw)
+        expected = even._losses(batch, batch.flip(0), even._styles.one(style, 2))
+        torch.testing.assert_close(found["style"], share * expected["style"])
+        torch.testing.assert_close(found["content"], expected["content"])
+
+
 def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
     first = styles_of("a", "b")
     trainer_of(tmp_path, max_steps=8, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
@@ -360,6 +376,8 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
     [
         ({"style": "a.png"}, "model.style: give either a painting, or several with their names as model.styles"),
         ({"partial_strength": 2}, "model.partial_strength: 2 is not allowed; it must be 0 to 1"),
+        ({"style_shares": {"c": 1}}, "model.style_shares: c: 1 is not allowed; give 0 or more for some of .*, a, b"),
+        ({"style_shares": {"a": -1}}, "model.style_shares: a: -1 is not allowed"),
         ({"only_new_styles": True}, "model.only_new_styles: needs a MultiStyleNet, and model.init_from"),
         ({"network": JohnsonNet(4, 1, 3)}, "model.styles: JohnsonNet has one style; give it as model.style"),
         ({"network": MultiStyleNet(["d"])}, "the run has no painting for d"),

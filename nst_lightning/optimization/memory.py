@@ -74,7 +74,7 @@ def vectors_of(options: OptimizeOptions, history: int) -> int:
     """How many copies of the picture an optimization holds at most: the optimizer's, the state's, and passing ones."""
     if options.optimizer == "adam":
         return 20
-    return 26 + 2 * history
+    return 28 + 2 * history
 
 
 def bytes_per_pixel(encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> float:

@@ -15,7 +15,7 @@ FIRST_SIDE = 96
 
 GOOD_TILE = 512
 """Pixels of a side; L-BFGS forgets steps, down to `LEAST_HISTORY`, for such tiles: small ones are mostly borders."""
-LEAST_HISTORY = 2
+LEAST_HISTORY = 1
 
 
 @dataclass(frozen=True)

@@ -63,17 +63,18 @@ class Scene:
         if init is not None:
             _check_aspect("init: the picture", init.size, (photo.shape[2], photo.shape[1]))
         self.masks = None if masks is None else _checked(masks, (photo.shape[2], photo.shape[1]))
-        self.photo = resize_array(photo, size)
+        photo = resize_array(photo, size)
+        self.photo = photo if masks is not None or options.colour != "style" else None  # a large one is many bytes
         weights = [None] * len(styles) if masks is None else [_grey(_mask(mask, size)) for mask in self.masks]
         for number, weight in enumerate(weights, 1):
             if weight is not None and weight.max() == 0:
                 found = f"number {number} is all black at {size[0]}x{size[1]}"
                 raise ValueError(f"masks: {found}; its white parts are too small")
-        self.content, self.styles = array_to_image(self.photo), list(styles)
+        self.content, self.styles = array_to_image(photo), list(styles)
         if options.recolour == "before" and options.colour != "style":
             self.styles = [self._recoloured(style, weight) for style, weight in zip(styles, weights)]
             if options.colour == "luminance":
-                self.content = array_to_image(to_grey(self.photo))
+                self.content = array_to_image(to_grey(photo))
 
     def shown(self, width: int, height: int) -> Tensor:
         """The photo as the encoder sees it, with its margin, shape (1, 3, H, W)."""
@@ -109,7 +110,7 @@ class Scene:
         """
         cut = self.options.margin
         pixels = picture[0, :, cut : picture.shape[2] - cut, cut : picture.shape[3] - cut].cpu().numpy()
-        if self.masks is None and self.options.colour == "style":
+        if self.photo is None:
             return pixels
         size = pixels.shape[2], pixels.shape[1]
         photo = resize_array(self.photo, size)

@@ -41,6 +41,8 @@ class StyleTransfer(L.LightningModule):
             makes texture, the larger ones make strokes.
         content_weight: weight of the content loss.
         style_weight: weight of the style loss (for `relative` losses): 5 keeps the subject, 12 begins to dissolve it.
+        style_shares: of `style_weight` for single ones of `styles`, by their names, where it is too much or too little
+            for them; by default 1.
         tv_weight: weight of the total variation loss, against dots.
         stability_weight: weight of the difference between pictures of a photo and of the same photo, moved by a few
             pixels and with noise: 10 for video, 0 spares the time.
@@ -74,6 +76,7 @@ class StyleTransfer(L.LightningModule):
         style_scales: dict[int, float] = {1: 0.6, 2: 0.25, 4: 0.15},  # noqa: B006
         content_weight: float = 1.0,
         style_weight: float = 5.0,
+        style_shares: dict[str, float] = {},  # noqa: B006
         tv_weight: float = 0.2,
         stability_weight: float = 0.0,
         normalization: Normalization = "relative",
@@ -127,8 +130,9 @@ class StyleTransfer(L.LightningModule):
             "encoder": encoder.description,
             "size": str(size),
             "style_scale": str(style_scale),
-            "weights": f"content {content_weight}, style {style_weight}, variation {tv_weight}, "
-            f"stability {stability_weight}, {normalization}",
+            "weights": f"content {content_weight}, style {style_weight}"
+            + "".join(f", {name} {share * style_weight:g}" for name, share in style_shares.items())
+            + f", variation {tv_weight}, stability {stability_weight}, {normalization}",
             "version": __version__,
         }
         if init_from is None and isinstance(network, MultiStyleNet) and set(network.styles) - set(files):
@@ -139,7 +143,7 @@ class StyleTransfer(L.LightningModule):
         known = _start_from(init_from, network) if init_from is not None else {}
         if only_new_styles:
             _freeze_all_but_styles(network, init_from)
-        self._styles = Styles(network, files)
+        self._styles = Styles(network, files, style_shares)
         self.title = title or ", ".join(files)
         self.metadata["style"] = title or ", ".join(self._styles.known)
         if isinstance(network, MultiStyleNet):
@@ -240,8 +244,7 @@ class StyleTransfer(L.LightningModule):
         return self.network(photos, **{name: value.to(photos) for name, value in draw.controls.items()})
 
     def _losses(self, pictures: Tensor, photos: Tensor, draw: Draw) -> dict[str, Tensor]:
-        shares = None if draw.shares is None else draw.shares.to(photos)
-        return self.loss(pictures, photos, styles=draw.paintings.to(photos.device), style_shares=shares)
+        return self.loss(pictures, photos, styles=draw.paintings.to(photos.device), style_shares=draw.shares.to(photos))
 
     def _evaluate(self, photos: Tensor, stage: str, style: int) -> None:
         draw = self._styles.one(style, len(photos))

@@ -16,12 +16,12 @@ class Draw(NamedTuple):
 
     Args:
         paintings: which of the run's paintings each picture should resemble, shape (N,).
-        shares: of the style weight for each picture, shape (N,), or None for all of it.
+        shares: of the style weight for each picture, shape (N,).
         controls: the network's inputs besides the photos.
     """
 
     paintings: Tensor
-    shares: Tensor | None
+    shares: Tensor
     controls: dict[str, Tensor]
 
 
@@ -31,10 +31,21 @@ class Styles:
     Args:
         network: the transfer network.
         files: the paintings, by the names of their styles; one, unless the network is a `MultiStyleNet`.
+        shares: of the style weight for single styles, by their names; by default 1.
+
+    Raises:
+        ValueError: a share is negative, or of a style that isn't one of the run's.
     """
 
-    def __init__(self, network: nn.Module, files: Mapping[str, str]) -> None:
+    def __init__(self, network: nn.Module, files: Mapping[str, str], shares: Mapping[str, float] = {}) -> None:
+        for name, share in shares.items():
+            if name not in files or not share >= 0:
+                raise ValueError(
+                    f"model.style_shares: {name}: {share} is not allowed; "
+                    f"give 0 or more for some of the run's styles, {', '.join(files)}"
+                )
         self.files, self._network = dict(files), None
+        self._shares = torch.tensor([shares.get(name, 1.0) for name in files])
         if isinstance(network, MultiStyleNet):
             network.add_styles([name for name in files if name not in network.styles])
             self._network = network
@@ -59,7 +70,7 @@ class Styles:
     def one(self, painting: int, count: int) -> Draw:
         """`count` pictures in the style of one of the run's paintings, at full strength."""
         chosen = torch.full((count,), painting)
-        return Draw(chosen, None, {} if self._network is None else {"style": self._weights(chosen)})
+        return Draw(chosen, self._shares[chosen], {} if self._network is None else {"style": self._weights(chosen)})
 
     def draw(self, count: int, *, partial: float, seed: Sequence[int]) -> Draw:
         """`count` pictures in different styles, some of them at a random strength.
@@ -77,7 +88,8 @@ class Styles:
         order = np.concatenate([random.permutation(len(self.files)) for _ in range(-(-count // len(self.files)))])
         chosen = torch.from_numpy(order[:count])
         strength = torch.from_numpy(np.where(random.random(count) < partial, random.random(count), 1)).float()
-        return Draw(chosen, strength.square(), {"style": self._weights(chosen), "strength": strength})
+        shares = strength.square() * self._shares[chosen]
+        return Draw(chosen, shares, {"style": self._weights(chosen), "strength": strength})
 
     def _weights(self, chosen: Tensor) -> Tensor:
         places = torch.tensor([self.known.index(name) for name in self.files])
