@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from nst_lightning.export import export_onnx
 from nst_lightning.networks import MultiStyleNet
+from nst_lightning.perception import CompactEncoder
 from nst_lightning.perception.weights import VGG_BLOCKS
 
 torch.set_num_threads(1)  # the tensors here are tiny
@@ -59,6 +60,12 @@ def compact_weights(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("weights") / "compact.safetensors"
     save_file(tensors, path)
     return str(path)
+
+
+@pytest.fixture
+def encoder(compact_weights) -> CompactEncoder:
+    """The compact encoder with those weights."""
+    return CompactEncoder(compact_weights)
 
 
 @pytest.fixture(scope="session")

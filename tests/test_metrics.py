@@ -7,11 +7,6 @@ from nst_lightning.perception.measure import measure
 from nst_lightning.perception.metrics import SCALES, STYLE_LAYERS, fine_energy
 
 
-@pytest.fixture
-def encoder(compact_weights):
-    return CompactEncoder(compact_weights)
-
-
 def pictures_of(seed, count=4):
     return torch.rand(count, 3, 128, 144, generator=torch.Generator().manual_seed(seed))
 

@@ -17,11 +17,6 @@ from nst_lightning.perception.encoders import ALL_LAYERS, reach_of, run_convolut
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
 
-@pytest.fixture
-def encoder(compact_weights):
-    return CompactEncoder(compact_weights)
-
-
 def pictures(count, height=45, width=53):
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, height // 4, width // 4, generator=generator)

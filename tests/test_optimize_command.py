@@ -1,0 +1,239 @@
+import json
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nst_lightning.cli import main
+from nst_lightning.images import read_picture, write_picture
+from nst_lightning.inference import DEFAULT_MODEL, Stylizer
+from nst_lightning.optimization.warm import picture_or_network
+
+
+@pytest.fixture
+def request_of(tmp_path, picture, painting, compact_weights):
+    """Arguments of `optimize` for a small picture."""
+    photo = picture(80, 60).convert("RGBA")
+    photo.putalpha(Image.new("L", photo.size, 90))
+    photo.save(tmp_path / "photo.png")
+    small = ["--size", "64", "--levels", "2", "--iterations", "3", "--compact", compact_weights]
+    target = str(tmp_path / "out/picture.png")
+    return [str(tmp_path / "photo.png"), "--style", painting, "--output", target, *small]
+
+
+def test_the_command_writes_the_picture_and_its_record(tmp_path, request_of, painting):
+    more = ["--style", painting, "--style-share", "1", "--style-share", "3", "--style-weight", "7", "--preview", "2"]
+    assert main(["optimize", *request_of, *more, "--geometric-weights"]) == 0
+    with Image.open(tmp_path / "out/picture.png") as made:
+        assert made.mode == "RGBA"
+        assert made.size == (64, 48)
+        assert made.getpixel((0, 0))[3] == 90
+    record = json.loads((tmp_path / "out/picture.png.json").read_text())
+    assert record["options"]["style_weight"] == 7
+    assert record["options"]["geometric_weights"] is True
+    assert record["versions"]["torch"] == torch.__version__
+    assert len(record["iterations"]) >= 4
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["picture.png", "picture.png.json"]
+
+
+def test_the_record_makes_the_picture_again(tmp_path, request_of, painting):
+    more = [
+        "--style",
+        painting,
+        "--style-share",
+        "1",
+        "--style-share",
+        "2.5",
+        "--start",
+        "noise",
+        "--style-weight",
+        "7",
+    ]
+    more += ["--style-layers", "{relu1_1: 1, relu3_1: 2}", "--correlation-chain", "--seed", "3", "--preview", "5"]
+    assert main(["optimize", *request_of, *more]) == 0
+    record, made = ((tmp_path / "out" / f"picture.{ending}").read_bytes() for ending in ("png.json", "png"))
+    (tmp_path / "out/picture.png").unlink()
+    command = json.loads(record)["command"]
+    assert "--iterations 3" in command
+    assert "preview" not in command
+    assert main(shlex.split(command)[3:]) == 0
+    assert (tmp_path / "out/picture.png").read_bytes() == made
+
+
+def test_the_command_is_interrupted_and_resumed(tmp_path, request_of, monkeypatch):
+    from nst_lightning.optimization.meter import Meter
+
+    request_of[request_of.index("--iterations") + 1] = "20"
+    whole, target = tmp_path / "out/whole.png", tmp_path / "out/picture.png"
+    assert main(["optimize", *[str(whole) if item == str(target) else item for item in request_of]]) == 0
+    calls = []
+
+    def interrupt(self, progress):
+        calls.append(progress)
+        if len(calls) == 30:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Meter, "__call__", interrupt)
+        assert main(["optimize", *request_of]) == 130
+    assert (tmp_path / "out/picture.png.state").exists()
+    assert target.read_bytes() != whole.read_bytes()
+    assert main(["optimize", *request_of, "--resume"]) == 0
+    assert target.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "out/picture.png.state").exists()
+
+
+def test_a_folder_of_photos(tmp_path, request_of, picture, painting):
+    (tmp_path / "photos/more").mkdir(parents=True)
+    picture(80, 60).save(tmp_path / "photos/a.jpg")
+    picture(60, 80).save(tmp_path / "photos/more/b.png")
+    arguments = [str(tmp_path / "photos"), *request_of[1:]]
+    arguments[arguments.index("--output") + 1] = str(tmp_path / "made")
+    assert main(["optimize", *arguments]) == 0
+    made = sorted(path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*.png"))
+    assert made == ["a.png", "more/b.png"]
+    (tmp_path / "made/more/b.png").unlink()
+    before = (tmp_path / "made/a.png").stat().st_mtime_ns
+    assert main(["optimize", *arguments, "--resume"]) == 0  # only what is missing
+    assert (tmp_path / "made/more/b.png").exists()
+    assert (tmp_path / "made/a.png").stat().st_mtime_ns == before
+
+
+def test_sixteen_bits_and_exif(tmp_path, request_of, picture):
+    exif = Image.Exif()
+    exif[0x013B], exif[0x0112] = "An artist", 6
+    picture(60, 80).save(tmp_path / "turned.jpg", exif=exif)
+    arguments = [str(tmp_path / "turned.jpg"), *request_of[1:]]
+    assert main(["optimize", *arguments, "--bits", "16"]) == 0
+    made = read_picture(tmp_path / "out/picture.png", bits=16)
+    assert made.rgb.shape == (3, 48, 64)  # upright
+    assert np.abs(made.rgb * 255 - (made.rgb * 255).round()).mean() > 0.1  # finer than 8 bits
+    with Image.open(tmp_path / "out/picture.png") as written:
+        assert dict(written.getexif()) == {0x013B: "An artist"}
+
+
+def test_the_photo_keeps_its_sixteen_bits_where_no_style_goes(tmp_path, request_of):
+    values = np.random.default_rng(0).random((3, 48, 64), dtype=np.float32)
+    write_picture(tmp_path / "deep.png", values, bits=16)
+    mask = Image.new("L", (64, 48))
+    mask.paste(255, (0, 0, 24, 48))
+    mask.save(tmp_path / "mask.png")
+    arguments = [str(tmp_path / "deep.png"), *request_of[1:], "--mask", str(tmp_path / "mask.png"), "--bits", "16"]
+    assert main(["optimize", *arguments]) == 0
+    made = read_picture(tmp_path / "out/picture.png", bits=16).rgb
+    assert np.abs(made[..., 26:] - values[..., 26:]).max() < 1 / 65000
+    assert np.abs(made[..., :20] - values[..., :20]).mean() > 0.01
+
+
+def test_a_start_from_a_picture(tmp_path, request_of, picture):
+    picture(60, 45, 5).save(tmp_path / "first.png")
+    assert main(["optimize", *request_of, "--init", str(tmp_path / "first.png"), "--levels", "1"]) == 0
+    from_photo = json.loads((tmp_path / "out/picture.png.json").read_text())["iterations"][0]["content"]
+    assert from_photo > 0.01  # the photo itself would have 0
+
+
+def test_a_style_that_comes_with_the_package_paints_the_start(picture):
+    photo = picture(60, 48)
+    expected = Stylizer(DEFAULT_MODEL)(photo, style="udnie")
+    assert np.array_equal(picture_or_network("udnie")(photo), expected)
+    assert np.array_equal(picture_or_network(f"{DEFAULT_MODEL}:udnie")(photo), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--output", "out.gif"], "out.gif: can't write this kind of file"),
+        (["--output", "out.jpg", "--bits", "16"], "bits: 16 is not allowed"),
+        (["--style-share", "1", "--style-share", "2"], "shares: 2 given for 1 styles"),
+        (["--style-layers", "{relu9_1: 1}"], "unknown layer 'relu9_1'"),
+        (["--size", "40"], "too small"),
+        (["--size", "64", "--margin", "60"], "margin: 60 is not allowed; it must be less than the short side"),
+        (["--mask", "photo.png", "--mask", "photo.png"], "masks: 2 given for 1 styles"),
+        (["--resume"], "out.png.state is missing: there is nothing to go on from"),
+        (["--max-memory", "0.01"], "max_memory: 0.01 GB is not allowed for a picture of"),
+        (["--output", "photo.png"], "output: photo.png would overwrite photo.png, which is read"),
+        (["--optimizer", "sgd"], "optimizer"),
+        (["--average", "0.9"], "average: 0.9 is not allowed with optimizer lbfgs"),
+        (["--device", "abacus"], "device: abacus is not to be had"),
+        (["--preview", "-1"], "preview: -1 is not allowed"),
+        (["--max-memory", ".inf"], "max_memory: inf is not allowed; it must be more than 0"),
+        (["--max-memory", "0"], "max_memory: 0.0 is not allowed; it must be more than 0"),
+        (["--init", "none.onnx"], "none.onnx"),
+        (["--init", "graet_wave"], "did you mean great_wave?"),
+        (["--init", "johnson_great_wave:ink"], "this network has one style"),
+        (["--style", "other.png", "--output", "other.png"], "output: other.png would overwrite other.png"),
+        (["--output", "folder.png"], "folder.png: is a folder, not a file"),
+        (["--size", "70000", "--max-memory", "1e6", "--output", "out.jpg"], "JPEG has 65500 pixels a side at most"),
+    ],
+)
+def test_bad_requests(tmp_path, monkeypatch, picture, painting, compact_weights, capsys, change, message):
+    monkeypatch.chdir(tmp_path)
+    picture(80, 60).save("photo.png")
+    picture(80, 60).save("other.png")
+    (tmp_path / "folder.png").mkdir()
+    arguments = ["photo.png", "--style", painting, "--output", "out.png", "--compact", compact_weights, *change]
+    assert main(["optimize", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder.png", "other.png", "photo.png"]
+
+
+@pytest.mark.parametrize("masked", [None, "transparent"])
+def test_a_masks_transparency_is_black(tmp_path, request_of, masked):
+    mask = Image.new("LA", (80, 60), (255, 0))
+    mask.paste((255, 255), (0, 0, 30, 60))
+    mask.save(tmp_path / "mask.png")
+    assert main(["optimize", *request_of, *(["--mask", str(tmp_path / "mask.png")] if masked else [])]) == 0
+    photo = read_picture(tmp_path / "photo.png").rgb.resize((64, 48), Image.Resampling.LANCZOS)
+    made = read_picture(tmp_path / "out/picture.png").rgb
+    difference = np.abs(np.asarray(made, dtype=int) - np.asarray(photo))
+    assert (difference[:, 28:].max() <= 1) == bool(masked)
+    assert difference[:, :20].mean() > 2
+
+
+def test_a_picture_that_cannot_be_written_leaves_its_state(tmp_path, request_of, monkeypatch):
+    from nst_lightning.optimization import files
+
+    def full(*_, **__):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_picture", full)
+        assert main(["optimize", *request_of, "--preview", "1"]) == 1
+    assert not (tmp_path / "out/picture.png").exists()
+    assert main(["optimize", *request_of, "--resume"]) == 0
+    assert (tmp_path / "out/picture.png").exists()
+    assert not (tmp_path / "out/picture.png.state").exists()
+
+
+def test_the_folder_of_photos_is_no_output(tmp_path, request_of, picture, capsys):
+    (tmp_path / "photos").mkdir()
+    picture(80, 60).save(tmp_path / "photos/a.jpg")
+    arguments = [str(tmp_path / "photos"), *request_of[1:]]
+    target = arguments.index("--output") + 1
+    arguments[target] = str(tmp_path / "photos")
+    assert main(["optimize", *arguments]) == 2
+    assert "is the folder of photos itself" in capsys.readouterr().err
+    arguments[target] = str(tmp_path)
+    assert main(["optimize", *arguments]) == 0
+    assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("fails", ["write_state", "_write_picture"])
+def test_what_cannot_be_written_does_not_cost_the_rest(tmp_path, request_of, monkeypatch, capsys, fails):
+    from nst_lightning.optimization.files import Files
+    from nst_lightning.optimization.meter import Meter
+
+    def interrupt(self, progress):
+        raise KeyboardInterrupt
+
+    def full(self, *_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Meter, "__call__", interrupt)
+    monkeypatch.setattr(Files, fails, full)
+    assert main(["optimize", *request_of]) == 130
+    assert "disk full" in capsys.readouterr().err
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == ({"picture.png", "picture.png.json"} if fails == "write_state" else {"picture.png.state"})
