@@ -1,9 +1,11 @@
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -101,4 +103,37 @@ def photos(tmp_path_factory) -> Path:
 def painting(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("painting") / "painting.png"
     draw(180, 150, seed=99).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch, compact_weights, painting, photos) -> str:
+    """A tiny run as YAML file; metrics need all layers at a quarter of the size, hence 128 pixels."""
+    monkeypatch.setattr(sys, "argv", ["nst-lightning"])  # which processes that Lightning starts would repeat
+    content = {
+        "trainer": {
+            "max_steps": 4,
+            "accelerator": "cpu",
+            "default_root_dir": str(tmp_path / "runs"),
+            "val_check_interval": 2,
+            "check_val_every_n_epoch": None,
+            "log_every_n_steps": 1,
+        },
+        "data": {"train": str(photos), "val": str(photos), "size": 128, "batch_size": 1, "workers": 0},
+        "model": {
+            "style": painting,
+            "network": {
+                "class_path": "nst_lightning.networks.JohnsonNet",
+                "init_args": {"width": 4, "blocks": 1, "kernel_size": 3},
+            },
+            "encoder": {
+                "class_path": "nst_lightning.perception.CompactEncoder",
+                "init_args": {"weights": compact_weights},
+            },
+        },
+        "checkpoint": {"every_n_steps": 2, "keep_all": True},
+        "sheet": {"every_n_steps": 2, "count": 2, "size": 64},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
     return str(path)

@@ -1,16 +1,16 @@
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
+import training_runs
 from safetensors import safe_open
 from safetensors.torch import load_file
+from training_runs import trainer_of, weights_of
 
 from nst_lightning.cli import main
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.perception.compact import NarrowVGG, save_narrow_vgg
 from nst_lightning.perception.metrics import ChannelCorrelation, channel_correlation
-from nst_lightning.training import PhotoDataModule
 from nst_lightning.training.callbacks import LastCheckpoint
 from nst_lightning.training.distill import Distillation
 from nst_lightning.training.variations import flat_areas, noisy, random_colours, random_textures, vary
@@ -24,17 +24,8 @@ def module_of(compact_weights, **options):
     return Distillation(CompactEncoder(compact_weights), **{"widths": WIDTHS, "warmup_steps": 2, **options})
 
 
-def trainer_of(folder, **options):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0}
-    return L.Trainer(accelerator="cpu", default_root_dir=folder, **{**quiet, **options})
-
-
-def data_of(photos, **options):
-    return PhotoDataModule(str(photos), **{"size": 48, "batch_size": 4, "workers": 0, **options})
-
-
-def weights_of(module):
-    return torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
+def data_of(photos):
+    return training_runs.data_of(photos, size=48, batch_size=4)
 
 
 def agreement(module, pictures):

@@ -1,0 +1,174 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from training_runs import data_of, trainer_of, weights_of
+
+from nst_lightning.cli import main
+from nst_lightning.inference import Stylizer
+from nst_lightning.networks import JohnsonNet, MultiStyleNet
+from nst_lightning.perception import CompactEncoder
+from nst_lightning.training import LastCheckpoint, StyleTransfer
+from nst_lightning.training.styles import Styles
+
+
+@pytest.fixture
+def styles_of(tmp_path, compact_weights, picture):
+    """Makes runs of several styles, whose paintings are drawn."""
+
+    def make(*names, network=None, **options):
+        torch.manual_seed(0)
+        files = {}
+        for seed, name in enumerate(names or "abc"):
+            files[name] = str(tmp_path / f"{name}.png")
+            picture(90, 80, seed=50 + seed).save(files[name])
+        options = {"size": 64, "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0}, "warmup_steps": 2, **options}
+        network = network or MultiStyleNet(widths=[4, 6, 8], block_width=4, dilations=[1])
+        return StyleTransfer(network, CompactEncoder(compact_weights), styles=files, **options)
+
+    return make
+
+
+def test_each_style_comes_nearer_to_its_own_painting(tmp_path, styles_of, photos):
+    module, data = styles_of(learning_rate=1e-2), data_of(photos, batch_size=3)
+    photo = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
+    trainer_of(tmp_path, max_steps=60, enable_checkpointing=False).fit(module, data)
+    losses = torch.tensor(
+        [
+            [module.loss(module(photo, style), photo, styles=torch.tensor([of]))["style"] for of in range(3)]
+            for style in range(3)
+        ]
+    )
+    assert losses.argmin(0).tolist() == [0, 1, 2]  # of all pictures, its own is the nearest to each painting
+
+
+def test_many_styles_resume_exactly(tmp_path, styles_of, photos):
+    whole, resumed = styles_of(), styles_of()
+    save = LastCheckpoint(every_n_steps=1, keep_all=True)
+    trainer_of(tmp_path, max_steps=6, accumulate_grad_batches=2, callbacks=[save]).fit(whole, data_of(photos))
+    again = trainer_of(tmp_path, max_steps=6, accumulate_grad_batches=2, enable_checkpointing=False)
+    again.fit(resumed, data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000004.ckpt")
+    assert weights_of(whole).equal(weights_of(resumed))
+
+
+def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos):
+    first = styles_of(credits={"a": "A painter"})
+    trainer_of(tmp_path, max_steps=2, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
+    last = str(tmp_path / "checkpoints/last.ckpt")
+    again = styles_of("new", init_from=last, only_new_styles=True, credits={"new": "I"}, learning_rate=0.1)
+    trainer_of(tmp_path / "again", max_steps=4, enable_checkpointing=False).fit(again, data_of(photos))
+    assert again.network.styles == ["new", "a", "b", "c"]
+    assert json.loads(again.metadata["credits"]) == {"a": "A painter", "new": "I"}
+    photo, (before, after) = torch.rand(1, 3, 64, 64), (module.network for module in (first, again))
+    for i in range(3):
+        torch.testing.assert_close(after(photo, torch.eye(4)[i + 1]), before(photo, torch.eye(3)[i]), rtol=0, atol=1e-6)
+    assert (after(photo) - before(photo, torch.full((3,), 1 / 3))).abs().max() > 0.01
+
+
+def test_one_style_at_random_strength_is_drawn_as_asked():
+    network, files = MultiStyleNet(["other", "a", "b", "c"], [2, 2, 2], 2, [1]), {"b": "", "a": "", "c": ""}
+    styles = Styles(network, files, {"a": 0.5})
+    draws = [styles.draw(5, partial=0.5, seed=(0, i)) for i in range(400)]
+    assert all(set(draw.paintings[:3].tolist()) == {0, 1, 2} for draw in draws)
+    for draw in draws[:20]:
+        rows = torch.tensor([2, 1, 3])[draw.paintings]  # where b, a and c are among the network's styles
+        torch.testing.assert_close(draw.controls["style"], torch.eye(4)[rows])
+        torch.testing.assert_close(
+            draw.shares, draw.controls["strength"] ** 2 * torch.where(draw.paintings == 1, 0.5, 1)
+        )
+    strengths = torch.cat([draw.controls["strength"] for draw in draws])
+    assert (strengths == 1).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert strengths[strengths < 1].mean().item() == pytest.approx(0.5, abs=0.05)
+    assert styles.draw(5, partial=0.5, seed=(0, 7)).controls["strength"].equal(draws[7].controls["strength"])
+
+
+@pytest.fixture
+def styles_config(tmp_path, config, picture):
+    """The tiny run with two styles."""
+    content = yaml.safe_load(Path(config).read_text())
+    model = content["model"]
+    del model["style"]
+    model["styles"] = {name: str(tmp_path / f"{name}.png") for name in ("ink", "glass")}
+    for seed, path in enumerate(model["styles"].values()):
+        picture(150, 140, seed=70 + seed).save(path)
+    small = {"widths": [4, 6, 8], "block_width": 4, "dilations": [1]}
+    model["network"] = {"class_path": "nst_lightning.networks.MultiStyleNet", "init_args": small}
+    Path(config).write_text(yaml.safe_dump(content, sort_keys=False))
+    return config
+
+
+def test_many_styles_through_the_commands(tmp_path, styles_config, photos, picture, capsys, caplog):
+    with caplog.at_level("INFO"):
+        assert main(["fit", "--config", styles_config]) == 0
+    assert "--style glass" in caplog.text  # how to use it
+    run = tmp_path / "runs/version_0"
+    stylizer = Stylizer(run / "style.onnx")
+    assert stylizer.styles == ["ink", "glass"]
+    assert stylizer.metadata["style"] == "ink, glass"
+    with Image.open(run / "sheets/step-000004.png") as sheet:
+        assert sheet.height > 3 * 64  # the photos, and a row for each style
+    header = (run / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert {"val/ink/style_median", "val/glass/style_median", "val/style_median"} <= set(header)
+
+    saved, last = ["--config", str(run / "config.yaml")], ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    assert main(["test", *saved, *last]) == 0
+    assert "test/glass/photo_style_median" in capsys.readouterr().out
+    assert main(["export", str(run / "checkpoints/last.ckpt"), "--output", str(tmp_path / "again.onnx")]) == 0
+    photo = picture(70, 50)
+    again = Stylizer(tmp_path / "again.onnx")(photo, style="glass")
+    assert list(again.getdata()) == list(stylizer(photo, style="glass").getdata())
+    out = tmp_path / "out"  # one of its styles is enough of a run to use it
+    one = ["--model.styles", json.dumps({"glass": str(tmp_path / "glass.png")})]
+    assert main(["predict", *saved, *last, *one, "--data.predict", str(photos), "--writer.output", str(out)]) == 0
+    source = photos / "photo0.jpg"
+    with Image.open(out / "photo0.jpg.png") as picture, Image.open(source) as photo:
+        difference = np.abs(np.asarray(picture, int) - np.asarray(stylizer(photo, style="glass"), int))
+    assert difference.max() <= 1
+
+
+def test_a_share_of_the_style_weight_for_one_style(tmp_path, styles_of, photos):
+    module = styles_of("a", "b", style_shares={"b": 0.25}, style_weight=2.0, content_weight=1.0, tv_weight=0.0)
+    assert "style 2.0, b 0.5," in module.metadata["weights"]
+    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    even = styles_of("a", "b")
+    for style, share in ((0, 1), (1, 0.25)):
+        draw = module._styles.one(style, 2)
+        found = module._losses(batch, batch.flip(0), draw)
+        expected = even._losses(batch, batch.flip(0), even._styles.one(style, 2))
+        torch.testing.assert_close(found["style"], share * expected["style"])
+        torch.testing.assert_close(found["content"], expected["content"])
+
+
+def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
+    first = styles_of("a", "b")
+    trainer_of(tmp_path, max_steps=8, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
+    last = tmp_path / "checkpoints/last.ckpt"
+    photo = torch.rand(1, 3, 64, 64)
+    for names in (("b", "a"), ("b",)):
+        again = styles_of(*names)
+        trainer_of(tmp_path, max_steps=8, enable_checkpointing=False).fit(again, data_of(photos), ckpt_path=last)
+        assert again.network.styles == ["a", "b"]
+        torch.testing.assert_close(again(photo, 0), first(photo, 1))
+    with pytest.raises(ValueError, match="ckpt_path: the checkpoint has no style 'c'; it has a, b"):
+        trainer_of(tmp_path, max_steps=8).fit(styles_of("a", "c"), data_of(photos), ckpt_path=last)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"style": "a.png"}, "model.style: give either a painting, or several with their names as model.styles"),
+        ({"partial_strength": 2}, "model.partial_strength: 2 is not allowed; it must be 0 to 1"),
+        ({"style_shares": {"d": 1}}, "model.style_shares: d: 1 is not allowed; give 0 or more for some of .*, a, b, c"),
+        ({"style_shares": {"a": -1}}, "model.style_shares: a: -1 is not allowed"),
+        ({"only_new_styles": True}, "model.only_new_styles: needs a MultiStyleNet, and model.init_from"),
+        ({"network": JohnsonNet(4, 1, 3)}, "model.styles: JohnsonNet has one style; give it as model.style"),
+        ({"network": MultiStyleNet(["d"])}, "the run has no painting for d"),
+    ],
+)
+def test_bad_options_of_many_styles(styles_of, options, message):
+    with pytest.raises(ValueError, match=message):
+        styles_of(**options)

@@ -1,0 +1,152 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from nst_lightning.cli import main
+from nst_lightning.inference import Stylizer
+
+
+def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys):
+    assert main(["fit", "--config", config]) == 0
+    run = tmp_path / "runs/version_0"
+    names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml",
+        "metrics.csv",
+        "style.onnx",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "checkpoints/step-000004.ckpt",
+        "sheets/step-000002.png",
+        "sheets/step-000004.png",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    header = (run / "metrics.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    for name in (
+        "train/loss",
+        "pictures_per_second",
+        "val/loss",
+        "val/content_median",
+        "val/style_median",
+        "val/grit_median",
+    ):
+        assert name in header
+    stylizer = Stylizer(run / "style.onnx")
+    assert stylizer.metadata["steps"] == "4"
+    assert float(stylizer.metadata["largest_difference"]) < 1e-3
+
+    saved, last = ["--config", str(run / "config.yaml")], ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    before = {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
+    capsys.readouterr()
+    assert main(["validate", *saved, *last]) == 0
+    assert "val/style_median" in capsys.readouterr().out
+    assert main(["test", *saved, *last]) == 0
+    assert "test/photo_style_median" in capsys.readouterr().out
+    out = tmp_path / "out"
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/broken.jpg").write_text("no picture")
+    shutil.copytree(photos, tmp_path / "new/photos")
+    with pytest.warns(UserWarning, match=r"broken\.jpg: not a picture"):
+        assert main(["predict", *saved, *last, "--data.predict", f"{tmp_path}/new", "--writer.output", str(out)]) == 0
+    assert len(list(out.rglob("*.png"))) == 8
+    with Image.open(out / "photos/more/photo1.jpg.png") as picture, Image.open(photos / "more/photo1.jpg") as photo:
+        assert picture.size == photo.size
+
+    assert before == {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
+
+    assert main(["export", str(run / "checkpoints/best.ckpt"), "--output", str(tmp_path / "best.onnx")]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    assert main(["fit", *saved, *last, "--trainer.max_steps", "6"]) == 0
+    assert torch.load(tmp_path / "runs/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.style", "nowhere.jpg"], "nowhere.jpg: no such file"),
+        (["--data.train", "nowhere", "--data.val", "null"], "nowhere: no such folder"),
+        (["--model.style_layers", "{relu9_1: 1}"], "unknown layer 'relu9_1'; allowed: conv1_1"),
+        (["--model.style_weight", "-1"], "style_weight: -1.0 is not allowed"),
+        (["--model.network.init_args.upsampling", "cubic"], "['nearest', 'bilinear']. Got value: cubic"),
+        (["--model.network.init_args.blocks", "-1"], "blocks: -1 is not allowed"),
+        (["--model.size", "128"], "model.size"),
+        (["--model.stile", "a.jpg"], "unrecognized arguments: --model.stile"),
+        (["--model.encoder.init_args.weights", "nowhere.pth"], "no such file"),
+        (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
+        (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+        (["--trainer.accelerator", "tpu"], "torch_xla"),
+        (["--sheet.count", "0"], "sheet.count: 0 is not allowed"),
+        (["--checkpoint.every_n_steps", "0"], "checkpoint.every_n_steps: 0 is not allowed"),
+        (["--trainer.default_root_dir", "/proc/nowhere"], "/proc/nowhere"),
+        (["--trainer.max_steps", "-1", "--trainer.max_epochs", "-1"], "trainer.max_steps: the learning rate falls"),
+    ],
+)
+def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", config, *arguments]) in (1, 2)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("nst-lightning: fit: ")
+    assert message in last
+
+
+@pytest.mark.parametrize("command", ["fit", "validate"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"garbage", "damaged, or no checkpoint"),
+        ({"state_dict": {}}, "not of a transfer network"),
+        ([torch.nn.Linear(1, 1)], "damaged, or no checkpoint"),
+        ({"transfer_network": {}, "state_dict": {}}, "was not written by Lightning"),
+    ],
+)
+def test_foreign_checkpoints_are_one_clear_line(tmp_path, config, capsys, command, content, message):
+    path = tmp_path / "foreign.ckpt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    assert main([command, "--config", config, "--ckpt_path", str(path)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"nst-lightning: {command}: ")
+    assert re.search(message, last)
+    assert "foreign.ckpt" in last
+
+
+def test_evaluating_needs_a_checkpoint(config, capsys):
+    assert main(["predict", "--config", config]) == 2
+    assert "--ckpt_path: missing" in capsys.readouterr().err
+
+
+def test_a_misspelt_key_in_a_config_is_named(tmp_path, config, capsys):
+    spelt = Path(config).read_text(encoding="utf-8").replace("batch_size", "batchsize")
+    (tmp_path / "wrong.yaml").write_text(spelt)
+    assert main(["fit", "--config", str(tmp_path / "wrong.yaml")]) == 2
+    assert "batchsize" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
+    """In processes of their own, as Lightning launches them."""
+    script = tmp_path / "watch.py"
+    script.write_text(
+        "import sys, torch, lightning as L\n"
+        "import nst_lightning.training.cli as cli\n"
+        "class Watch(L.Callback):\n"
+        "    def on_fit_end(self, trainer, module):\n"
+        "        torch.save(module.network.state_dict(), f'{sys.argv[0]}.{trainer.global_rank}.pt')\n"
+        "cli.PictureRate = Watch\n"
+        "cli.main('fit', sys.argv[2:])\n"
+    )
+    arguments = ["fit", "--config", config, "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, script, *arguments], capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    first, second = (torch.load(Path(f"{script}.{rank}.pt"), weights_only=True) for rank in (0, 1))
+    assert all(first[key].equal(second[key]) for key in first)
+    assert len(list((tmp_path / "runs").rglob("style.onnx"))) == 1
+    assert (result.stdout + result.stderr).count("ONNX file:") == 1
