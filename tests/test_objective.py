@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nst_lightning.optimization import OptimizeOptions
-from nst_lightning.optimization.memory import LEAST_TILE, bytes_per_pixel, tile_side, vectors_of
+from nst_lightning.optimization.memory import LEAST_TILE, bytes_of_copies, bytes_per_pixel, tile_side
 from nst_lightning.optimization.objective import Objective, shrunk
 from nst_lightning.optimization.single_scale import Region
 from nst_lightning.optimization.tiles import tiles_of
@@ -311,7 +311,7 @@ def test_memory_decides_about_tiles(encoder):
     def side(limit, size=size):
         return tile_side(size, 100, layers, options, history=20, used=1e9, limit=1e9 + limit)
 
-    vectors = 2048**2 * 12 * vectors_of(options, 20)
+    vectors = 2048**2 * bytes_of_copies(options, 20)
     assert side(vectors + 101 * 2048**2) is None
     assert LEAST_TILE <= side(vectors + 50 * 2048**2) < 2048
     message = r"a picture of 2048x2048, margins included; it must be \d\.\d+ GB or more, or size \d+ or less"
@@ -319,6 +319,28 @@ def test_memory_decides_about_tiles(encoder):
         side(0.5 * vectors)
     fits = int(str(error.value).split()[-3]) + 2 * options.margin
     assert side(0.5 * vectors, (fits, fits)) >= LEAST_TILE
+
+
+@pytest.mark.parametrize(("per_pixel", "limit"), [(8000, 3e9), (3000, 1.5e9), (3000, 3e9), (200, 3e9)])
+def test_what_a_refusal_names_is_enough(per_pixel, limit):
+    """Whole or in tiles: small pictures with deep layers may fit whole where not even one tile does."""
+    layers, options = ["relu1_1", "relu5_1"], OptimizeOptions(history=2)
+    size, margin = (4128, 2764), 2 * options.margin
+
+    def side(size, limit):
+        return tile_side(size, per_pixel, layers, options, history=2, used=1e9, limit=limit)
+
+    with pytest.raises(ValueError, match="or size") as error:
+        side(size, limit)
+    words = str(error.value).split()
+    scale = (int(words[-3]) + margin) / size[0]
+    side((round(scale * size[0]), round(scale * size[1])), limit)
+    with pytest.raises(ValueError, match="or size"):
+        side((round(1.05 * scale * size[0]), round(1.05 * scale * size[1])), limit)
+    needed = 1e9 * float(words[words.index("GB", words.index("must")) - 1])
+    side(size, 1.01 * needed)
+    with pytest.raises(ValueError, match="or size"):
+        side(size, 0.98 * needed)
 
 
 @pytest.mark.parametrize("masks", [0, 2])

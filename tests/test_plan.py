@@ -1,10 +1,14 @@
+import platform
+
 import pytest
 import torch
 from PIL import Image
 
 from nst_lightning.optimization import OptimizeOptions
+from nst_lightning.optimization.device import used_memory
 from nst_lightning.optimization.plan import LEAST_HISTORY, plan
 from nst_lightning.optimization.warm import warmed
+from nst_lightning.system import keep_freed_memory
 
 
 def test_the_plan(encoder):
@@ -66,6 +70,26 @@ def test_wide_photos_and_warm_starts(encoder):
     warm = {"size": 4000, "levels": 2, "factor": 2, "refine_above": 1000}
     assert sizes((4000, 3000), warm=True, **warm) == [(2000, 1500, 7), (4000, 3000, 7)]
     assert sizes((4000, 3000), **warm) == [(2000, 1500, 40), (4000, 3000, 7)]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep no memory for us")
+def test_memory_that_an_earlier_picture_had_is_not_used():
+    keep_freed_memory()
+    before = used_memory(torch.device("cpu"))
+    tensors = [torch.ones(2**20) for _ in range(50)]
+    assert used_memory(torch.device("cpu")) > before + 1.5e8
+    del tensors
+    assert used_memory(torch.device("cpu")) < before + 5e7
+
+
+def test_large_paintings_are_counted(encoder):
+    def needed(scale):
+        options = OptimizeOptions(size=4096, style_scale=scale)
+        with pytest.raises(ValueError, match=r"it must be .* GB or more") as error:
+            plan((4000, 3000), encoder, options, max_memory=1.0)
+        return float(str(error.value).split(" GB or more")[0].split()[-1])
+
+    assert needed(4.0) - needed(1.0) == pytest.approx(15 * 3 * 12 * 4128 * 3104 / 1e9, rel=0.1)
 
 
 def test_a_containers_limit(tmp_path, monkeypatch):

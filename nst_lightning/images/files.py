@@ -145,16 +145,18 @@ def writable(path: str | Path, *, bits: int = 8) -> Path:
     """The path, tried out: a picture can be written there.
 
     Raises:
-        PictureError: see `writable_format`, or it is a folder.
-        OSError: the folder can't be made, or nothing can be written to it.
+        PictureError: see `writable_format`; it is a folder, or nothing can be written there.
     """
     writable_format(path, bits=bits)
     if Path(path).is_dir():
         raise PictureError(f"{path}: is a folder, not a file")
     trial = Path(path).with_name(f".{Path(path).name}.try")
-    with atomic_path(trial) as temporary:
-        temporary.touch()
-    trial.unlink()
+    try:
+        with atomic_path(trial) as temporary:
+            temporary.touch()
+        trial.unlink()
+    except OSError as error:
+        raise PictureError(f"{path}: can't be written: {error.strerror}") from error
     return Path(path)
 
 

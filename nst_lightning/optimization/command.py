@@ -157,7 +157,7 @@ class _Studio:
             record = json.loads(beside(target, "json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return target.exists() and record.get("finished") and record.get("command") == self._command(source, target)
+        return target.exists() and record.get("finished") and record.get("resumes") == self._resumes(source, target)
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
         """Optimize one photo and write the picture and its record."""
@@ -195,7 +195,7 @@ class _Studio:
         meter.end()
         try:
             files.write(result)
-        except (KeyboardInterrupt, OSError):
+        except BaseException:  # whatever it was, all the work is done
             files.write_state(result)
             raise
 
@@ -205,9 +205,15 @@ class _Studio:
     def _command(self, source: Path, target: Path) -> str:
         return command_line(self.given | {"photo": str(source), "output": str(target)})
 
+    def _resumes(self, source: Path, target: Path) -> str:
+        """The command, whatever its `--max-memory`: it may go on with less."""
+        given = self.given | {"photo": str(source), "output": str(target)}
+        return command_line({name: value for name, value in given.items() if name != "max_memory"})
+
     def _about(self, source: Path, target: Path, options: OptimizeOptions) -> dict[str, Any]:
         return {
             "command": self._command(source, target),
+            "resumes": self._resumes(source, target),
             "folder": str(Path.cwd()),
             "arguments": {name: value for name, value in self.given.items() if name != "options"},
             "options": asdict(options),

@@ -6,6 +6,8 @@ import psutil
 import torch
 from torch import nn
 
+from nst_lightning.system import give_back_freed_memory
+
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -37,9 +39,10 @@ def free_memory(device: torch.device) -> float:
 
 
 def used_memory(device: torch.device) -> float:
-    """Bytes that this process has on a device already."""
+    """Bytes that this process has on a device already, and can't give back."""
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device))
+    give_back_freed_memory()  # of an earlier picture, say
     return float(psutil.Process().memory_info().rss)
 
 

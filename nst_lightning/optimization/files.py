@@ -27,7 +27,7 @@ class Files:
         target: the picture's file.
         photo: as read.
         bits: a channel.
-        about: what the record begins with; `command` is the one that makes the picture.
+        about: what the record begins with; `command` is the one that makes the picture, `resumes` those that go on.
         levels: as planned.
     """
 
@@ -60,7 +60,7 @@ class Files:
     def write_state(self, result: Optimized) -> None:
         """What `--resume` goes on from."""
         with atomic_path(beside(self.target, "state")) as temporary:
-            torch.save(result.state | {"command": self.about["command"]}, temporary)
+            torch.save(result.state | {"command": self.about["resumes"]}, temporary)
         print("the same command with --resume goes on from here")
 
     def read_state(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Files:
         Raises:
             ValueError: it is missing, damaged, or another command's.
         """
-        path, command = beside(self.target, "state"), self.about["command"]
+        path, command = beside(self.target, "state"), self.about["resumes"]
         if not path.exists():
             raise ValueError(f"resume: {path} is missing: there is nothing to go on from, or the picture is done")
         try:

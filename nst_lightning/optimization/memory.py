@@ -44,20 +44,21 @@ def tile_side(
     Raises:
         ValueError: the optimizer alone needs more; the message says which size would fit.
     """
-    pixels, vectors = size[0] * size[1], 12 * vectors_of(options, history)
-    if used + pixels * (vectors + per_pixel) <= limit:
+    pixels, copies = size[0] * size[1], bytes_of_copies(options, history)
+    whole = used + pixels * (copies + per_pixel)
+    if whole <= limit:
         return None
     border = _border(layers, options)
     per_pixel *= FRAGMENTED
-    side = int(max(0.0, (limit - used - pixels * vectors) / per_pixel) ** 0.5) - border
+    side = int(max(0.0, (limit - used - pixels * copies) / per_pixel) ** 0.5) - border
     if side >= LEAST_TILE:
         return side
     least = used + (LEAST_TILE + border) ** 2 * per_pixel
-    share = max(0.0, limit - least) / pixels
-    fits = max(size) * (share / vectors) ** 0.5 - 2 * options.margin
+    share = max(0.0, (limit - used) / (whole - used), (limit - least) / (pixels * copies))
+    fits = max(size) * share**0.5 - 2 * options.margin
     raise ValueError(
         f"max_memory: {limit / GB:.3g} GB is not allowed for a picture of {size[0]}x{size[1]}, margins included; "
-        f"it must be {(least + pixels * vectors) / GB:.3g} GB or more"
+        f"it must be {min(whole, least + pixels * copies) / GB:.3g} GB or more"
         + (f", or size {int(fits)} or less" if fits > 0 else "")
     )
 
@@ -67,14 +68,17 @@ def foretold_bytes(
 ) -> float:
     """What a level needs beyond what the process has already."""
     at_once = pixels if tile is None else min(pixels, FRAGMENTED * (tile + _border(layers, options)) ** 2)
-    return 12 * pixels * vectors_of(options, history) + at_once * per_pixel
+    return pixels * bytes_of_copies(options, history) + at_once * per_pixel
 
 
-def vectors_of(options: OptimizeOptions, history: int) -> int:
-    """How many copies of the picture an optimization holds at most: the optimizer's, the state's, and passing ones."""
-    if options.optimizer == "adam":
-        return 20
-    return 28 + 2 * history
+def bytes_of_copies(options: OptimizeOptions, history: int) -> float:
+    """What an optimization holds at most for each of the picture's pixels, whether in tiles or not.
+
+    These are copies of the picture, the optimizer's, the state's, and passing ones; and three of a painting, where
+    `style_scale` makes it larger than the picture.
+    """
+    copies = 20 if options.optimizer == "adam" else 28 + 2 * history
+    return 12 * (copies + 3 * max(0.0, options.style_scale**2 - 1))
 
 
 def bytes_per_pixel(encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> float:
