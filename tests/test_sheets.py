@@ -37,6 +37,18 @@ def test_the_gallery_shows_every_variant(tmp_path, picture, painting, compact_we
     assert [(count, masks is not None) for _, count, masks in made[-2:]] == [(2, False), (2, True)]
     assert made[-1][2][0].getpixel((0, 0)) == 255
     assert made[-1][2][1].getpixel((0, 0)) == 0
+    assert "without all layers (3.2): this encoder has only the usual ones" in capsys.readouterr().err
+
+    made.clear()
+    some = ["--only", '["from noise", "chain, blurred"]']
+    assert main(["gallery", str(tmp_path / "photo.png"), *styles, *output, *some]) == 0
+    assert [(options.start, options.blur) for options, _, _ in made] == [("noise", False), ("content", True)]
+    for label, message in (
+        ("from nose", "only: 'from nose' is not allowed; it must be some of as optimize does it, from"),
+        ("all layers (3.2)", "only: all layers (3.2): this encoder has only the usual ones; vgg19 has more"),
+    ):
+        assert main(["gallery", str(tmp_path / "photo.png"), *styles, *output, "--only", f"[{label}]"]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("command", "option", "value"), [("explain", "layers", "[]"), ("gallery", "columns", "0")])

@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "colour: histogram": {"colour": "histogram"},
     "colour: histogram, after": {"colour": "histogram", "recolour": "after"},
     "geometric weights (3.1)": {"geometric_weights": True},
+    "content in all layers (3.1)": {"content_layers": "all", "geometric_weights": True},
     ALL_LAYERS: {"style_layers": "all"},
     "activation shift -1 (3.3)": {"activation_shift": -1.0},
     "correlation chain (3.5)": {"correlation_chain": True},
@@ -45,6 +46,7 @@ def gallery(
     output: str,
     size: int = 320,
     columns: int = 5,
+    only: list[str] | None = None,
     vgg19: str | None = None,
     compact: str | None = BUNDLED,
     device: str = "auto",
@@ -57,12 +59,16 @@ def gallery(
         output: the sheet to write: .png, .jpg, .webp or .tif.
         size: long side of each picture in pixels.
         columns: pictures in a row.
+        only: labels of some of the variants, to draw no others.
         vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
         device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
     """
     if columns < 1:
         raise ValueError(f"columns: {columns} is not allowed; it must be 1 or more")
+    unknown = sorted({*(only or ())} - {*VARIANTS})
+    if unknown:
+        raise ValueError(f"only: {unknown[0]!r} is not allowed; it must be some of {', '.join(VARIANTS)}")
     keep_freed_memory()
     target = writable(output)
     place = device_named(device)
@@ -70,11 +76,16 @@ def gallery(
     encoder = encoder_of(vgg19, compact)
     plain = OptimizeOptions(size=size)
     cells = [("the photo", content), *((f"painting {i}", painting) for i, painting in enumerate(paintings, 1))]
-    variants = {label: replace(plain, **changes) for label, changes in VARIANTS.items()}
-    if style_shares(encoder, variants[ALL_LAYERS]) == style_shares(encoder, plain):
-        del variants[ALL_LAYERS]  # the encoder has no more than the usual ones
+    variants = {label: replace(plain, **VARIANTS[label]) for label in only or VARIANTS}
+    every = variants.get(ALL_LAYERS)
+    if every is not None and style_shares(encoder, every) == style_shares(encoder, plain):
+        reason = f"{ALL_LAYERS}: this encoder has only the usual ones; vgg19 has more"
+        if only:
+            raise ValueError(f"only: {reason}")
+        del variants[ALL_LAYERS]
+        print(f"without {reason}", file=sys.stderr)
     jobs = [(label, paintings[:1], options, None) for label, options in variants.items()]
-    if len(paintings) > 1:
+    if len(paintings) > 1 and only is None:
         jobs += [("both paintings, blended", paintings[:2], plain, None)]
         jobs += [("one painting each half", paintings[:2], plain, _halves(content.size))]
     for number, (label, styles, options, masks) in enumerate(jobs, 1):
