@@ -202,13 +202,12 @@ class _Studio:
     def _init(self, photo: Image.Image, levels: list[Level]) -> Image.Image | None:
         return painted(self.first, photo, levels) if callable(self.first) else self.first
 
-    def _command(self, source: Path, target: Path) -> str:
-        return command_line(self.given | {"photo": str(source), "output": str(target)})
+    def _command(self, source: Path, target: Path, **changes: Any) -> str:
+        return command_line(self.given | {"photo": str(source), "output": str(target), **changes})
 
     def _resumes(self, source: Path, target: Path) -> str:
         """The command, whatever its `--max-memory`: it may go on with less."""
-        given = self.given | {"photo": str(source), "output": str(target)}
-        return command_line({name: value for name, value in given.items() if name != "max_memory"})
+        return self._command(source, target, max_memory=None)
 
     def _about(self, source: Path, target: Path, options: OptimizeOptions) -> dict[str, Any]:
         return {

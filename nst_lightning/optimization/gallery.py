@@ -85,7 +85,7 @@ def gallery(
         del variants[ALL_LAYERS]
         print(f"without {reason}", file=sys.stderr)
     jobs = [(label, paintings[:1], options, None) for label, options in variants.items()]
-    if len(paintings) > 1 and only is None:
+    if len(paintings) > 1 and not only:
         jobs += [("both paintings, blended", paintings[:2], plain, None)]
         jobs += [("one painting each half", paintings[:2], plain, _halves(content.size))]
     for number, (label, styles, options, masks) in enumerate(jobs, 1):
