@@ -26,9 +26,15 @@ def styles_of(tmp_path, compact_weights, picture):
         for seed, name in enumerate(names or "abc"):
             files[name] = str(tmp_path / f"{name}.png")
             picture(90, 80, seed=50 + seed).save(files[name])
-        options = {"size": 64, "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0}, "warmup_steps": 2, **options}
+        options = {
+            "styles": files,
+            "size": 64,
+            "style_layers": {"relu1_1": 1.0, "relu2_1": 1.0},
+            "warmup_steps": 2,
+            **options,
+        }
         network = network or MultiStyleNet(widths=[4, 6, 8], block_width=4, dilations=[1])
-        return StyleTransfer(network, CompactEncoder(compact_weights), styles=files, **options)
+        return StyleTransfer(network, CompactEncoder(compact_weights), **options)
 
     return make
 
@@ -122,7 +128,7 @@ def test_many_styles_through_the_commands(tmp_path, styles_config, photos, pictu
     again = Stylizer(tmp_path / "again.onnx")(photo, style="glass")
     assert list(again.getdata()) == list(stylizer(photo, style="glass").getdata())
     out = tmp_path / "out"  # one of its styles is enough of a run to use it
-    one = ["--model.styles", json.dumps({"glass": str(tmp_path / "glass.png")})]
+    one = ["--model.styles", json.dumps([str(tmp_path / "glass.png")])]  # named by its file
     assert main(["predict", *saved, *last, *one, "--data.predict", str(photos), "--writer.output", str(out)]) == 0
     source = photos / "photo0.jpg"
     with Image.open(out / "photo0.jpg.png") as picture, Image.open(source) as photo:
@@ -165,6 +171,7 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
         ({"style_shares": {"d": 1}}, "model.style_shares: d: 1 is not allowed; give 0 or more for some of .*, a, b, c"),
         ({"style_shares": {"a": -1}}, "model.style_shares: a: -1 is not allowed"),
         ({"only_new_styles": True}, "model.only_new_styles: needs a MultiStyleNet, and model.init_from"),
+        ({"styles": ["x/a.png", "y/a.jpg"]}, "model.styles: .* would give two styles one name; give their names"),
         ({"network": JohnsonNet(4, 1, 3)}, "model.styles: JohnsonNet has one style; give it as model.style"),
         ({"network": MultiStyleNet(["d"])}, "the run has no painting for d"),
     ],

@@ -34,7 +34,8 @@ class StyleTransfer(L.LightningModule):
         style: the painting, a picture file; a `MultiStyleNet` calls its style by the file's name without the ending.
         size: short side of the photos in pixels; paintings are scaled to it, so that they are seen as the photos are.
         style_scale: enlarges the paintings, and with them the strokes, relative to the photos.
-        styles: paintings by the names of their styles, in place of `style`, for a `MultiStyleNet`.
+        styles: paintings by the names of their styles, in place of `style`, for a `MultiStyleNet`; or files alone,
+            whose names without the endings are those of the styles.
         content_layers: layers whose features keep the photo's content, and their weights.
         style_layers: layers whose Gram matrices carry the style, and their weights.
         style_scales: factors by which pictures and painting are shrunk to compare style, and their weights: the first
@@ -70,7 +71,7 @@ class StyleTransfer(L.LightningModule):
         style: str | None = None,
         size: int = 256,
         style_scale: float = 1.0,
-        styles: dict[str, str] | None = None,
+        styles: dict[str, str] | list[str] | None = None,
         content_layers: dict[str, float] = {"relu3_1": 1.0, "relu4_1": 2.0},  # noqa: B006 - shown in --help
         style_layers: dict[str, float] = STYLE_LAYERS_EVENLY,
         style_scales: dict[int, float] = {1: 0.6, 2: 0.25, 4: 0.15},  # noqa: B006

@@ -96,11 +96,13 @@ class Styles:
         return torch.eye(len(self.known))[places[chosen]]
 
 
-def style_files(network: nn.Module, style: str | None, styles: Mapping[str, str] | None) -> dict[str, str]:
+def style_files(
+    network: nn.Module, style: str | None, styles: Mapping[str, str] | Sequence[str] | None
+) -> dict[str, str]:
     """Names and files of the paintings that `model.style` or `model.styles` give.
 
     Raises:
-        ValueError: not one of the two is given, or there are several for a network of one style.
+        ValueError: not one of the two is given, there are several for a network of one style, or two of one name.
     """
     if (style is None) == (not styles):
         raise ValueError("model.style: give either a painting, or several with their names as model.styles")
@@ -108,4 +110,11 @@ def style_files(network: nn.Module, style: str | None, styles: Mapping[str, str]
         return {expand_path(style).stem: style}
     if not isinstance(network, MultiStyleNet):
         raise ValueError(f"model.styles: {type(network).__name__} has one style; give it as model.style")
-    return dict(styles)
+    if isinstance(styles, Mapping):
+        return dict(styles)
+    named = {expand_path(file).stem: file for file in styles}
+    if len(named) < len(styles):
+        raise ValueError(
+            f"model.styles: {list(styles)} would give two styles one name; give their names, as name: file"
+        )
+    return named
