@@ -4,7 +4,6 @@
 
 PYTHON ?= python3
 STYLE ?= examples/styles/mosaic.png
-PHOTOS ?= $(if $(NST_SHARED),$(NST_SHARED)/photos/train)
 BIN := .venv/bin
 
 .PHONY: fit test lint
@@ -25,5 +24,5 @@ lint: .venv/installed
 
 .venv/installed: pyproject.toml
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev,quickstart]'
+	$(BIN)/python -m pip install --editable '.[dev,quickstart]'
 	touch $@

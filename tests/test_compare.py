@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from nst_lightning.cli import main
-from nst_lightning.perception import VGG19, CompactEncoder
+from nst_lightning.perception.compact import BUNDLED_FILE
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +44,37 @@ def test_prints_correlation_speed_and_what_optimization_reaches(capsys, photos, 
     assert main(["compare", wide, *folders, *exact, *small]) == 0
     correlations, speed, *both = capsys.readouterr().out.split("\n\n")
     assert correlations.splitlines()[1].split() == ["relu1_1"]
-    layer = ["relu1_1"]
-    assert VGG19(first_layers)(torch.rand(1, 3, 8, 8), layer)["relu1_1"].shape == (1, 64, 8, 8)
-    assert CompactEncoder(wide)(torch.rand(1, 3, 8, 8), layer)["relu1_1"].shape == (1, 64, 8, 8)
     assert float(correlations.splitlines()[2].split()[0]) < 0.99
     ratios = {line.split()[-1]: float(line.split()[1]) for line in speed.splitlines()[2:]}
     assert ratios["reference"] == 1
     assert ["at one scale" in styles for styles in both] == [True, False]
-    for styles in both:
-        rows = {line.split()[-1]: [float(cell) for cell in line.split()[:2]] for line in styles.splitlines()[2:]}
+    one_scale, three_scales = (
+        {line.split()[-1]: [float(cell) for cell in line.split()[:2]] for line in styles.splitlines()[2:]}
+        for styles in both
+    )
+    for rows in (one_scale, three_scales):
         assert rows["reference"][1] == 1
         assert rows["reference"][0] < rows["photo"][0]
-        assert rows[wide][1] > 0
+        assert rows[wide][0] < rows["photo"][0]
+    assert one_scale["photo"][0] == three_scales["photo"][0]
+    assert one_scale["reference"] != three_scales["reference"]
+
+
+@pytest.mark.weights
+def test_pictures_optimized_against_the_bundled_encoder_come_near_the_reference(capsys, shared, tmp_path):
+    """As its card says: within 1.5 times, by the exact first blocks and its own deep layers."""
+    for folder, source in (
+        ("photos", "photos/val/n02894605_breakwater.jpg"),
+        ("paintings", "styles/hokusai_great_wave.jpg"),
+    ):
+        (tmp_path / folder).mkdir()
+        shutil.copy(shared / source, tmp_path / folder)
+    folders = ["--photos", str(tmp_path / "photos"), "--paintings", str(tmp_path / "paintings")]
+    exact = ["--vgg19", str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors"), "--deep", str(BUNDLED_FILE)]
+    assert main(["compare", "bundled", *folders, *exact, "--size", "128", "--count", "1", "--iterations", "20"]) == 0
+    for styles in capsys.readouterr().out.split("\n\n")[2:]:
+        ratios = {line.split()[-1]: float(line.split()[1]) for line in styles.splitlines()[2:]}
+        assert ratios["bundled"] < 1.5 < ratios["photo"]
 
 
 @pytest.mark.parametrize(("option", "value"), [("size", 64), ("count", 0), ("iterations", 0)])

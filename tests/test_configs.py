@@ -30,6 +30,17 @@ def test_every_config_parses(path, monkeypatch):
     assert cli.config.fit.trainer.max_steps > 0
 
 
+@pytest.mark.parametrize(
+    ("config", "encoder", "weights"), [("style", "CompactEncoder", "bundled"), ("quickstart", "VGG19", "imagenet")]
+)
+def test_the_other_encoder_takes_no_more_than_its_name(config, encoder, weights, monkeypatch):
+    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
+    arguments = ["fit", f"--config={ROOT}/configs/{config}.yaml", f"--model.encoder={encoder}"]
+    found = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=arguments).config.fit.model.encoder
+    assert (found.class_path.split(".")[-1], found.init_args.weights) == (encoder, weights)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_configs_start_by_saying_what_they_are_for(path):
     assert path.read_text(encoding="utf-8").startswith("# ")

@@ -65,6 +65,27 @@ def test_an_interrupted_distillation_resumes_exactly(tmp_path, compact_weights, 
     assert not any(key.startswith("teacher") for key in content["state_dict"])
 
 
+def test_a_distillation_that_diverges_keeps_its_last_good_checkpoint(tmp_path, compact_weights, photos):
+    module = module_of(compact_weights)
+    save = LastCheckpoint(every_n_steps=1)
+    trainer_of(tmp_path, max_steps=2, callbacks=[save]).fit(module, data_of(photos))
+    last = tmp_path / "checkpoints/last.ckpt"
+    module = module_of(compact_weights, gram_weight=float("inf"))
+    with pytest.raises(FloatingPointError, match=r"gradients of step 2 are not finite; go on from last\.ckpt"):
+        trainer_of(tmp_path, max_steps=4, callbacks=[save]).fit(module, data_of(photos), ckpt_path=last)
+    state = torch.load(last, weights_only=True)
+    assert state["global_step"] == 2
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
+def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path):
+    network = NarrowVGG([4], [8])
+    torch.nn.init.constant_(network["embed1_1"].bias, 1e6)
+    with pytest.raises(ValueError, match=r"not written; embed1_1\.bias is not finite in half precision"):
+        save_narrow_vgg(network, tmp_path / "a.safetensors", {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_writes_what_the_compact_encoder_reads(tmp_path, compact_weights, photos):
     module = module_of(compact_weights)
     trainer_of(tmp_path, max_steps=3, enable_checkpointing=False).fit(module, data_of(photos))

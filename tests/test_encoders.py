@@ -8,6 +8,7 @@ from torchvision.models import vgg
 
 from nst_lightning.images import image_to_array, read_rgb, resize_short_side
 from nst_lightning.perception import VGG19, CompactEncoder, EncoderChain
+from nst_lightning.perception import compact as compact_module
 from nst_lightning.perception import encoders as encoders_module
 from nst_lightning.perception import weights as weights_module
 from nst_lightning.perception.compact import BUNDLED_FILE
@@ -196,14 +197,18 @@ def test_environment_variable_replaces_the_download(monkeypatch, early_file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file"),
-        (b"garbage", "damaged|no file of plain tensors"),
+        (None, "no such file: .*weights.*; use torchvision's"),
+        (b"garbage", "is damaged or no .*; use torchvision's"),
         ({"features.0.weight": torch.zeros(64, 3, 5, 5), "features.0.bias": torch.zeros(64)}, r"\(64, 3, 3, 3\)"),
         (
-            {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(3)},
+            {"features.0.weight": torch.ones(64, 3, 3, 3), "features.0.bias": torch.zeros(3)},
             r"features\.0\.bias has shape",
         ),
-        ({"features.0.weight": torch.zeros(64, 3, 3, 3)}, r"has no features\.0\.bias; use torchvision's"),
+        ({"features.0.weight": torch.ones(64, 3, 3, 3)}, r"has no features\.0\.bias; use torchvision's"),
+        (
+            {"features.0.weight": torch.zeros(64, 3, 3, 3)},
+            r"features\.0\.weight is damaged, not finite or all zero; use",
+        ),
         ({"other": torch.zeros(1)}, r"weights\.\w+ has no features\.0\.weight; use torchvision's"),
     ],
 )
@@ -243,8 +248,13 @@ def test_compact_weights_of_something_else(tmp_path, early_file, compact_weights
         save_file({k: v for k, v in load_file(compact_weights).items() if k != missing}, tmp_path / "a.safetensors")
         with pytest.raises(ValueError, match=rf"a\.safetensors has no {missing}"):
             CompactEncoder(str(tmp_path / "a.safetensors"))
-    for key, shape in (("conv2_1.weight", (4, 5, 3, 3)), ("embed3_1.bias", (2,)), ("conv1_2.weight", (4, 4, 1, 1))):
-        save_file({**load_file(compact_weights), key: torch.zeros(shape)}, tmp_path / "b.safetensors")
+    for key, shape in (
+        ("conv1_1.weight", ()),
+        ("conv2_1.weight", (4, 5, 3, 3)),
+        ("embed3_1.bias", (2,)),
+        ("conv1_2.weight", (4, 4, 1, 1)),
+    ):
+        save_file({**load_file(compact_weights), key: torch.ones(shape)}, tmp_path / "b.safetensors")
         with pytest.raises(ValueError, match=rf"b\.safetensors: {key} has shape .*, not .*; use a file that `distill`"):
             CompactEncoder(str(tmp_path / "b.safetensors"))
 
@@ -252,8 +262,22 @@ def test_compact_weights_of_something_else(tmp_path, early_file, compact_weights
 def test_a_half_copied_compact_file(tmp_path, compact_weights):
     whole = Path(compact_weights).read_bytes()
     (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"CompactEncoder weights: .*half\.safetensors is damaged"):
+    with pytest.raises(ValueError, match=r"CompactEncoder weights: .*half\.safetensors is damaged.*; use a file that"):
         CompactEncoder(str(tmp_path / "half.safetensors"))
+    for damage in (0, float("nan")):
+        save_file(
+            {**load_file(compact_weights), "conv2_1.weight": torch.full((4, 4, 3, 3), damage)},
+            tmp_path / "z.safetensors",
+        )
+        with pytest.raises(ValueError, match=r"z\.safetensors: conv2_1\.weight is damaged, not finite or all zero"):
+            CompactEncoder(str(tmp_path / "z.safetensors"))
+
+
+def test_a_damaged_bundled_file_is_to_be_installed_again(tmp_path, monkeypatch):
+    (tmp_path / "bundled.safetensors").write_bytes(b"version https://git-lfs")
+    monkeypatch.setattr(compact_module, "BUNDLED_FILE", tmp_path / "bundled.safetensors")
+    with pytest.raises(ValueError, match=r"is damaged.*; it comes with the package: install that again"):
+        CompactEncoder()
 
 
 def test_the_bundled_encoder_is_small_and_complete():

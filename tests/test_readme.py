@@ -1,4 +1,4 @@
-"""The README's examples run, and its commands parse."""
+"""The README's examples run, and the commands in it and in the cards parse."""
 
 import functools
 import re
@@ -12,8 +12,10 @@ from nst_lightning import cli
 from nst_lightning.training.cli import RunCLI, main
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL = "".join(re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)).replace("\\\n", " ")
+PAGES = [ROOT / "README.md", *(ROOT / "export").glob("*.md"), ROOT / "nst_lightning/perception/compact_encoder.md"]
+TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
+TEXT = TEXTS[0]
+SHELL = "".join(re.findall(r"```sh\n(.*?)```", "".join(TEXTS), re.DOTALL)).replace("\\\n", " ")
 COMMANDS = [line for line in SHELL.splitlines() if "-m nst_lightning" in line]
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
@@ -65,6 +67,7 @@ def test_every_command_is_in_the_readme():
     assert all(re.search(rf"\b{name}\b", TEXT) for name in cli.COMMANDS)
 
 
-def test_pictures_exist():
-    for path in re.findall(r"\]\(([^)#:]+)\)", TEXT):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_linked_exists(page):
+    for path in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / path).exists(), path

@@ -35,6 +35,11 @@ def test_the_package_has_them_by_name_and_every_folder_of_its_own():
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "nst_lightning").rglob("*.py")}
     assert set(setup["packages"]) == {".".join(folder.parts) for folder in folders} | {"nst_lightning.zoo"}
     assert ROOT / setup["package-dir"]["nst_lightning.zoo"] == ROOT / "export"
+    for package, folder in (("nst_lightning.perception", "nst_lightning/perception"), ("nst_lightning.zoo", "export")):
+        patterns = setup["package-data"][package]
+        carried = {path.name for pattern in patterns for path in (ROOT / folder).glob(pattern)}
+        needed = {path.name for ending in ("safetensors", "onnx", "md") for path in (ROOT / folder).glob(f"*.{ending}")}
+        assert carried == needed
     assert bundled_models() == {name: ROOT / f"export/{name}.onnx" for name in (*SINGLE, MANY, HALF)}
     assert Stylizer(MANY).metadata == Stylizer(ROOT / f"export/{MANY}.onnx").metadata
 

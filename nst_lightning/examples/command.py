@@ -34,6 +34,7 @@ class Photo:
     held_out: bool = False
 
 
+_CC_BY = "CC BY 2.0, https://creativecommons.org/licenses/by/2.0/"
 PHOTOS = (
     Photo("skimage", "data/astronaut.png", "NASA; public domain"),
     Photo("skimage", "data/brick.png", "CC0Textures; CC0"),
@@ -42,10 +43,19 @@ PHOTOS = (
     Photo("skimage", "data/gravel.png", "CC0Textures; CC0"),
     Photo("skimage", "data/hubble_deep_field.jpg", "NASA; public domain"),
     Photo("skimage", "data/rocket.jpg", "SpaceX; public domain"),
-    Photo("sklearn", "datasets/images/flower.jpg", "vultilion; CC BY 2.0"),
+    Photo(
+        "sklearn",
+        "datasets/images/flower.jpg",
+        f"vultilion, https://www.flickr.com/photos/vultilion/6056698931; {_CC_BY}",
+    ),
     Photo("skimage", "data/chelsea.png", "Stefan van der Walt; CC0", held_out=True),
     Photo("skimage", "data/coffee.png", "Rachel Michetti; CC0", held_out=True),
-    Photo("sklearn", "datasets/images/china.jpg", "danielbuechele; CC BY 2.0", held_out=True),
+    Photo(
+        "sklearn",
+        "datasets/images/china.jpg",
+        f"danielbuechele, https://www.flickr.com/photos/danielbuechele/6061409035; {_CC_BY}",
+        held_out=True,
+    ),
 )
 
 
@@ -79,6 +89,6 @@ def _file(photo: Photo) -> Path:
     if path is None or not path.is_file():
         raise FileNotFoundError(
             f"{Path(photo.file).name} is missing: the example photographs come with scikit-image and scikit-learn; "
-            "pip install 'nst-lightning[quickstart]'"
+            "pip install scikit-image scikit-learn"
         )
     return path

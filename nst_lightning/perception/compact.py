@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from nst_lightning.images import atomic_path, expand_path
 from nst_lightning.perception.encoders import VGG19, Encoder, EncoderChain, Features, Pooling, run_convolutions
-from nst_lightning.perception.weights import VGG19_CHANNELS, VGG_BLOCKS, read_tensors
+from nst_lightning.perception.weights import BUNDLED, PRESETS, VGG19_CHANNELS, VGG_BLOCKS, checked_tensor, read_tensors
 
-BUNDLED = "bundled"
 BUNDLED_FILE = Path(__file__).parent / "compact_encoder.safetensors"
 WIDTHS = tuple(channels // 4 for channels in VGG19_CHANNELS)
+_ARGUMENT = "CompactEncoder weights"
 
 
 class NarrowVGG(nn.ModuleDict):
@@ -74,8 +74,10 @@ class CompactEncoder(Encoder):
     """
 
     def __init__(self, weights: str = BUNDLED, pooling: Pooling = "max") -> None:
+        if weights in PRESETS:
+            raise ValueError(f"{_ARGUMENT}: {weights!r} are VGG19's; give {BUNDLED!r} or a file")
         path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
-        tensors, _ = read_tensors(path, argument="CompactEncoder weights")
+        tensors, _ = read_tensors(path, argument=_ARGUMENT, ways_out=_ways_out(path))
         network = _network_for(tensors, path)
         network.pooling = pooling
         super().__init__(
@@ -111,19 +113,22 @@ def save_narrow_vgg(network: NarrowVGG, path: str | Path, metadata: Mapping[str,
 def _network_for(tensors: Mapping[str, Tensor], path: Path) -> NarrowVGG:
     """The network that a file's tensors describe, loaded with them."""
     blocks = [n for n in range(1, 6) if any(key.startswith((f"conv{n}_", f"embed{n}_")) for key in tensors)] or [1]
-    first = [_tensor(tensors, f"conv{block}_1.weight", path) for block in range(1, blocks[-1] + 1)]
-    embedded = [_tensor(tensors, f"embed{block}_1.weight", path) for block in range(1, blocks[-1] + 1)]
+    shapes = {"conv": ("any", "any", 3, 3), "embed": ("any", "any", 1, 1)}
+    first, embedded = (
+        [_tensor(tensors, f"{kind}{block}_1.weight", shape, path) for block in range(1, blocks[-1] + 1)]
+        for kind, shape in shapes.items()
+    )
     network = NarrowVGG([len(weight) for weight in first], [len(weight) for weight in embedded])
-    state = {key: _tensor(tensors, key, path, value.shape) for key, value in network.state_dict().items()}
+    state = {key: _tensor(tensors, key, tuple(value.shape), path) for key, value in network.state_dict().items()}
     network.load_state_dict(state)
     return network
 
 
-def _tensor(tensors: Mapping[str, Tensor], key: str, path: Path, shape: torch.Size | None = None) -> Tensor:
-    ways_out = f"use a file that `distill` wrote, or weights {BUNDLED!r}"
-    if key not in tensors:
-        raise ValueError(f"CompactEncoder weights: {path} has no {key}; {ways_out}")
-    if shape is not None and tensors[key].shape != shape:
-        found, expected = tuple(tensors[key].shape), tuple(shape)
-        raise ValueError(f"CompactEncoder weights: {path}: {key} has shape {found}, not {expected}; {ways_out}")
-    return tensors[key]
+def _tensor(tensors: Mapping[str, Tensor], key: str, shape: tuple[int | str, ...], path: Path) -> Tensor:
+    return checked_tensor(tensors, key, shape, path=path, argument=_ARGUMENT, ways_out=_ways_out(path))
+
+
+def _ways_out(path: Path) -> str:
+    if path == BUNDLED_FILE:
+        return "it comes with the package: install that again"
+    return f"use a file that `distill` wrote, or weights {BUNDLED!r}"

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -41,9 +42,11 @@ class VGGWeights:
     origin: str
 
 
-_PRESETS = ("imagenet", "caffe")
+PRESETS = ("imagenet", "caffe")
 _CACHED = {"imagenet": "vgg19-dcbb9e9d.pth", "caffe": "vgg19-d01eb7cb.pth"}
 _WAYS_OUT = "use torchvision's VGG-19, which may end early, or CompactEncoder, which comes with the package"
+BUNDLED = "bundled"
+"""The weights of `CompactEncoder` that come with the package."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_URL = "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth"
 _CAFFE_MEAN, _CAFFE_STD = (0.48502, 0.45796, 0.40760), (1 / 255, 1 / 255, 1 / 255)
@@ -60,10 +63,12 @@ def load_vgg19(weights: str) -> VGGWeights:
     Raises:
         ValueError: no such file, not a weights file, wrong shapes, or the download failed.
     """
-    path = os.environ.get(VGG19_FILE_VARIABLE) if weights in _PRESETS else weights
+    if weights == BUNDLED:
+        raise ValueError(f"VGG-19 weights: {BUNDLED!r} are CompactEncoder's; give {', '.join(PRESETS)} or a file")
+    path = os.environ.get(VGG19_FILE_VARIABLE) if weights in PRESETS else weights
     if path:
         argument = "VGG-19 weights" if path == weights else f"VGG-19 weights ({VGG19_FILE_VARIABLE})"
-        tensors, metadata = read_tensors(expand_path(path), argument=argument)
+        tensors, metadata = read_tensors(expand_path(path), argument=argument, ways_out=_WAYS_OUT)
     else:
         tensors, metadata = _download(weights), {}
     origin = Path(path).name if path else weights
@@ -94,26 +99,55 @@ def _download(weights: str) -> dict[str, Tensor]:
         ) from None
 
 
-def read_tensors(path: Path, *, argument: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, *, argument: str, ways_out: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a .safetensors or .pth file, never unpickling code.
 
     Raises:
-        ValueError: the file is missing or isn't such a file; `argument` says what it was wanted for.
+        ValueError: the file is missing or isn't such a file; `argument` says what it was wanted for, and `ways_out`
+            what can be done.
     """
     if not path.is_file():
-        raise ValueError(f"{argument}: no such file: {path}")
+        raise ValueError(f"{argument}: no such file: {path}; {ways_out}")
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{argument}: {path} is damaged or no weights file ({_first_line(error)})") from None
-    except Exception as error:  # pickle.UnpicklingError, raised for anything that isn't a file of plain tensors
-        raise ValueError(f"{argument}: {path} is no file of plain tensors ({_first_line(error)})") from None
+        raise ValueError(
+            f"{argument}: {path} is damaged or no weights file ({_first_line(error)}); {ways_out}"
+        ) from None
+    except Exception:  # pickle.UnpicklingError, whose text is about torch's options
+        raise ValueError(f"{argument}: {path} is damaged or no file of plain tensors; {ways_out}") from None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"{argument}: {path} is no dictionary of tensors")
+        raise ValueError(f"{argument}: {path} is no dictionary of tensors; {ways_out}")
     return tensors, {}
+
+
+def checked_tensor(
+    tensors: Mapping[str, Tensor],
+    key: str,
+    shape: tuple[int | str, ...],
+    *,
+    path: Path | str,
+    argument: str,
+    ways_out: str,
+) -> Tensor:
+    """One of a file's tensors, of a shape in which a string stands for any number.
+
+    Raises:
+        ValueError: it is missing, of another shape, not finite, or a weight of nothing but zeros, as a download leaves
+            it that made room for the file and broke off.
+    """
+    if key not in tensors:
+        raise ValueError(f"{argument}: {path} has no {key}; {ways_out}")
+    tensor = tensors[key]
+    if len(shape) != tensor.ndim or any(isinstance(n, int) and n != m for n, m in zip(shape, tensor.shape)):
+        expected = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        raise ValueError(f"{argument}: {path}: {key} has shape {tuple(tensor.shape)}, not {expected}; {ways_out}")
+    if not tensor.isfinite().all() or (key.endswith("weight") and not tensor.any()):
+        raise ValueError(f"{argument}: {path}: {key} is damaged, not finite or all zero; {ways_out}")
+    return tensor
 
 
 def _named(tensors: dict[str, Tensor], path: str) -> dict[str, Tensor]:
@@ -127,13 +161,14 @@ def _named(tensors: dict[str, Tensor], path: str) -> dict[str, Tensor]:
         block, i = int(name[4]), int(name[6:])
         width = VGG19_CHANNELS[block - 1]
         for part, expected in (("weight", (width, channels, 3, 3)), ("bias", (width,))):
-            key = f"features.{index}.{part}"
-            if key not in tensors:
-                raise ValueError(f"VGG-19 weights: {path} has no {key}; {_WAYS_OUT}")
-            if tuple(tensors[key].shape) != expected:
-                shape = tuple(tensors[key].shape)
-                raise ValueError(f"VGG-19 weights: {path}: {key} has shape {shape}, not {expected}; {_WAYS_OUT}")
-            named[f"{name}.{part}"] = tensors[key]
+            named[f"{name}.{part}"] = checked_tensor(
+                tensors,
+                f"features.{index}.{part}",
+                expected,
+                path=path,
+                argument="VGG-19 weights",
+                ways_out=_WAYS_OUT,
+            )
         channels = width
         index += 2 if i < VGG_BLOCKS[block - 1] else 3  # a ReLU follows each convolution, a pooling each block
     return named

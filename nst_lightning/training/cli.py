@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from argparse import ArgumentError
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from nst_lightning.training.data import PhotoDataModule
 from nst_lightning.training.distill import RECORD, Distillation
 from nst_lightning.training.module import StyleTransfer
 
+_ENCODERS = "VGG19 for best fidelity, CompactEncoder for speed and offline, EncoderChain for both"
 COMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -176,8 +178,11 @@ def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str
             parser_kwargs={"exit_on_error": False, **options},
             args=arguments,
         )
+    except ArgumentError as error:
+        of_encoder = 'key "model.encoder"' in str(error)
+        raise ValueError(f"{error}; {_ENCODERS}" if of_encoder else str(error)) from error
     except PictureError as error:
-        hint = "; `python -m nst_lightning examples` writes it" if str(error).startswith("examples") else ""
+        hint = "; `python -m nst_lightning examples` writes it" if str(error).startswith("examples/") else ""
         raise PictureError(f"{error}{hint}") from error
     except (MisconfigurationException, ModuleNotFoundError) as error:  # such as an accelerator that isn't there
         raise ValueError(str(error)) from error

@@ -153,6 +153,15 @@ class Distillation(L.LightningModule):
             warmup_steps=self.warmup_steps,
         )
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stop before anything that isn't finite reaches the network, or a checkpoint."""
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        if not torch.nn.utils.get_total_norm(gradients).isfinite():
+            raise FloatingPointError(
+                f"the gradients of step {self.global_step} are not finite; go on from the run's last.ckpt "
+                "with a lower model.learning_rate, or with --trainer.precision 32-true"
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the teacher out, and say what this is."""
         state = checkpoint["state_dict"]
