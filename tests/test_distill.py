@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,13 @@ def test_an_interrupted_distillation_resumes_exactly(tmp_path, compact_weights, 
     again = trainer_of(tmp_path, max_steps=5, enable_checkpointing=False)
     again.fit(resumed, data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000002.ckpt")
     assert weights_of(whole).equal(weights_of(resumed))
+    other = shutil.copy(compact_weights, tmp_path / "other.safetensors")
+    with pytest.warns(
+        UserWarning, match=r"learned from .*compact\.safetensors.*, and goes on with .*other\.safetensors"
+    ):
+        trainer_of(tmp_path, max_steps=3, enable_checkpointing=False).fit(
+            module_of(str(other), **paintings), data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000002.ckpt"
+        )
     content = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
     assert not any(key.startswith("teacher") for key in content["state_dict"])
 
@@ -71,7 +79,9 @@ def test_a_distillation_that_diverges_keeps_its_last_good_checkpoint(tmp_path, c
     trainer_of(tmp_path, max_steps=2, callbacks=[save]).fit(module, data_of(photos))
     last = tmp_path / "checkpoints/last.ckpt"
     module = module_of(compact_weights, gram_weight=float("inf"))
-    with pytest.raises(FloatingPointError, match=r"gradients of step 2 are not finite; go on from the run's last\.ckpt"):
+    with pytest.raises(
+        FloatingPointError, match=r"gradients of step 2 are not finite; go on from the run's last\.ckpt"
+    ):
         trainer_of(tmp_path, max_steps=4, callbacks=[save]).fit(module, data_of(photos), ckpt_path=last)
     state = torch.load(last, weights_only=True)
     assert state["global_step"] == 2

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -169,8 +169,11 @@ class Distillation(L.LightningModule):
         checkpoint[RECORD] = self.metadata
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse the checkpoint of another network."""
+        """Refuse the checkpoint of another network, and warn of another teacher."""
         check_state(network_state(checkpoint), self.network, "ckpt_path")
+        before, now = checkpoint[RECORD]["teacher"], self.metadata["teacher"]
+        if before != now:
+            rank_zero_warn(f"model.teacher: the checkpoint learned from {before}, and goes on with {now}")
 
     def on_fit_end(self) -> None:
         """Write the weights for `CompactEncoder`, `compact_encoder.safetensors` in the run's folder."""
