@@ -182,7 +182,8 @@ def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str
         of_encoder = 'key "model.encoder"' in str(error)
         raise ValueError(f"{error}; {_ENCODERS}" if of_encoder else str(error)) from error
     except PictureError as error:
-        hint = "; `python -m nst_lightning examples` writes it" if str(error).startswith("examples/") else ""
+        of_examples = Path(str(error).split(":")[0]).parts[:1] == ("examples",)
+        hint = "; `python -m nst_lightning examples` writes it" if of_examples else ""
         raise PictureError(f"{error}{hint}") from error
     except (MisconfigurationException, ModuleNotFoundError) as error:  # such as an accelerator that isn't there
         raise ValueError(str(error)) from error
