@@ -204,6 +204,7 @@ def test_stability_makes_pictures_steadier(tmp_path, compact_weights, painting, 
     ("options", "message"),
     [
         ({"style_scale": 0}, "model.style_scale: 0 is not allowed"),
+        ({"optimizer": "sgd"}, "model.optimizer: sgd is not allowed; it must be adam or muon"),
         ({"learning_rate": -1}, "model.learning_rate: -1"),
         ({"style_weight": -3.0}, "style_weight: -3.0"),
         ({"style_layers": {"relu7_1": 1.0}}, "unknown layer 'relu7_1'"),

@@ -28,7 +28,7 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 class _Squared(torch.autograd.Function):
-    """X^T X of X of shape (..., M, C), with one product for the gradient where autograd's rule for a product has two."""
+    """X^T X of X of shape (..., M, C), with one product for the gradient where autograd would take two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from nst_lightning.perception.losses import shares_of
 from nst_lightning.perception.metrics import STYLE_LAYERS, ChannelCorrelation
 from nst_lightning.perception.statistics import resize_to
 from nst_lightning.training.callbacks import run_folder
-from nst_lightning.training.schedule import adam_along_a_cosine
+from nst_lightning.training.schedule import along_a_cosine
 from nst_lightning.training.variations import vary
 
 RECORD = "compact_encoder"
@@ -146,12 +146,9 @@ class Distillation(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam with a linear warm-up and a cosine to zero over the run."""
-        return adam_along_a_cosine(
-            self.trainer,
-            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
-            learning_rate=self.learning_rate,
-            warmup_steps=self.warmup_steps,
-        )
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=self.learning_rate)
+        return along_a_cosine(self.trainer, optimizer, warmup_steps=self.warmup_steps)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop before anything that isn't finite reaches the network, or a checkpoint."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -16,10 +16,12 @@ from nst_lightning.perception import Encoder, Normalization, PerceptualLoss
 from nst_lightning.perception.figures import Figures
 from nst_lightning.perception.metrics import STYLE_LAYERS
 from nst_lightning.perception.pixels import image_to_tensor
-from nst_lightning.training.schedule import adam_along_a_cosine
+from nst_lightning.training.muon import Muon
+from nst_lightning.training.schedule import along_a_cosine
 from nst_lightning.training.stability import disturbed, unsteadiness
 from nst_lightning.training.styles import Draw, Styles, style_files
 
+_OPTIMIZERS = {"adam": torch.optim.Adam, "muon": Muon}
 STYLE_LAYERS_EVENLY = dict.fromkeys(STYLE_LAYERS, 1.0)
 
 
@@ -48,7 +50,8 @@ class StyleTransfer(L.LightningModule):
         stability_weight: weight of the difference between pictures of a photo and of the same photo, moved by a few
             pixels and with noise: 10 for video, 0 spares the time.
         normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
-        learning_rate: the highest, of Adam; it falls to zero along a cosine over the run.
+        optimizer: `adam`, or `muon`, which makes more of each step where kernels are trained.
+        learning_rate: the highest of the optimizer; it falls to zero along a cosine over the run.
         warmup_steps: over which the learning rate rises from zero.
         max_bad_steps: steps in a row with non-finite gradients, each skipped, after which training stops.
         init_from: a checkpoint of the same kind of network to start from. A `MultiStyleNet` learns those of the run's
@@ -81,6 +84,7 @@ class StyleTransfer(L.LightningModule):
         tv_weight: float = 0.2,
         stability_weight: float = 0.0,
         normalization: Normalization = "relative",
+        optimizer: Literal["adam", "muon"] = "adam",
         learning_rate: float = 2e-3,
         warmup_steps: int = 100,
         max_bad_steps: int = 10,
@@ -95,6 +99,7 @@ class StyleTransfer(L.LightningModule):
         super().__init__()
         for name, value, good, allowed in (
             ("style_scale", style_scale, style_scale > 0, "more than 0"),
+            ("optimizer", optimizer, optimizer in _OPTIMIZERS, " or ".join(_OPTIMIZERS)),
             ("learning_rate", learning_rate, learning_rate > 0, "more than 0"),
             ("warmup_steps", warmup_steps, warmup_steps >= 0, "0 or more"),
             ("max_bad_steps", max_bad_steps, max_bad_steps >= 1, "1 or more"),
@@ -105,6 +110,7 @@ class StyleTransfer(L.LightningModule):
                 raise ValueError(f"model.{name}: {value} is not allowed; it must be {allowed}")
         files = style_files(network, style, styles)
         self.network = network
+        self.optimizer_class = _OPTIMIZERS[optimizer]
         self.learning_rate, self.warmup_steps, self.max_bad_steps = learning_rate, warmup_steps, max_bad_steps
         self.stability_weight, self.partial_strength = stability_weight, partial_strength
         self._bad_steps = 0
@@ -218,13 +224,9 @@ class StyleTransfer(L.LightningModule):
         self._log_figures("test")
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Adam with a linear warm-up and a cosine to zero over the run."""
-        return adam_along_a_cosine(
-            self.trainer,
-            self.network.parameters(),
-            learning_rate=self.learning_rate,
-            warmup_steps=self.warmup_steps,
-        )
+        """The optimizer, with a linear warm-up and a cosine to zero over the run."""
+        optimizer = self.optimizer_class(self.network.parameters(), lr=self.learning_rate)
+        return along_a_cosine(self.trainer, optimizer, warmup_steps=self.warmup_steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the encoder and the metrics out, and say which network this is."""
@@ -283,7 +285,7 @@ def _start_from(path: str, network: nn.Module) -> dict[str, str]:
 
 
 def _freeze_all_but_styles(network: nn.Module, init_from: str | None) -> None:
-    """The rows of styles that aren't trained have no gradient, and Adam leaves them alone."""
+    """The rows of styles that aren't trained have no gradient, and optimizers leave them alone."""
     if not isinstance(network, MultiStyleNet) or init_from is None:
         raise ValueError("model.only_new_styles: needs a MultiStyleNet, and model.init_from, a checkpoint of one")
     for name, parameter in network.named_parameters():

@@ -1,29 +1,23 @@
-"""The optimizer that all training here uses."""
+"""How the learning rate of all training here goes: up along a line, down along a cosine."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
 
 
-def adam_along_a_cosine(
-    trainer: L.Trainer, parameters: Iterable[nn.Parameter], *, learning_rate: float, warmup_steps: int
-) -> dict[str, Any]:
-    """Adam with a linear warm-up and a cosine to zero over the run, as `configure_optimizers` returns it.
+def along_a_cosine(trainer: L.Trainer, optimizer: torch.optim.Optimizer, *, warmup_steps: int) -> dict[str, Any]:
+    """An optimizer with a linear warm-up and a cosine to zero over the run, as `configure_optimizers` returns it.
 
     Args:
         trainer: says how long the run is.
-        parameters: to train.
-        learning_rate: the highest.
+        optimizer: with the highest learning rate.
         warmup_steps: over which it rises, at most half the run.
 
     Raises:
         ValueError: the run has no end.
     """
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     total = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
     if not math.isfinite(total):
         raise ValueError("trainer.max_steps: the learning rate falls over the run, so its length must be given")

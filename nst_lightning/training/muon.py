@@ -1,0 +1,81 @@
+"""Muon, an optimizer that makes more of each step than Adam."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+_MOMENTUM = 0.95
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) for the kernels of convolutions, Adam for what has fewer dimensions.
+
+    A kernel of shape (O, I, h, w) is taken as a matrix of shape (O, I h w); its step has all singular values near 1, so
+    that directions with small gradients learn as fast as the others. The step is as long as Adam's is found to be (Liu
+    et al. 2025, Muon is Scalable for LLM Training), so that both have the same learning rate. `torch.optim.Muon` takes
+    matrices only.
+
+    Args:
+        parameters: to train.
+        lr: the learning rate.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], *, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """One step along the gradients, which `closure` computes if it is given; returns what it returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    rule = self._along_kernel if parameter.ndim == 4 else self._as_adam
+                    parameter.sub_(rule(parameter.grad, self.state[parameter]), alpha=group["lr"])
+        return loss
+
+    @staticmethod
+    def _along_kernel(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+        mean = state.setdefault("mean", torch.zeros_like(gradient))
+        mean.lerp_(gradient, 1 - _MOMENTUM)
+        direction = gradient.lerp(mean, _MOMENTUM).flatten(1)  # Nesterov's momentum
+        step = 0.2 * max(direction.shape) ** 0.5 * orthogonalized(direction)
+        return step.view_as(gradient)
+
+    @staticmethod
+    def _as_adam(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+        if not state:
+            state.update(step=torch.zeros(()), mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
+        state["step"] += 1
+        state["mean"].lerp_(gradient, 1 - _BETAS[0])
+        state["square"].lerp_(gradient.square(), 1 - _BETAS[1])
+        mean, square = (
+            state[name] / (1 - beta ** state["step"].item()) for name, beta in zip(("mean", "square"), _BETAS)
+        )
+        return mean / (square.sqrt() + _EPSILON)
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """About U V^T of a matrix U S V^T, by Newton and Schulz's iteration (Jordan et al. 2024).
+
+    Singular values become 0.7 to 1.2; those of less than a thousandth of all together stay smaller.
+
+    Args:
+        matrix: shape (M, N).
+    """
+    if len(matrix) > matrix.shape[1]:
+        return orthogonalized(matrix.T).T
+    a, b, c = _COEFFICIENTS
+    x = matrix / matrix.norm().clamp_min(1e-7)
+    for _ in range(_ITERATIONS):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x
