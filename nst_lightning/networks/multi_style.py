@@ -21,7 +21,7 @@ class MultiStyleNet(nn.Module):
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth. That is fast,
     and as wide a view as large strokes need. A skip at a quarter keeps edges where they are. Upsampling is bilinear,
-    and in the end each pixel is averaged with its neighbours, so that no grid is left.
+    and in the end the picture is blurred a little, so that the four pixels of a position leave no grid.
 
     Args:
         styles: their names, in the order of the weights in `style`.
@@ -64,7 +64,7 @@ class MultiStyleNet(nn.Module):
         self.narrow = nn.Conv2d(quarter, quarter // 2, 1)
         self.up_2 = _StyledConv(quarter // 2, half)
         self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
-        self.register_buffer("average", _average_of_four(), persistent=False)
+        self.register_buffer("blur", _binomial_blur(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float().view(3, 1, 1), persistent=False)
         self.add_styles(styles)
 
@@ -159,7 +159,7 @@ class MultiStyleNet(nn.Module):
             x = block(x, code)
         x = F.relu(self.up_4(upsample(x, x_4.shape[-2:], "bilinear"), code) + x_4)
         x = F.relu(self.up_2(upsample(self.narrow(x), x_2.shape[-2:], "bilinear"), code))
-        x = F.conv2d(F.pad(self.tail(x), (0, 1, 0, 1), mode="replicate"), self.average)
+        x = F.conv2d(F.pad(self.tail(x), (1, 1, 1, 1), mode="replicate"), self.blur)
         x = F.pixel_shuffle(x, 2)[..., : photos.shape[-2], : photos.shape[-1]]
         return x.float().sigmoid()  # half precision has too few levels near 1
 
@@ -209,13 +209,14 @@ class _StyledBlock(nn.Module):
         return x + self.second(F.relu(self.first(x, code)), code)
 
 
-def _average_of_four() -> Tensor:
-    """The kernel, of shape (12, 12, 2, 2), that averages each pixel with those to its right, below and between.
+def _binomial_blur() -> Tensor:
+    """The kernel, of shape (12, 12, 3, 3), of a 3x3 blur with weights 1, 2, 1 down and across.
 
-    It sees pixels in fours, as channels of an image of half the size, in the order of `pixel_shuffle`.
+    It sees pixels in fours, as channels of an image of half the size, in the order of `pixel_shuffle`. An average of
+    2x2 would hide differences between the four pixels in flat places only; this does in slopes as well.
     """
-    kernel = torch.zeros(3, 2, 2, 3, 2, 2, 2, 2)
-    for colour, row, column, down, right in itertools.product(range(3), *[range(2)] * 4):
+    kernel = torch.zeros(3, 2, 2, 3, 2, 2, 3, 3)
+    for colour, row, column, down, right in itertools.product(range(3), *[range(2)] * 2, *[(-1, 0, 1)] * 2):
         (i, y), (j, x) = divmod(row + down, 2), divmod(column + right, 2)
-        kernel[colour, row, column, colour, y, x, i, j] += 0.25
-    return kernel.reshape(12, 12, 2, 2)
+        kernel[colour, row, column, colour, y, x, i + 1, j + 1] += (2 - abs(down)) * (2 - abs(right)) / 16
+    return kernel.reshape(12, 12, 3, 3)
