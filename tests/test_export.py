@@ -105,6 +105,11 @@ def test_speed_is_printed_beside_johnsons(tmp_path, capsys):
     assert name == str(tmp_path / "small.onnx")
     assert main(["speed", str(tmp_path / "small.onnx"), "--threads", "0"]) == 2
     assert "threads: 0 is not allowed; it must be 1 or more" in capsys.readouterr().err
+    (tmp_path / "text.onnx").write_text("no network")
+    assert main(["speed", str(tmp_path / "text.onnx")]) == 2
+    error = capsys.readouterr().err
+    assert "text.onnx is damaged or no ONNX file" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("network", [NETWORKS["small"], lambda: MultiStyleNet(["ink", "glass"], [4, 6, 8], 5, [1])])
@@ -115,7 +120,7 @@ def test_half_precision_is_half_as_large_and_nearly_the_same(tmp_path, network):
     model = onnx.load(tmp_path / "half.onnx")
     onnx.checker.check_model(model, full_check=True)
     initializers = model.graph.initializer
-    weights = [tensor for tensor in initializers if len(tensor.dims) == 4 and tensor.name != "average"]
+    weights = [tensor for tensor in initializers if len(tensor.dims) == 4 and tensor.name != "blur"]
     assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
     session = onnxruntime.InferenceSession(tmp_path / "half.onnx")
     assert {node.type for node in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}

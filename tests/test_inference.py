@@ -45,6 +45,7 @@ def test_stylizer_does_what_the_network_does(network, model, picture):
         ({"style": "glass"}, ([0, 1, 0], 1, 0)),
         ({"style": "glass:3, ink", "strength": 0.4}, ([0.25, 0.75, 0], 0.4, 0)),
         ({"style": {"wood": 2, "ink": 2}, "preserve_color": 1}, ([0.5, 0, 0.5], 1, 1)),
+        ({"style": "ink:1e308,wood:1e308,ink:1e308"}, ([2 / 3, 0, 1 / 3], 1, 0)),
         ({"strength": 0}, ([1, 0, 0], 0, 0)),
     ],
 )
@@ -64,6 +65,9 @@ def test_styles_strength_and_colours(many, many_model, picture, options, control
         ({"style": "van_gogh"}, "style: there is no 'van_gogh'; styles: ink, glass, wood"),
         ({"style": "ink:much"}, "style: 'ink:much' is not allowed; it must be a name, or NAME:WEIGHT"),
         ({"style": {"ink": 1, "wood": -1}}, "style: the weight -1 of wood is not allowed; it must be 0 or more"),
+        ({"style": "ink:-1,ink:2"}, "style: the weight -1 of ink is not allowed"),
+        ({"style": "ink:inf"}, "style: the weight inf of ink is not allowed"),
+        ({"style": {}}, "style: {} is not allowed; one weight must be above 0"),
         ({"style": "ink:nan"}, "style: the weight nan of ink is not allowed"),
         ({"style": "ink:0"}, "style: 'ink:0' is not allowed; one weight must be above 0"),
         ({"style": ""}, "style: there is no ''"),
@@ -105,7 +109,8 @@ def test_styles_are_listed_and_drawn(many_model, tmp_path, picture, capsys, coun
         files.append(str(tmp_path / f"{i}.png"))
         picture(60, 40, seed=i).save(files[-1])
     sheet = tmp_path / "sheet.png"
-    assert main(["styles", *files, "--model", many_model, "--output", str(sheet), "--size", "40"]) == 0
+    output = ["--output", str(sheet)] if files else []
+    assert main(["styles", *files, "--model", many_model, *output, "--size", "40"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["ink", "glass", "wood"]
     assert sheet.is_file() == bool(count)
@@ -113,6 +118,29 @@ def test_styles_are_listed_and_drawn(many_model, tmp_path, picture, capsys, coun
         assert lines[3] == str(sheet)
         with Image.open(sheet) as drawn:  # four pictures beside each other, or two on four rows
             assert (drawn.width > 4 * 60, drawn.height > 4 * 40) == ((True, False) if count == 1 else (False, True))
+
+
+def test_the_bundled_styles_have_a_sheet(capsys):
+    assert main(["styles"]) == 0
+    *names, sheet = capsys.readouterr().out.splitlines()
+    assert len(names) == len(Stylizer("styles").styles)
+    assert (Path(sheet).name, Path(sheet).is_file()) == ("styles.jpg", True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["styles", "--output", "sheet.png"], "output: sheet.png is not allowed without a photo to draw"),
+        (["styles", "--size", "0"], "size: 0 is not allowed; it must be 32 or more"),
+        (["stylize", "photo.png", "--size", "10"], "size: 10 is not allowed; it must be 32 or more"),
+    ],
+)
+def test_bad_requests_are_refused_at_once(tmp_path, picture, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    picture(40, 40).save("photo.png")
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"nst-lightning: {arguments[0]}: {message}\n")
 
 
 def test_a_network_of_one_style_has_no_list(model, capsys):

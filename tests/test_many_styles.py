@@ -52,23 +52,31 @@ def test_each_style_comes_nearer_to_its_own_painting(tmp_path, styles_of, photos
     assert losses.argmin(0).tolist() == [0, 1, 2]  # of all pictures, its own is the nearest to each painting
 
 
-def test_many_styles_resume_exactly(tmp_path, styles_of, photos):
-    whole, resumed = styles_of(), styles_of()
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_many_styles_resume_exactly(tmp_path, styles_of, photos, optimizer):
+    whole, resumed, start = (styles_of(optimizer=optimizer) for _ in range(3))
     save = LastCheckpoint(every_n_steps=1, keep_all=True)
     trainer_of(tmp_path, max_steps=6, accumulate_grad_batches=2, callbacks=[save]).fit(whole, data_of(photos))
     again = trainer_of(tmp_path, max_steps=6, accumulate_grad_batches=2, enable_checkpointing=False)
     again.fit(resumed, data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000004.ckpt")
     assert weights_of(whole).equal(weights_of(resumed))
+    assert not weights_of(whole).equal(weights_of(start))
+    other = styles_of(optimizer="muon" if optimizer == "adam" else "adam")
+    last = trainer_of(tmp_path, max_steps=8, enable_checkpointing=False)
+    with pytest.raises(ValueError, match=rf"ckpt_path: the checkpoint was trained with {optimizer}; model.optimizer"):
+        last.fit(other, data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000004.ckpt")
 
 
 def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos):
-    first = styles_of(credits={"a": "A painter"})
+    first = styles_of(credits={"a": "A painter", "b": "B"}, license="MIT")
     trainer_of(tmp_path, max_steps=2, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
     last = str(tmp_path / "checkpoints/last.ckpt")
     again = styles_of("new", init_from=last, only_new_styles=True, credits={"new": "I"}, learning_rate=0.1)
     trainer_of(tmp_path / "again", max_steps=4, enable_checkpointing=False).fit(again, data_of(photos))
     assert again.network.styles == ["new", "a", "b", "c"]
-    assert json.loads(again.metadata["credits"]) == {"a": "A painter", "new": "I"}
+    assert json.loads(again.metadata["credits"]) == {"a": "A painter", "b": "B", "new": "I"}
+    assert again.metadata["license"] == "MIT"
+    assert json.loads(styles_of("b", init_from=last).metadata["credits"]) == {"a": "A painter"}  # another b
     photo, (before, after) = torch.rand(1, 3, 64, 64), (module.network for module in (first, again))
     for i in range(3):
         torch.testing.assert_close(after(photo, torch.eye(4)[i + 1]), before(photo, torch.eye(3)[i]), rtol=0, atol=1e-6)
@@ -128,7 +136,7 @@ def test_many_styles_through_the_commands(tmp_path, styles_config, photos, pictu
     again = Stylizer(tmp_path / "again.onnx")(photo, style="glass")
     assert list(again.getdata()) == list(stylizer(photo, style="glass").getdata())
     out = tmp_path / "out"  # one of its styles is enough of a run to use it
-    one = ["--model.styles", json.dumps([str(tmp_path / "glass.png")])]  # named by its file
+    one = ["--model.styles", str(tmp_path / "glass.png")]  # named by its file
     assert main(["predict", *saved, *last, *one, "--data.predict", str(photos), "--writer.output", str(out)]) == 0
     source = photos / "photo0.jpg"
     with Image.open(out / "photo0.jpg.png") as picture, Image.open(source) as photo:
@@ -150,7 +158,7 @@ def test_a_share_of_the_style_weight_for_one_style(tmp_path, styles_of, photos):
 
 
 def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
-    first = styles_of("a", "b")
+    first = styles_of("a", "b", credits={"a": "A painter"})
     trainer_of(tmp_path, max_steps=8, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
     last = tmp_path / "checkpoints/last.ckpt"
     photo = torch.rand(1, 3, 64, 64)
@@ -158,6 +166,8 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
         again = styles_of(*names)
         trainer_of(tmp_path, max_steps=8, enable_checkpointing=False).fit(again, data_of(photos), ckpt_path=last)
         assert again.network.styles == ["a", "b"]
+        assert again.metadata["style"] == "a, b"
+        assert json.loads(again.metadata["credits"]) == {"a": "A painter"}
         torch.testing.assert_close(again(photo, 0), first(photo, 1))
     with pytest.raises(ValueError, match="ckpt_path: the checkpoint has no style 'c'; it has a, b"):
         trainer_of(tmp_path, max_steps=8).fit(styles_of("a", "c"), data_of(photos), ckpt_path=last)

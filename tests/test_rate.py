@@ -64,6 +64,7 @@ def test_optimized_pictures_are_beside_the_networks(
         (["--count", "0"], "count: 0 is not allowed; it must be 1 or more"),
         (["--size", "100"], "size: 100 is not allowed; it must be 128 or more"),
         (["--photos", "nowhere"], "nowhere"),
+        (["--paintings", "inc=ink.png"], "paintings: inc=ink.png is not allowed; inc is none of ink, glass"),
     ],
 )
 def test_bad_requests_are_one_line(many_model, paintings, photos, compact_weights, capsys, change, message):
@@ -97,6 +98,10 @@ def test_paintings_by_name(tmp_path):
         (tmp_path / f"{name}.png").touch()
     found = _files_of(["ink", "glass"], [str(tmp_path), f"glass={tmp_path}/wood.png"])
     assert found == {"ink": tmp_path / "ink.png", "glass": tmp_path / "wood.png"}
+    (tmp_path / "b_ink.png").touch()
+    (tmp_path / "ink.png").unlink()
+    with pytest.raises(ValueError, match=r"ink could be any of .*a_ink\.png.*b_ink\.png; say which, ink=FILE"):
+        _files_of(["ink"], [str(tmp_path)])
 
 
 def test_a_network_of_one_style_takes_one_painting(tmp_path, paintings, photos, compact_weights, capsys):

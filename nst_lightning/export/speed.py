@@ -11,6 +11,7 @@ import onnxruntime
 
 from nst_lightning.export.onnx import export_onnx
 from nst_lightning.inference.models import find_model
+from nst_lightning.inference.stylizer import Stylizer
 from nst_lightning.networks import JohnsonNet
 
 JOHNSON = "Johnson's network"
@@ -32,6 +33,8 @@ def speed(models: list[str], size: int = 512, threads: int = 2, rounds: int = 3)
     for name, value, least in (("size", size, 32), ("threads", threads, 1), ("rounds", rounds, 1)):
         if value < least:
             raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
+    for model in models:
+        Stylizer(model)  # refuses what is no transfer network
     files = {model: find_model(model) for model in models}
     with tempfile.TemporaryDirectory() as folder:
         johnson = Path(folder) / "johnson.onnx"

@@ -18,26 +18,28 @@ def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]
     >>> style_weights("ink:3,wood", ["glass", "ink", "wood"])
     [0.0, 0.75, 0.25]
     """
-    asked = {styles[0]: 1.0} if style is None else _parsed(style) if isinstance(style, str) else dict(style)
-    for name, weight in asked.items():
+    style = styles[0] if style is None else style
+    asked = _parsed(style) if isinstance(style, str) else list(style.items())
+    for name, weight in asked:
         if name not in styles:
             close = difflib.get_close_matches(name, styles)
             hint = f"did you mean {' or '.join(close)}?" if close else f"styles: {', '.join(styles)}"
             raise ValueError(f"style: there is no {name!r}; {hint}")
         if not 0 <= weight < math.inf:
             raise ValueError(f"style: the weight {weight:g} of {name} is not allowed; it must be 0 or more")
-    total = sum(asked.values())
-    if not total:
+    largest = max((weight for _, weight in asked), default=0)
+    if not largest:
         raise ValueError(f"style: {style!r} is not allowed; one weight must be above 0")
-    return [asked.get(name, 0.0) / total for name in styles]
+    total = sum(weight / largest for _, weight in asked)  # a sum of the weights themselves could overflow
+    return [sum(weight / largest for name, weight in asked if name == of_all) / total for of_all in styles]
 
 
-def _parsed(text: str) -> dict[str, float]:
-    asked: dict[str, float] = {}
+def _parsed(text: str) -> list[tuple[str, float]]:
+    asked = []
     for part in text.split(","):
         name, colon, weight = part.strip().partition(":")
         try:
-            asked[name] = asked.get(name, 0.0) + (float(weight) if colon else 1.0)
+            asked.append((name, float(weight) if colon else 1.0))
         except ValueError:
             raise ValueError(f"style: {part.strip()!r} is not allowed; it must be a name, or NAME:WEIGHT") from None
     return asked

@@ -6,31 +6,36 @@ from collections.abc import Sequence
 from PIL import Image
 
 from nst_lightning.images import draw_labelled, read_rgb, resize_short_side, writable, write_picture
-from nst_lightning.inference.models import DEFAULT_MODEL, ModelError
-from nst_lightning.inference.stylizer import Stylizer
+from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, find_model
+from nst_lightning.inference.stylizer import Stylizer, check_size
 
 COLUMNS = 5
 
 
-def styles(photos: list[str], output: str = "styles.jpg", model: str = DEFAULT_MODEL, size: int = 256) -> None:
+def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MODEL, size: int = 256) -> None:
     """List the styles that come with the package, and draw photos in each of them.
 
     Args:
-        photos: photos to draw in every style, on one sheet; without any there is only the list.
-        output: the sheet: .png, .jpg, .webp or .tif.
+        photos: photos to draw in every style, on one sheet; without any, the list ends with the sheet of a bundled
+            network.
+        output: the sheet: .png, .jpg, .webp or .tif; by default `styles.jpg`.
         model: a network of many styles: the .onnx file, or the name of a bundled one.
         size: height of each picture on the sheet in pixels, and short side at which it is stylized.
     """
+    check_size(size)
+    if output is not None and not photos:
+        raise ValueError(f"output: {output} is not allowed without a photo to draw")
     stylizer = Stylizer(model)
     if not stylizer.styles:
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
-    target = writable(output) if photos else None
+    target = writable(output or "styles.jpg") if photos else find_model(model).with_suffix(".jpg")
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
-    if target is not None:
+    if photos:
         write_picture(target, _sheet(stylizer, [resize_short_side(read_rgb(path), size) for path in photos], size))
+    if target.is_file():
         print(target)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from nst_lightning.images import WRITABLE, PictureError, keep_inputs, pictures_to_do, read_picture, write_picture
 from nst_lightning.inference.models import DEFAULT_MODEL
-from nst_lightning.inference.stylizer import Stylizer
+from nst_lightning.inference.stylizer import Stylizer, check_size
 
 
 def stylize(
@@ -41,6 +41,7 @@ def stylize(
     """
     if not 1 <= quality <= 100:
         raise ValueError(f"quality: {quality} is not allowed; it must be 1 to 100")
+    check_size(size)
     jobs = _plan(photos, Path(output), format)
     stylizer = Stylizer(model, threads=threads)
     stylizer.controls(style, strength, preserve_color)  # wrong ones are refused before any work
@@ -52,10 +53,12 @@ def stylize(
             alpha = photo.alpha.resize(picture.size) if photo.alpha else None
             write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
             print(target)
-        except PictureError as error:  # names the file
-            failed += _report(str(error))
         except (ValueError, RuntimeError) as error:
-            failed += _report(f"{source}: {error}")
+            message = str(error) if isinstance(error, PictureError) else f"{source}: {error}"
+            if len(jobs) == 1:
+                raise RuntimeError(message) from error
+            print(f"nst-lightning: {message}", file=sys.stderr)
+            failed += 1
     if failed:
         raise RuntimeError(f"{failed} of {len(jobs)} photos could not be stylized, see above")
 
@@ -79,8 +82,3 @@ def _renamed(name: Path, file_format: str) -> Path:
     if file_format != "keep":
         return name.with_suffix(f".{file_format}")
     return name if name.suffix.lower() in WRITABLE else name.with_name(f"{name.name}.png")
-
-
-def _report(message: str) -> int:
-    print(f"nst-lightning: {message}", file=sys.stderr)
-    return 1

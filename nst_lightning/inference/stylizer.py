@@ -78,8 +78,7 @@ class Stylizer:
                 or the network has one style and nothing to adjust.
             RuntimeError: ONNX Runtime failed, as when the image is too large for the memory.
         """
-        if size is not None and size < MINIMUM_SIZE:
-            raise ValueError(f"size: {size} is not allowed; it must be {MINIMUM_SIZE} or more")
+        check_size(size)
         if size is None and min(image.size) < MINIMUM_SIZE:
             raise ValueError(
                 f"a photo of {image.width}x{image.height} is too small: at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
@@ -109,6 +108,12 @@ class Stylizer:
             return {}
         values = style_weights(style, self.styles), [strength], [preserve_color]
         return {name: np.array(value, np.float32) for name, value in zip(CONTROLS, values)}
+
+
+def check_size(size: int | None) -> None:
+    """Refuse short sides to scale photos to that the networks can't take; None leaves photos as they are."""
+    if size is not None and size < MINIMUM_SIZE:
+        raise ValueError(f"size: {size} is not allowed; it must be {MINIMUM_SIZE} or more")
 
 
 def _default_providers() -> list[str]:

@@ -97,9 +97,19 @@ def _print(
 def _files_of(styles: Sequence[str], paintings: Sequence[str]) -> dict[str, Path]:
     """Each style's painting; that of a network of one style is the only one given."""
     found: list[Path] = []
-    named = dict(given.split("=", 1) for given in paintings if "=" in given)
-    for path in (expand_path(given) for given in paintings if "=" not in given):
-        found += list_pictures(path) if path.is_dir() else [path]
+    named: dict[str, str] = {}
+    for given in paintings:
+        style, equals, file = given.partition("=")
+        path = expand_path(given)
+        if style in styles and equals:
+            named[style] = file
+        elif path.is_dir():
+            found += list_pictures(path)
+        elif equals and not path.exists():
+            known = ", ".join(styles) or "the network's styles, which have no names"
+            raise ValueError(f"paintings: {given} is not allowed; {style} is none of {known}")
+        else:
+            found.append(path)
     if not styles:
         if len(found) != 1:
             raise ValueError(f"paintings: the network has one style, and there are {len(found)} paintings; give one")
@@ -113,7 +123,11 @@ def _files_of(styles: Sequence[str], paintings: Sequence[str]) -> dict[str, Path
         if not fitting:
             names = ", ".join(path.name for path in found)
             raise ValueError(f"paintings: there is none for the style {style} among {names}")
-        files[style] = min(fitting, key=lambda path: len(path.stem))
+        exact = [path for path in fitting if path.stem == style] or fitting
+        if len(exact) > 1:
+            names = ", ".join(map(str, exact))
+            raise ValueError(f"paintings: {style} could be any of {names}; say which, {style}=FILE")
+        files[style] = exact[0]
     return files
 
 

@@ -12,7 +12,8 @@ def gram_matrix(features: Tensor) -> Tensor:
     """Gram matrix of features, averaged over positions: F F^T / M (Gatys et al. 2015, whose G is M times this).
 
     Computed in float32 or better whatever the precision around it, since sums over positions overflow in float16.
-    Those of bfloat16 features don't: they are summed in float32, and rounded once, by 0.2 % at most.
+    Those of bfloat16 features don't: a CPU sums them in float32 and rounds once, by 0.2 % at most. That is 1 to 2 % of
+    the gradient of `style_loss` where the matrices are close to their targets.
 
     Args:
         features: shape (N, C, H, W).

@@ -1,5 +1,6 @@
 """`fit`, `validate`, `test`, `predict` and `distill` on LightningCLI."""
 
+import json
 import logging
 import sys
 import warnings
@@ -154,7 +155,20 @@ def main(command: str, arguments: list[str]) -> None:
         _run(DistillationCLI, Distillation, ["fit", *arguments], {"fit": usage})
     else:
         usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
-        _run(StyleTransferCLI, StyleTransfer, [command, *arguments], {name: usage.format(name) for name in COMMANDS})
+        usages = {name: usage.format(name) for name in COMMANDS}
+        _run(StyleTransferCLI, StyleTransfer, [command, *_with_styles_listed(arguments)], usages)
+
+
+def _with_styles_listed(arguments: list[str]) -> list[str]:
+    """`--model.styles a.jpg b.jpg` as the parser takes it, `--model.styles '["a.jpg", "b.jpg"]'`."""
+    if "--model.styles" not in arguments:
+        return arguments
+    start = arguments.index("--model.styles") + 1
+    end = next((i for i in range(start, len(arguments)) if arguments[i].startswith("--")), len(arguments))
+    files = arguments[start:end]
+    if not files or (len(files) == 1 and (files[0].startswith(("[", "{")) or files[0] == "null")):
+        return arguments
+    return [*arguments[:start], json.dumps(files), *arguments[end:]]
 
 
 def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str], usages: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from nst_lightning import __version__
@@ -21,6 +22,8 @@ from nst_lightning.training.schedule import along_a_cosine
 from nst_lightning.training.stability import disturbed, unsteadiness
 from nst_lightning.training.styles import Draw, Styles, style_files
 
+_OPTIMIZER = "optimizer"
+"""Which it was, in checkpoints."""
 _OPTIMIZERS = {"adam": torch.optim.Adam, "muon": Muon}
 STYLE_LAYERS_EVENLY = dict.fromkeys(STYLE_LAYERS, 1.0)
 
@@ -56,7 +59,8 @@ class StyleTransfer(L.LightningModule):
         max_bad_steps: steps in a row with non-finite gradients, each skipped, after which training stops.
         init_from: a checkpoint of the same kind of network to start from. A `MultiStyleNet` learns those of the run's
             styles that it doesn't have yet; the others of its own it keeps, but they change with it.
-        only_new_styles: train only what belongs to the run's styles; the others of `init_from` stay as they are.
+        only_new_styles: train only what belongs to the run's styles; the others of `init_from` stay as they are. Those
+            of the same names go on from what it has.
         partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
         title: of the painting, for the model's metadata.
         painter: of the painting, for the model's metadata.
@@ -131,9 +135,8 @@ class StyleTransfer(L.LightningModule):
         self.figures = nn.ModuleList(
             Figures(encoder, image_to_tensor(painting)) for painting in self.paintings.values()
         )
-        self.metadata = {
+        self._described = {
             "painter": painter or "",
-            "license": license or "",
             "encoder": encoder.description,
             "size": str(size),
             "style_scale": str(style_scale),
@@ -151,11 +154,19 @@ class StyleTransfer(L.LightningModule):
         if only_new_styles:
             _freeze_all_but_styles(network, init_from)
         self._styles = Styles(network, files, style_shares)
+        self._title = title
         self.title = title or ", ".join(files)
-        self.metadata["style"] = title or ", ".join(self._styles.known)
-        if isinstance(network, MultiStyleNet):
-            credits = {**json.loads(known.get("credits", "{}")), **(credits or {})}
-            self.metadata["credits"] = json.dumps({name: credits[name] for name in network.styles if name in credits})
+        self._described["license"] = license or known.get("license", "")
+        self._credits = {name: text for name, text in _credits(known).items() if name not in files} | (credits or {})
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What checkpoints and ONNX files say of the network."""
+        described = {**self._described, "style": self._title or ", ".join(self._styles.known)}
+        if isinstance(self.network, MultiStyleNet):
+            credits = {name: self._credits[name] for name in self.network.styles if name in self._credits}
+            described["credits"] = json.dumps(credits)
+        return described
 
     def setup(self, stage: str) -> None:
         """Refuse precisions in which losses and Gram matrices would not be float32."""
@@ -232,15 +243,20 @@ class StyleTransfer(L.LightningModule):
         """Leave the encoder and the metrics out, and say which network this is."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith(PREFIX)}
+        checkpoint[_OPTIMIZER] = self.optimizer_class.__name__.lower()
         if hasattr(self.network, "init_args"):
             metadata = {**self.metadata, "steps": str(self.trainer.global_step)}
             checkpoint[RECORD] = network_record(self.network, metadata)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse the checkpoint of another network; one of more styles than the run's has them all."""
+        """Refuse the checkpoint of another network or optimizer; one of more styles than the run's has them all."""
+        before, now = checkpoint.get(_OPTIMIZER, "adam"), self.optimizer_class.__name__.lower()
+        if before != now and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            raise ValueError(f"ckpt_path: the checkpoint was trained with {before}; model.optimizer {now} can't go on")
         styles = checkpoint[RECORD]["init_args"].get("styles")
         if isinstance(self.network, MultiStyleNet) and styles is not None:
             self._styles.follow(styles)
+            self._credits = _credits(checkpoint[RECORD]["metadata"]) | self._credits
         check_state(network_state(checkpoint), self.network, "ckpt_path")
 
     def _paint(self, photos: Tensor, draw: Draw) -> Tensor:
@@ -282,6 +298,10 @@ def _start_from(path: str, network: nn.Module) -> dict[str, str]:
     check_state(source.state_dict(), network, "model.init_from")
     network.load_state_dict(source.state_dict())
     return metadata
+
+
+def _credits(metadata: Mapping[str, str]) -> dict[str, str]:
+    return json.loads(metadata.get("credits", "{}"))
 
 
 def _freeze_all_but_styles(network: nn.Module, init_from: str | None) -> None:
