@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from nst_lightning import cli
+from nst_lightning.inference import Stylizer
 from nst_lightning.training.cli import RunCLI, main
 
 ROOT = Path(__file__).parent.parent
@@ -71,3 +73,16 @@ def test_every_command_is_in_the_readme():
 def test_what_is_linked_exists(page):
     for path in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / path).exists(), path
+        assert (
+            page.parent != ROOT / "export" or (page.parent / path).parent == page.parent
+        )  # it is pushed to hubs alone
+
+
+def test_an_app_can_do_as_the_card_says(tmp_path, monkeypatch, picture):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "export/styles.onnx", "styles.onnx")
+    picture(60, 48).save("photo.jpg")
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "export/README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, "card", "exec"), {})
+    expected = Stylizer("styles.onnx")(Image.open("photo.jpg"), style="udnie")
+    assert list(Image.open("picture.png").getdata()) == list(expected.getdata())
