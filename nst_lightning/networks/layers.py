@@ -11,7 +11,7 @@ Upsampling = Literal["nearest", "bilinear"]
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, padded: bool = True
 ) -> nn.Conv2d:
     """Before a normalisation: reflection padding that keeps the size (divided by the stride, rounded up), no bias."""
     return nn.Conv2d(
@@ -19,7 +19,7 @@ def convolution(
         out_channels,
         kernel_size,
         stride=stride,
-        padding=dilation * (kernel_size // 2),
+        padding=dilation * (kernel_size // 2) if padded else 0,
         dilation=dilation,
         padding_mode="reflect",
         bias=False,  # the normalisation takes any constant away

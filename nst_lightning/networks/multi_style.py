@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from nst_lightning.images.colour import LUMA
 from nst_lightning.networks.layers import MINIMUM_SIZE, convolution, upsample
 
+_BINOMIAL = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
 _DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
 
 
@@ -20,8 +21,8 @@ class MultiStyleNet(nn.Module):
     styles is a blend of these numbers, and a new style costs a few thousand of them. They depend on the strength as
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth. That is fast,
-    and as wide a view as large strokes need. A skip at a quarter keeps edges where they are. Upsampling is bilinear,
-    and in the end the picture is blurred a little, so that the four pixels of a position leave no grid.
+    and as wide a view as large strokes need. A skip at a quarter keeps edges where they are. Upsampling is bilinear.
+    To leave no grid, the last is blurred a little, and so is the picture, whose pixels come in fours.
 
     Args:
         styles: their names, in the order of the weights in `style`.
@@ -62,9 +63,10 @@ class MultiStyleNet(nn.Module):
         self.blocks = nn.ModuleList(_StyledBlock(eighth, block_width, dilation) for dilation in dilations)
         self.up_4 = _StyledConv(eighth, quarter)
         self.narrow = nn.Conv2d(quarter, quarter // 2, 1)
-        self.up_2 = _StyledConv(quarter // 2, half)
+        self.up_2 = _StyledConv(quarter // 2, half, padded=False)
         self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
-        self.register_buffer("blur", _binomial_blur(), persistent=False)
+        self.register_buffer("smooth", _BINOMIAL.repeat(quarter // 2, 1, 1, 1), persistent=False)
+        self.register_buffer("blur", _blur_of_fours(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float().view(3, 1, 1), persistent=False)
         self.add_styles(styles)
 
@@ -158,7 +160,8 @@ class MultiStyleNet(nn.Module):
         for block in self.blocks:
             x = block(x, code)
         x = F.relu(self.up_4(upsample(x, x_4.shape[-2:], "bilinear"), code) + x_4)
-        x = F.relu(self.up_2(upsample(self.narrow(x), x_2.shape[-2:], "bilinear"), code))
+        x = F.pad(upsample(self.narrow(x), x_2.shape[-2:], "bilinear"), (2, 2, 2, 2), mode="replicate")
+        x = F.relu(self.up_2(F.conv2d(x, self.smooth, groups=len(self.smooth)), code))
         x = F.conv2d(F.pad(self.tail(x), (1, 1, 1, 1), mode="replicate"), self.blur)
         x = F.pixel_shuffle(x, 2)[..., : photos.shape[-2], : photos.shape[-1]]
         return x.float().sigmoid()  # half precision has too few levels near 1
@@ -188,9 +191,11 @@ class _StyledNorm(nn.Module):
 class _StyledConv(nn.Module):
     """3x3 convolution that keeps the size (divided by the stride, rounded up), then a styled normalisation."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, padded: bool = True
+    ) -> None:
         super().__init__()
-        self.conv = convolution(in_channels, out_channels, 3, stride=stride, dilation=dilation)
+        self.conv = convolution(in_channels, out_channels, 3, stride=stride, dilation=dilation, padded=padded)
         self.norm = _StyledNorm(out_channels)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -209,8 +214,8 @@ class _StyledBlock(nn.Module):
         return x + self.second(F.relu(self.first(x, code)), code)
 
 
-def _binomial_blur() -> Tensor:
-    """The kernel, of shape (12, 12, 3, 3), of a 3x3 blur with weights 1, 2, 1 down and across.
+def _blur_of_fours() -> Tensor:
+    """The kernel, of shape (12, 12, 3, 3), of the binomial blur of a picture.
 
     It sees pixels in fours, as channels of an image of half the size, in the order of `pixel_shuffle`. An average of
     2x2 would hide differences between the four pixels in flat places only; this does in slopes as well.
@@ -218,5 +223,5 @@ def _binomial_blur() -> Tensor:
     kernel = torch.zeros(3, 2, 2, 3, 2, 2, 3, 3)
     for colour, row, column, down, right in itertools.product(range(3), *[range(2)] * 2, *[(-1, 0, 1)] * 2):
         (i, y), (j, x) = divmod(row + down, 2), divmod(column + right, 2)
-        kernel[colour, row, column, colour, y, x, i + 1, j + 1] += (2 - abs(down)) * (2 - abs(right)) / 16
+        kernel[colour, row, column, colour, y, x, i + 1, j + 1] += _BINOMIAL[down + 1, right + 1]
     return kernel.reshape(12, 12, 3, 3)
