@@ -13,7 +13,7 @@ Upsampling = Literal["nearest", "bilinear"]
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, padded: bool = True
 ) -> nn.Conv2d:
-    """Before a normalisation: reflection padding that keeps the size (divided by the stride, rounded up), or none; no bias."""
+    """Before a normalisation: no bias; reflection padding, if any, that keeps the size (divided by the stride)."""
     return nn.Conv2d(
         in_channels,
         out_channels,
