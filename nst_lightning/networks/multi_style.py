@@ -189,7 +189,7 @@ class _StyledNorm(nn.Module):
 
 
 class _StyledConv(nn.Module):
-    """3x3 convolution that keeps the size (divided by the stride, rounded up) if padded, then a styled normalisation."""
+    """3x3 convolution, which keeps the size (divided by the stride) if padded, then a styled normalisation."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, padded: bool = True
