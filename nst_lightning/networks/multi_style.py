@@ -22,7 +22,7 @@ class MultiStyleNet(nn.Module):
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth. That is fast,
     and as wide a view as large strokes need. A skip at a quarter keeps edges where they are. Upsampling is bilinear.
-    To leave no grid, the last is blurred a little, and so is the picture, whose pixels come in fours.
+    Against a grid, the last is blurred a little, and so is the picture, whose pixels come in fours.
 
     Args:
         styles: their names, in the order of the weights in `style`.
