@@ -44,8 +44,9 @@ class Muon(torch.optim.Optimizer):
 
     @staticmethod
     def _along_kernel(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
-        mean = state.setdefault("mean", torch.zeros_like(gradient))
-        mean.lerp_(gradient, 1 - _MOMENTUM)
+        if not state:
+            state["mean"] = torch.zeros_like(gradient)
+        mean = state["mean"].lerp_(gradient, 1 - _MOMENTUM)
         direction = gradient.lerp(mean, _MOMENTUM).flatten(1)  # Nesterov's momentum
         step = 0.2 * max(direction.shape) ** 0.5 * orthogonalized(direction)
         return step.view_as(gradient)
