@@ -11,6 +11,7 @@ from training_runs import data_of, module_of, trainer_of, weights_of
 from nst_lightning.networks import JohnsonNet, load_network
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.training import ExportOnnx, LastCheckpoint, PictureRate, SampleSheet, StyleTransfer
+from nst_lightning.training.module import _cut_at_random
 from nst_lightning.training.stability import disturbed, unsteadiness
 
 
@@ -187,6 +188,19 @@ def test_a_disturbed_photo_is_the_photo_moved_and_noisy():
     assert {shift for pair in shifts for shift in pair} == set(range(-4, 5))
     assert unsteadiness(photos, moved, (down, right)).item() == 0  # painting nothing is steady
     assert unsteadiness(photos, photos, (1, 0)).item() == pytest.approx(1 / 6, rel=0.1)  # of independent numbers
+
+
+def test_losses_see_pictures_and_photos_cut_at_the_same_place_anywhere():
+    place = torch.stack(torch.meshgrid(torch.arange(256), torch.arange(64), indexing="ij")).expand(2, 2, 256, 64)
+    corners = set()
+    for step in range(100):
+        one, other = _cut_at_random(place, -place, seed=(0, step, 0, 2))
+        assert one.shape == (2, 2, 248, 60)
+        assert torch.equal(one, -other)
+        corners.add(tuple(one[0, :, 0, 0].tolist()))
+    assert {row for row, _ in corners} == set(range(9))
+    assert {column for _, column in corners} == set(range(5))
+    assert len(corners) > 20
 
 
 def test_stability_makes_pictures_steadier(tmp_path, compact_weights, painting, photos):

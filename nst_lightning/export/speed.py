@@ -18,7 +18,7 @@ JOHNSON = "Johnson's network"
 _RUNS = 5
 
 
-def speed(models: list[str], size: int = 512, threads: int = 2, rounds: int = 3) -> None:
+def speed(models: list[str], size: int = 512, threads: int = 2, rounds: int = 6) -> None:
     """Print how long ONNX files take for a picture on the CPU, and how many times faster than Johnson's they are.
 
     Johnson's is the paper's network (width 32, five residual blocks, 9x9 ends), exported on the spot. All take turns,

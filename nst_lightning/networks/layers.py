@@ -11,15 +11,15 @@ Upsampling = Literal["nearest", "bilinear"]
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, padded: bool = True
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
 ) -> nn.Conv2d:
-    """Before a normalisation: no bias; reflection padding, if any, that keeps the size (divided by the stride)."""
+    """Before a normalisation: no bias; reflection padding that keeps the size (divided by the stride)."""
     return nn.Conv2d(
         in_channels,
         out_channels,
         kernel_size,
         stride=stride,
-        padding=dilation * (kernel_size // 2) if padded else 0,
+        padding=dilation * (kernel_size // 2),
         dilation=dilation,
         padding_mode="reflect",
         bias=False,  # the normalisation takes any constant away

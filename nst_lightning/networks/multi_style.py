@@ -63,11 +63,12 @@ class MultiStyleNet(nn.Module):
         self.blocks = nn.ModuleList(_StyledBlock(eighth, block_width, dilation) for dilation in dilations)
         self.up_4 = _StyledConv(eighth, quarter)
         self.narrow = nn.Conv2d(quarter, quarter // 2, 1)
-        self.up_2 = _StyledConv(quarter // 2, half, padded=False)
+        self.fine = nn.Conv2d(half, quarter // 2, 1, bias=False)
+        self.up_2 = _StyledConv(quarter // 2, half)
         self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
         self.register_buffer("smooth", _BINOMIAL.repeat(quarter // 2, 1, 1, 1), persistent=False)
         self.register_buffer("blur", _blur_of_fours(), persistent=False)
-        self.register_buffer("luma", torch.from_numpy(LUMA).float().view(3, 1, 1), persistent=False)
+        self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
         self.add_styles(styles)
 
     def add_styles(self, names: Sequence[str]) -> None:
@@ -138,13 +139,12 @@ class MultiStyleNet(nn.Module):
         style = style / style.sum(1, keepdim=True).clamp_min(1e-6)
         strength = (self.controls["strength"] if strength is None else strength).to(photos).view(-1, 1).clamp(0, 1)
         keep = self.controls["preserve_color"] if preserve_color is None else preserve_color
-        keep = keep.to(photos).view(-1, 1, 1, 1).clamp(0, 1)
+        keep = keep.to(photos).view(-1, 1, 1).clamp(0, 1)
         code = torch.cat([strength * style, strength * (1 - strength) * style], dim=1)
         painted = self._paint(photos, code)
-        by = (1 - (1 - strength) ** 4).view(-1, 1, 1, 1)  # what is left of the photo fades quickly: no double contours
-        picture = photos + by * (painted - photos)
-        in_colours = photos + ((picture - photos) * self.luma).sum(1, keepdim=True)
-        return (picture + keep * (in_colours - picture)).clamp(0, 1)
+        by = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # what is left of the photo fades quickly: no double contours
+        change = by * ((1 - keep) * torch.eye(3).to(keep) + keep * self.luma)  # matrices: of all, or of luma in each
+        return (photos + (change @ (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
 
     @property
     def controls(self) -> dict[str, Tensor]:
@@ -160,8 +160,8 @@ class MultiStyleNet(nn.Module):
         for block in self.blocks:
             x = block(x, code)
         x = F.relu(self.up_4(upsample(x, x_4.shape[-2:], "bilinear"), code) + x_4)
-        x = F.pad(upsample(self.narrow(x), x_2.shape[-2:], "bilinear"), (2, 2, 2, 2), mode="replicate")
-        x = F.relu(self.up_2(F.conv2d(x, self.smooth, groups=len(self.smooth)), code))
+        x = F.pad(upsample(self.narrow(x), x_2.shape[-2:], "bilinear"), (1, 1, 1, 1), mode="replicate")
+        x = F.relu(self.up_2(F.conv2d(x, self.smooth, groups=len(self.smooth)) + self.fine(x_2), code))
         x = F.conv2d(F.pad(self.tail(x), (1, 1, 1, 1), mode="replicate"), self.blur)
         x = F.pixel_shuffle(x, 2)[..., : photos.shape[-2], : photos.shape[-1]]
         return x.float().sigmoid()  # half precision has too few levels near 1
@@ -184,18 +184,17 @@ class _StyledNorm(nn.Module):
         self.table = nn.Parameter(self.table.detach()[:, rows])
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        scale, shift = (self.base + code @ self.table.flatten(0, 1)).unsqueeze(-1).unsqueeze(-1).chunk(2, dim=1)
-        return F.instance_norm(x.float()) * scale + shift  # statistics in half precision would be coarse
+        scale, shift = (self.base + code @ self.table.flatten(0, 1)).expand(x.shape[0], -1).chunk(2, dim=1)
+        each = x.float().flatten(0, 1).unsqueeze(0)  # statistics in half precision would be coarse
+        return F.instance_norm(each, weight=scale.flatten(), bias=shift.flatten()).view_as(x)
 
 
 class _StyledConv(nn.Module):
-    """3x3 convolution, which keeps the size (divided by the stride) if padded, then a styled normalisation."""
+    """3x3 convolution, which keeps the size (divided by the stride), then a styled normalisation."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, padded: bool = True
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv = convolution(in_channels, out_channels, 3, stride=stride, dilation=dilation, padded=padded)
+        self.conv = convolution(in_channels, out_channels, 3, stride=stride, dilation=dilation)
         self.norm = _StyledNorm(out_channels)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
