@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from statistics import median
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -95,6 +97,25 @@ def figures_on_card(name, style):
     (found,) = [row for row in rows if row[0] == style and len(row) >= 7]
     of_photos = found[7] if name == MANY else next(row[2] for row in rows if row[0] == "the photos themselves")
     return [float(cell) for cell in (found[1], found[2], found[6], of_photos)]
+
+
+def by_parity(picture, axis):
+    """Size of luma's second differences along an axis, at odd places over that at even ones, or its inverse."""
+    luma = picture @ np.array([0.299, 0.587, 0.114])
+    sizes = np.abs(np.diff(luma, 2, axis=axis)).mean(axis=1 - axis)
+    odd, even = sizes[0::2].mean(), sizes[1::2].mean()
+    return max(odd / even, even / odd)
+
+
+@pytest.mark.weights
+def test_no_grid(shared):
+    """The last convolution makes pixels in pairs, which should not be seen."""
+    stylizer = Stylizer(MANY)
+    photos = [resize_short_side(read_rgb(path), 256) for path in list_pictures(shared / "photos/val")[::11]]
+    for style in stylizer.styles:
+        pictures = [np.asarray(stylizer(photo, style=style)) / 255 for photo in photos]
+        for axis in (0, 1):
+            assert median(by_parity(picture, axis) for picture in pictures) < 1.25, (style, axis)
 
 
 @pytest.mark.weights
