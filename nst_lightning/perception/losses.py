@@ -254,9 +254,14 @@ class PerceptualLoss(nn.Module):
             loss = loss + weight * style_loss(gram_matrix(features[layer]), targets, self.normalization, style_shares)
         return loss
 
+    @property
+    def smallest(self) -> int:
+        """Pixels that each side of pictures needs at least."""
+        return max(map(self.encoder.minimum_size, self.style_layers)) * max(self.scales)
+
     def _check_size(self, what: str, pictures: Tensor) -> None:
         deepest = max(self.style_layers, key=self.encoder.minimum_size)
-        needed = self.encoder.minimum_size(deepest) * max(self.scales)
+        needed = self.smallest
         height, width = pictures.shape[-2:]
         if min(height, width) < needed:
             raise ValueError(

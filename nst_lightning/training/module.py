@@ -191,7 +191,7 @@ class StyleTransfer(L.LightningModule):
         seed = (self.current_epoch, batch_idx, self.global_rank)
         draw = self._styles.draw(len(photos), partial=self.partial_strength, seed=seed)
         pictures = self._paint(photos, draw)
-        losses = self._losses(*_cut_at_random(pictures, photos, seed=(*seed, 2)), draw)
+        losses = self._losses(*_cut_at_random(pictures, photos, smallest=self.loss.smallest, seed=(*seed, 2)), draw)
         if self.stability_weight:
             again, shift = disturbed(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(again, draw), shift)
@@ -286,13 +286,13 @@ class StyleTransfer(L.LightningModule):
             self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
 
 
-def _cut_at_random(*images: Tensor, seed: tuple[int, ...]) -> list[Tensor]:
-    """Cut up to eight pixels off images of the same shape (N, 3, H, W), at the same random place.
+def _cut_at_random(*images: Tensor, smallest: int, seed: tuple[int, ...]) -> list[Tensor]:
+    """Cut up to eight pixels off images of the same shape (N, 3, H, W), at one random place, none below `smallest`.
 
     The encoder pools pixels in pairs. If pairs were always the same rows and columns, a network that makes its pixels
     in pairs as well would learn to serve one of both, which is seen as a grid.
     """
-    cut = [min(8, side // 16) for side in images[0].shape[-2:]]
+    cut = [max(0, min(8, side // 16, side - smallest)) for side in images[0].shape[-2:]]
     top, left = np.random.default_rng(seed).integers(0, cut, endpoint=True).tolist()
     height, width = (side - less for side, less in zip(images[0].shape[-2:], cut))
     return [image[..., top : top + height, left : left + width] for image in images]
