@@ -21,8 +21,9 @@ class MultiStyleNet(nn.Module):
     styles is a blend of these numbers, and a new style costs a few thousand of them. They depend on the strength as
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth. That is fast,
-    and as wide a view as large strokes need. A skip at a quarter keeps edges where they are. Upsampling is bilinear.
-    Against a grid, the last is blurred a little, and so is the picture, whose pixels come in fours.
+    and as wide a view as large strokes need. Skips at a quarter and at half keep edges and texture where the photo
+    has them. Upsampling is bilinear. Against a grid, the last is blurred a little, and so is the picture, whose pixels
+    come in fours.
 
     Args:
         styles: their names, in the order of the weights in `style`.
