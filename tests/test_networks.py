@@ -117,6 +117,14 @@ def test_foreign_checkpoints(tmp_path, checkpoint, spoil, message):
         load_network(path)
 
 
+def test_bundled_checkpoints_have_names():
+    network, metadata = load_network("johnson_base")
+    assert isinstance(network, JohnsonNet)
+    assert metadata["style"] == "The Great Wave off Kanagawa (1831)"
+    with pytest.raises(ValueError, match=r"jonson: no such checkpoint; bundled ones: johnson_base, .*, styles"):
+        load_network("jonson")
+
+
 def test_truncated_checkpoint(tmp_path, checkpoint):
     torch.save(checkpoint[1], tmp_path / "whole.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:3000])
@@ -168,9 +176,10 @@ def test_no_grid_of_single_pixels():
     """The blur of fours is that of pixels, also where they come from several positions of the last convolution."""
     quarters = torch.rand(1, 12, 9, 7)
     found = F.pixel_shuffle(F.conv2d(F.pad(quarters, (1, 1, 1, 1), mode="replicate"), styled().blur), 2)
-    binomial = torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])) / 16
+    taps = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
     pixels = F.pixel_shuffle(quarters, 2).transpose(0, 1)
-    torch.testing.assert_close(found[..., 1:-1, 1:-1], F.conv2d(pixels, binomial[None, None]).transpose(0, 1))
+    expected = F.conv2d(pixels, taps.outer(taps)[None, None]).transpose(0, 1)
+    torch.testing.assert_close(found[..., 2:-2, 2:-2], expected)
 
 
 def test_strength_fades_to_the_photo():

@@ -42,12 +42,7 @@ def offline(folder, *arguments):
 
 
 def test_trains_offline_and_says_what_to_do_next(examples):
-    config = [
-        "--config",
-        str(ROOT / "configs/quickstart.yaml"),
-        "--model.init_from",
-        str(ROOT / "checkpoints/styles.ckpt"),
-    ]
+    config = ["--config", str(ROOT / "configs/quickstart.yaml")]
     config += ["--trainer.default_root_dir", "my runs"]
     short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"]
     small = ["--data.size", "128", "--data.batch_size", "1", "--sheet.size", "64"]

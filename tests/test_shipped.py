@@ -38,13 +38,16 @@ def test_the_package_has_them_by_name_and_every_folder_of_its_own():
     tomllib = pytest.importorskip("tomllib")
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "nst_lightning").rglob("*.py")}
-    assert set(setup["packages"]) == {".".join(folder.parts) for folder in folders} | {"nst_lightning.zoo"}
-    assert ROOT / setup["package-dir"]["nst_lightning.zoo"] == ROOT / "export"
-    for package, folder in (("nst_lightning.perception", "nst_lightning/perception"), ("nst_lightning.zoo", "export")):
+    elsewhere = {"nst_lightning.zoo": "export", "nst_lightning.checkpoints": "checkpoints"}
+    assert set(setup["packages"]) == {".".join(folder.parts) for folder in folders} | set(elsewhere)
+    assert setup["package-dir"] == {"nst_lightning": "nst_lightning", **elsewhere}
+    for package, folder in {"nst_lightning.perception": "nst_lightning/perception", **elsewhere}.items():
         patterns = setup["package-data"][package]
         carried = {path.name for pattern in patterns for path in (ROOT / folder).glob(pattern)}
         needed = {
-            path.name for ending in ("safetensors", "onnx", "md", "jpg") for path in (ROOT / folder).glob(f"*.{ending}")
+            path.name
+            for ending in ("safetensors", "onnx", "md", "jpg", "ckpt")
+            for path in (ROOT / folder).glob(f"*.{ending}")
         }
         assert carried == needed
     assert bundled_models() == {name: ROOT / f"export/{name}.onnx" for name in (*SINGLE, MANY, HALF)}

@@ -70,7 +70,7 @@ def export(checkpoint: str, output: str, styles: list[str] | None = None, half: 
     """Export a checkpoint of `fit` as ONNX file.
 
     Args:
-        checkpoint: the .ckpt file.
+        checkpoint: the .ckpt file, or the name of one that comes with the package, such as `styles`.
         output: the .onnx file to write.
         styles: which of a network's many the file should have, the default one first; by default all.
         half: in float16, half as large; inputs and output stay float32.

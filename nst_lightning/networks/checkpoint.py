@@ -14,6 +14,14 @@ RECORD = "transfer_network"
 PREFIX = "network."
 CLASSES = {cls.__name__: cls for cls in (JohnsonNet, MultiStyleNet)}
 """The networks that a checkpoint may name: no other code is reached from a file."""
+_PACKAGE = Path(__file__).parent.parent
+_FOLDERS = (_PACKAGE / "checkpoints", _PACKAGE.parent / "checkpoints")
+"""Where an installed package has its trained networks, and a clone of its repository."""
+
+
+def bundled_checkpoints() -> dict[str, Path]:
+    """Names of the checkpoints that come with the package, such as `styles`, and their files."""
+    return {path.stem: path for folder in reversed(_FOLDERS) for path in sorted(folder.glob("*.ckpt"))}
 
 
 def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
@@ -22,7 +30,7 @@ def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
-    """Rebuild the network of a checkpoint that `fit` wrote.
+    """Rebuild the network of a checkpoint that `fit` wrote, or, by its name, of one that comes with the package.
 
     Returns:
         The network, on the CPU in evaluation mode, and its metadata.
@@ -30,7 +38,11 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     Raises:
         ValueError: the file is missing, damaged or no such checkpoint.
     """
-    path = Path(path)
+    path, bundled = Path(path), bundled_checkpoints()
+    if not path.is_file() and not path.suffix:
+        if str(path) not in bundled:
+            raise ValueError(f"{path}: no such checkpoint; bundled ones: {', '.join(bundled)}")
+        path = bundled[str(path)]
     checkpoint = read_checkpoint(path)
     try:
         record = checkpoint[RECORD]

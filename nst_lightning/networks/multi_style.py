@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from nst_lightning.images.colour import LUMA
 from nst_lightning.networks.layers import MINIMUM_SIZE, convolution, upsample
 
-_BINOMIAL = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
+_FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
 _DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
 
 
@@ -22,8 +22,7 @@ class MultiStyleNet(nn.Module):
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth. That is fast,
     and as wide a view as large strokes need. Skips at a quarter and at half keep edges and texture where the photo
-    has them. Upsampling is bilinear. Against a grid, the last is blurred a little, and so is the picture, whose pixels
-    come in fours.
+    has them. Upsampling is bilinear. Against a grid, pixels that come in fours are blurred a little.
 
     Args:
         styles: their names, in the order of the weights in `style`.
@@ -62,12 +61,12 @@ class MultiStyleNet(nn.Module):
         self.down_4 = _StyledConv(half, quarter, stride=2)
         self.down_8 = _StyledConv(quarter, eighth, stride=2)
         self.blocks = nn.ModuleList(_StyledBlock(eighth, block_width, dilation) for dilation in dilations)
-        self.up_4 = _StyledConv(eighth, quarter)
-        self.narrow = nn.Conv2d(quarter, quarter // 2, 1)
+        self.narrow_8 = nn.Conv2d(eighth, quarter, 1, bias=False)
+        self.up_4 = _StyledConv(quarter, quarter)
+        self.narrow_4 = nn.Conv2d(quarter, quarter // 2, 1)
         self.fine = nn.Conv2d(half, quarter // 2, 1, bias=False)
         self.up_2 = _StyledConv(quarter // 2, half)
         self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
-        self.register_buffer("smooth", _BINOMIAL.repeat(quarter // 2, 1, 1, 1), persistent=False)
         self.register_buffer("blur", _blur_of_fours(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
         self.add_styles(styles)
@@ -160,9 +159,8 @@ class MultiStyleNet(nn.Module):
         x = F.relu(self.down_8(x_4, code))
         for block in self.blocks:
             x = block(x, code)
-        x = F.relu(self.up_4(upsample(x, x_4.shape[-2:], "bilinear"), code) + x_4)
-        x = F.pad(upsample(self.narrow(x), x_2.shape[-2:], "bilinear"), (1, 1, 1, 1), mode="replicate")
-        x = F.relu(self.up_2(F.conv2d(x, self.smooth, groups=len(self.smooth)) + self.fine(x_2), code))
+        x = F.relu(self.up_4(upsample(self.narrow_8(x), x_4.shape[-2:], "bilinear"), code) + x_4)
+        x = F.relu(self.up_2(upsample(self.narrow_4(x), x_2.shape[-2:], "bilinear") + self.fine(x_2), code))
         x = F.conv2d(F.pad(self.tail(x), (1, 1, 1, 1), mode="replicate"), self.blur)
         x = F.pixel_shuffle(x, 2)[..., : photos.shape[-2], : photos.shape[-1]]
         return x.float().sigmoid()  # half precision has too few levels near 1
@@ -215,13 +213,13 @@ class _StyledBlock(nn.Module):
 
 
 def _blur_of_fours() -> Tensor:
-    """The kernel, of shape (12, 12, 3, 3), of the binomial blur of a picture.
+    """The kernel, of shape (12, 12, 3, 3), of a blur of a picture that only takes what alternates from pixel to pixel.
 
     It sees pixels in fours, as channels of an image of half the size, in the order of `pixel_shuffle`. An average of
     2x2 would hide differences between the four pixels in flat places only; this does in slopes as well.
     """
     kernel = torch.zeros(3, 2, 2, 3, 2, 2, 3, 3)
-    for colour, row, column, down, right in itertools.product(range(3), *[range(2)] * 2, *[(-1, 0, 1)] * 2):
+    for colour, row, column, down, right in itertools.product(range(3), *[range(2)] * 2, *[range(-2, 3)] * 2):
         (i, y), (j, x) = divmod(row + down, 2), divmod(column + right, 2)
-        kernel[colour, row, column, colour, y, x, i + 1, j + 1] += _BINOMIAL[down + 1, right + 1]
+        kernel[colour, row, column, colour, y, x, i + 1, j + 1] += _FINE_BLUR[down + 2] * _FINE_BLUR[right + 2]
     return kernel.reshape(12, 12, 3, 3)

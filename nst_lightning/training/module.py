@@ -58,8 +58,9 @@ class StyleTransfer(L.LightningModule):
         learning_rate: the highest of the optimizer; it falls to zero along a cosine over the run.
         warmup_steps: over which the learning rate rises from zero.
         max_bad_steps: steps in a row with non-finite gradients, each skipped, after which training stops.
-        init_from: a checkpoint of the same kind of network to start from. A `MultiStyleNet` learns those of the run's
-            styles that it doesn't have yet; the others of its own it keeps, but they change with it.
+        init_from: a checkpoint of the same kind of network to start from, or the name of one that comes with the
+            package, such as `styles`. A `MultiStyleNet` learns those of the run's styles that it doesn't have yet;
+            the others of its own it keeps, but they change with it.
         only_new_styles: train only what belongs to the run's styles; the others of `init_from` stay as they are. Those
             of the same names go on from what it has.
         partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
