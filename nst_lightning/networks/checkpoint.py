@@ -19,7 +19,7 @@ _FOLDERS = (_PACKAGE / "checkpoints", _PACKAGE.parent / "checkpoints")
 """Where an installed package has its trained networks, and a clone of its repository."""
 
 
-def bundled_checkpoints() -> dict[str, Path]:
+def _bundled() -> dict[str, Path]:
     """Names of the checkpoints that come with the package, such as `styles`, and their files."""
     return {path.stem: path for folder in reversed(_FOLDERS) for path in sorted(folder.glob("*.ckpt"))}
 
@@ -38,7 +38,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     Raises:
         ValueError: the file is missing, damaged or no such checkpoint.
     """
-    path, bundled = Path(path), bundled_checkpoints()
+    path, bundled = Path(path), _bundled()
     if not path.is_file() and not path.suffix:
         if str(path) not in bundled:
             raise ValueError(f"{path}: no such checkpoint; bundled ones: {', '.join(bundled)}")
