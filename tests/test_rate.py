@@ -47,7 +47,7 @@ def test_medians_over_photos_are_those_of_measure(many_model, paintings, photos,
 
 
 def test_optimized_pictures_are_beside_the_networks(
-    many_model, paintings, photos, compact_weights, capsys, monkeypatch
+    many_model, paintings, photos, compact_weights, capsys, monkeypatch, tmp_path
 ):
     from nst_lightning.optimization import rate
 
@@ -56,6 +56,16 @@ def test_optimized_pictures_are_beside_the_networks(
     assert main(["rate", many_model, *common, *paintings, "--optimized", "2"]) == 0
     rows = table(capsys)
     assert rows["ink", "optimize (2)"]["style"] < 0.5 * rows["ink", "network (2)"]["style"]
+    sheet = tmp_path / "sheet.png"
+    chosen = ["--only", "[wood, ink]", "--optimized", "1", "--sheet", str(sheet)]
+    assert main(["rate", many_model, *common, *paintings[::2], *chosen]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert list(dict.fromkeys(line.split()[0] for line in said)) == ["style", "wood", "ink", str(sheet)]
+    photo, painting = (read_rgb(path) for path in (sorted(photos.rglob("*.jpg"))[0], tmp_path / "wood.png"))
+    drawn, cell = read_rgb(sheet), resize_short_side(photo, 128)
+    left, top = 5 + 2 * (cell.width + 5), 5  # the third of the first row's pictures is the optimized one
+    found = drawn.crop((left, top, left + cell.width, top + 128))
+    assert found.tobytes() == resize_short_side(painting, 128).resize(cell.size).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -64,6 +74,9 @@ def test_optimized_pictures_are_beside_the_networks(
         (["--count", "0"], "count: 0 is not allowed; it must be 1 or more"),
         (["--size", "100"], "size: 100 is not allowed; it must be 128 or more"),
         (["--photos", "nowhere"], "nowhere"),
+        (["--only", "[ink, gras]"], "only: 'gras' is not allowed; it must be some of ink, glass, wood"),
+        (["--sheet", "a.png"], "sheet: a.png would be empty; give optimized, the number of photos in it"),
+        (["--sheet", "a.txt", "--optimized", "1"], "a.txt: can't write this kind of file"),
         (["--paintings", "inc=ink.png"], "paintings: inc=ink.png is not allowed; inc is none of ink, glass"),
     ],
 )
@@ -96,12 +109,12 @@ def test_a_style_without_a_painting_is_named(many_model, paintings, photos, comp
 def test_paintings_by_name(tmp_path):
     for name in ("a_ink", "ink", "wood"):
         (tmp_path / f"{name}.png").touch()
-    found = _files_of(["ink", "glass"], [str(tmp_path), f"glass={tmp_path}/wood.png"])
+    found = _files_of(["ink", "glass"], [str(tmp_path), f"glass={tmp_path}/wood.png"], only=["ink", "glass"])
     assert found == {"ink": tmp_path / "ink.png", "glass": tmp_path / "wood.png"}
     (tmp_path / "b_ink.png").touch()
     (tmp_path / "ink.png").unlink()
     with pytest.raises(ValueError, match=r"ink could be any of .*a_ink\.png.*b_ink\.png; say which, ink=FILE"):
-        _files_of(["ink"], [str(tmp_path)])
+        _files_of(["ink"], [str(tmp_path)], only=["ink"])
 
 
 def test_a_network_of_one_style_takes_one_painting(tmp_path, paintings, photos, compact_weights, capsys):

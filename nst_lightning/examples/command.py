@@ -5,12 +5,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nst_lightning.examples import impasto, ink_wash, mosaic, stained_glass, woodcut
+from nst_lightning.examples import impasto, ink_wash, mosaic, watercolor, woodcut
 from nst_lightning.images import atomic_path, expand_path, write_picture
 
 STYLES = {
     "impasto": impasto,
-    "stained_glass": stained_glass,
+    "watercolor": watercolor,
     "woodcut": woodcut,
     "ink_wash": ink_wash,
     "mosaic": mosaic,

@@ -1,12 +1,12 @@
-"""A woodcut in two inks: cut lines follow waves, a hill and the sky round a red sun."""
+"""A woodcut in colours: cut lines follow waves, a hill and the sky round a red sun."""
 
 import numpy as np
 from PIL import Image
 
 from nst_lightning.examples.fields import Array, grid, mix, smooth_noise, step, to_image
 
-PAPER, INK, RED = np.array([0.95, 0.90, 0.78]), np.array([0.08, 0.11, 0.20]), np.array([0.80, 0.20, 0.12])
-SEA = np.array([0.36, 0.55, 0.60])
+PAPER, INK, RED = np.array([0.92, 0.87, 0.76]), np.array([0.19, 0.24, 0.34]), np.array([0.80, 0.20, 0.12])
+SEA, SKY = np.array([0.36, 0.55, 0.60]), np.array([0.62, 0.70, 0.68])
 
 
 def woodcut(size: int = 768, seed: int = 0) -> Image.Image:
@@ -16,8 +16,8 @@ def woodcut(size: int = 768, seed: int = 0) -> Image.Image:
     rough = 0.9 * smooth_noise(random, 2 * size, 70, octaves=2)
     drift = 0.02 * smooth_noise(random, 2 * size, 5, octaves=2)
     to_sun = np.hypot(x - 0.36, y - 0.30)
-    sky = _cut(to_sun + drift, 34, 0.30 + 0.42 * np.clip(to_sun - 0.12, 0, 1) + 0.10 * (y < 0.05), rough)
-    colours = np.where(sky[..., None], INK, PAPER)
+    sky = _cut(to_sun + drift, 46, 0.04 + 0.62 * np.clip(to_sun - 0.16, 0, 1) + 0.10 * (y < 0.05), rough)
+    colours = np.where(sky[..., None], INK, mix(PAPER, SKY, 2.2 * (to_sun - 0.12)))
     sun = to_sun < 0.135
     colours[sun] = np.where(_cut(y[sun] + drift[sun], 46, 0.16, rough[sun])[..., None], PAPER, RED)
     colours = _mountain(colours, x, y, drift, rough)
@@ -39,7 +39,7 @@ def _mountain(colours: Array, x: Array, y: Array, drift: Array, rough: Array) ->
     ridge = 0.34 + 0.52 * np.abs(x - 0.72) ** 0.85 + 0.6 * drift + 0.012 * rough * (np.abs(x - 0.72) > 0.01)
     depth = y - ridge
     side = step(x - 0.72 + 1.5 * drift + 0.05 * np.sin(18 * y), 0.02)
-    hatch = _cut(depth * 0.55 + 0.55 * (x - 0.72) * np.where(x < 0.72, 1, -0.4), 46, 0.18 + 0.62 * side, rough)
+    hatch = _cut(depth * 0.55 + 0.55 * (x - 0.72) * np.where(x < 0.72, 1, -0.4), 60, 0.18 + 0.62 * side, rough)
     snow = depth < 0.085 + 0.035 * np.sin(60 * x + 9 * drift) + 0.6 * drift
     ink = np.where(snow, _cut(depth - x, 26, 0.10 + 0.30 * side, rough), hatch)
     inside = np.where(ink[..., None], INK, np.where(snow[..., None], PAPER, mix(PAPER, SEA, np.full(x.shape, 0.55))))
@@ -54,8 +54,8 @@ def _wave(colours: Array, x: Array, y: Array, drift: Array, rough: Array, i: int
     crest = height * (1.6 * np.minimum(along / 0.72, (1 - along) / 0.28) ** 1.5 - 0.6)  # steep in front, long behind
     depth = y - (0.60 + 0.062 * i + 0.004 * i * i - crest)
     foam = (depth > 0) & (depth < 0.011 + 0.002 * i + 0.004 * rough)
-    tone = np.clip(0.80 - 5.5 * depth + 0.25 * np.cos(2 * np.pi * along), 0.12, 0.9)
-    lines = _cut(depth * 0.8 + 0.15 * crest + 0.3 * drift, 64 - 4 * i, tone, rough)
+    tone = np.clip(0.70 - 9 * depth + 0.25 * np.cos(2 * np.pi * along), -0.1, 0.85)
+    lines = _cut(depth * 0.8 + 0.15 * crest + 0.3 * drift, 84 - 5 * i, tone, rough)
     inside = np.where(lines[..., None], INK, SEA * (1.05 - 0.05 * i))
     inside = np.where(foam[..., None], PAPER, inside)
     outline = np.abs(depth - 0.0005) < 0.0025

@@ -1,12 +1,21 @@
 """The command `rate`: how good a transfer network's pictures are, style by style, beside optimized ones."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
-from nst_lightning.images import expand_path, list_pictures, read_rgb, resize_short_side
+from nst_lightning.images import (
+    draw_labelled,
+    expand_path,
+    list_pictures,
+    read_rgb,
+    resize_short_side,
+    writable,
+    write_picture,
+)
 from nst_lightning.inference import Stylizer
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.perception import Encoder
@@ -35,6 +44,8 @@ def rate(
     count: int | None = None,
     optimized: int = 0,
     size: int = SHORT_SIDE,
+    only: list[str] | None = None,
+    sheet: str | None = None,
 ) -> None:
     """Print content, style across scales and grit of a network's pictures, beside the photos' own and optimized ones.
 
@@ -51,27 +62,52 @@ def rate(
         count: how many photos, evenly chosen; by default all.
         optimized: how many of these are optimized as well, which takes a while.
         size: short side in pixels at which everything is made and compared.
+        only: some of the network's styles, to rate no others.
+        sheet: a picture to write, of the network's pictures beside the optimized ones.
     """
     for name, value, least in (("count", count, 1), ("optimized", optimized, 0), ("size", size, 128)):
         if value is not None and value < least:
             raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
+    if sheet is not None and not optimized:
+        raise ValueError(f"sheet: {sheet} would be empty; give optimized, the number of photos in it")
+    target = None if sheet is None else writable(sheet)
     keep_freed_memory()
     stylizer, encoder = Stylizer(model), encoder_of(vgg19, compact)
     encoder.require([CONTENT_LAYER, *STYLE_LAYERS])
-    files = _files_of(stylizer.styles, paintings)
-    width = max(15, *map(len, files)) + 1
+    files = _files_of(stylizer.styles, paintings, only=_chosen(stylizer.styles, only))
     contents = [resize_short_side(read_rgb(path), size) for path in _some(list_pictures(expand_path(photos)), count)]
+    few = _some(contents, optimized)
+    width = max(15, *map(len, files)) + 1
+    rows = []
     print(f"{'style':{width}}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
     for style, file in files.items():
         painting = resize_short_side(read_rgb(file), size)
         stylize = partial(stylizer, style=style if stylizer.styles else None)
-        label = f"{style:{width}}"
-        _print(label, "photos", contents, lambda photo: photo, painting, encoder)
-        _print(label, "network", contents, stylize, painting, encoder)
-        if few := _some(contents, optimized):
-            _print(label, f"network ({len(few)})", few, stylize, painting, encoder)
-            optimize = partial(_optimized, painting=painting, encoder=encoder)
-            _print(label, f"optimize ({len(few)})", few, optimize, painting, encoder)
+        show = partial(_print, f"{style:{width}}", painting, encoder)
+        show("photos", contents, contents)
+        show("network", contents, map(stylize, contents))
+        if few:
+            ours = [stylize(photo) for photo in few]
+            show(f"network ({len(few)})", few, ours)
+            theirs = [_optimized(photo, painting, encoder) for photo in few]
+            show(f"optimize ({len(few)})", few, theirs)
+            cells = zip(
+                [("", photo) for photo in few], [("network", x) for x in ours], [("optimize", x) for x in theirs]
+            )
+            rows.append([*itertools.chain(*cells), (style, painting)])
+        if target is not None:
+            write_picture(target, draw_labelled(rows, height=size))  # after each style: optimizing takes long
+    if target is not None:
+        print(target)
+
+
+def _chosen(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
+    """Those of the network's styles that are asked for."""
+    unknown = sorted({*(only or ())} - {*styles})
+    if unknown:
+        known = ", ".join(styles) or "none, since the network's one style has no name"
+        raise ValueError(f"only: {unknown[0]!r} is not allowed; it must be some of {known}")
+    return only or styles
 
 
 def _optimized(photo: Image.Image, painting: Image.Image, encoder: Encoder) -> Image.Image:
@@ -81,21 +117,21 @@ def _optimized(photo: Image.Image, painting: Image.Image, encoder: Encoder) -> I
 
 def _print(
     style: str,
-    made: str,
-    photos: Sequence[Image.Image],
-    make: Callable[[Image.Image], Image.Image],
     painting: Image.Image,
     encoder: Encoder,
+    made: str,
+    photos: Sequence[Image.Image],
+    pictures: Iterable[Image.Image],
 ) -> None:
     figures = Figures(encoder, image_to_tensor(painting), short_side=min(painting.size))
-    for photo in photos:
-        figures.add(image_to_tensor(make(photo)), image_to_tensor(photo), of_photos=False)
+    for photo, picture in zip(photos, pictures):
+        figures.add(image_to_tensor(picture), image_to_tensor(photo), of_photos=False)
     found = dict(figures.take())
     print(f"{style}{made:>16}" + "".join(f"{found[name].item():9.3f}" for name in COLUMNS.values()), flush=True)
 
 
-def _files_of(styles: Sequence[str], paintings: Sequence[str]) -> dict[str, Path]:
-    """Each style's painting; that of a network of one style is the only one given."""
+def _files_of(styles: Sequence[str], paintings: Sequence[str], *, only: Sequence[str]) -> dict[str, Path]:
+    """The paintings of some of the styles; that of a network of one style is the only one given."""
     found: list[Path] = []
     named: dict[str, str] = {}
     for given in paintings:
@@ -115,7 +151,7 @@ def _files_of(styles: Sequence[str], paintings: Sequence[str]) -> dict[str, Path
             raise ValueError(f"paintings: the network has one style, and there are {len(found)} paintings; give one")
         return {found[0].stem: found[0]}
     files = {}
-    for style in styles:
+    for style in only:
         if style in named:
             files[style] = expand_path(named[style])
             continue
