@@ -175,7 +175,7 @@ def test_the_defaults_are_the_first_style_in_full():
 def test_no_grid_of_single_pixels():
     """The blur of fours is that of pixels, also where they come from several positions of the last convolution."""
     quarters = torch.rand(1, 12, 9, 7)
-    found = F.pixel_shuffle(F.conv2d(F.pad(quarters, (1, 1, 1, 1), mode="replicate"), styled().blur), 2)
+    found = F.pixel_shuffle(F.conv2d(F.pad(quarters, (1, 1, 1, 1), mode="replicate"), styled().blur, groups=3), 2)
     taps = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
     pixels = F.pixel_shuffle(quarters, 2).transpose(0, 1)
     expected = F.conv2d(pixels, taps.outer(taps)[None, None]).transpose(0, 1)
