@@ -122,5 +122,7 @@ def test_a_network_of_one_style_takes_one_painting(tmp_path, paintings, photos, 
     common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128"]
     assert main(["rate", str(tmp_path / "one.onnx"), *common, *paintings]) == 2
     assert "the network has one style, and there are 3 paintings; give one" in capsys.readouterr().err
+    assert main(["rate", str(tmp_path / "one.onnx"), *common, paintings[1], "--only", "[ink]"]) == 2
+    assert "only: 'ink' is not allowed; the network's one style has no name" in capsys.readouterr().err
     assert main(["rate", str(tmp_path / "one.onnx"), *common, paintings[1], "--count", "1"]) == 0
     assert ("glass", "network") in table(capsys)

@@ -23,7 +23,7 @@ BLOSSOMS = np.array(
 
 
 class _Sheet(NamedTuple):
-    """Coordinates, and noise of the same shape: how wet the paper is, where edges tear, and its grain."""
+    """Coordinates, and noise of the same shape: how wet the paper is, how washes run, how edges tear, its grain."""
 
     x: Array
     y: Array

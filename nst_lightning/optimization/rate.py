@@ -1,7 +1,7 @@
 """The command `rate`: how good a transfer network's pictures are, style by style, beside optimized ones."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -82,12 +82,12 @@ def rate(
     print(f"{'style':{width}}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
     for style, file in files.items():
         painting = resize_short_side(read_rgb(file), size)
-        stylize = partial(stylizer, style=style if stylizer.styles else None)
+        made = [stylizer(photo, style=style if stylizer.styles else None) for photo in contents]
         show = partial(_print, f"{style:{width}}", painting, encoder)
         show("photos", contents, contents)
-        show("network", contents, map(stylize, contents))
+        show("network", contents, made)
         if few:
-            ours = [stylize(photo) for photo in few]
+            ours = _some(made, optimized)
             show(f"network ({len(few)})", few, ours)
             theirs = [_optimized(photo, painting, encoder) for photo in few]
             show(f"optimize ({len(few)})", few, theirs)
@@ -105,8 +105,8 @@ def _chosen(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
     """Those of the network's styles that are asked for."""
     unknown = sorted({*(only or ())} - {*styles})
     if unknown:
-        known = ", ".join(styles) or "none, since the network's one style has no name"
-        raise ValueError(f"only: {unknown[0]!r} is not allowed; it must be some of {known}")
+        allowed = f"it must be some of {', '.join(styles)}" if styles else "the network's one style has no name"
+        raise ValueError(f"only: {unknown[0]!r} is not allowed; {allowed}")
     return only or styles
 
 
@@ -121,7 +121,7 @@ def _print(
     encoder: Encoder,
     made: str,
     photos: Sequence[Image.Image],
-    pictures: Iterable[Image.Image],
+    pictures: Sequence[Image.Image],
 ) -> None:
     figures = Figures(encoder, image_to_tensor(painting), short_side=min(painting.size))
     for photo, picture in zip(photos, pictures):
