@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from nst_lightning.cli import main
-from nst_lightning.examples import command, impasto, ink_wash, mosaic, watercolor, woodcut
+from nst_lightning.examples import command, impasto, ink_wash, mosaic, pastel, watercolor
 
-DRAWN = [impasto, ink_wash, mosaic, watercolor, woodcut]
+DRAWN = [impasto, ink_wash, mosaic, pastel, watercolor]
 
 
 @pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__name__)

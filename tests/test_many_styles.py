@@ -100,6 +100,17 @@ def test_one_style_at_random_strength_is_drawn_as_asked():
     assert styles.draw(5, partial=0.5, seed=(0, 7)).controls["strength"].equal(draws[7].controls["strength"])
 
 
+def test_styles_are_drawn_as_often_as_asked():
+    network, files = MultiStyleNet(["a", "b", "c"], [2, 2, 2], 2, [1]), dict.fromkeys("abc", "")
+    styles = Styles(network, files, frequencies={"b": 2.0})
+    ones = torch.cat([styles.draw(1, partial=0, seed=(0, i)).paintings for i in range(2000)])
+    assert (ones.bincount() / 2000).tolist() == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    pairs = torch.stack([styles.draw(2, partial=0, seed=(1, i)).paintings for i in range(2000)])
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    # without b: a then c, or c then a, at 1/4 * 1/3 each
+    assert (pairs == 1).any(1).float().mean().item() == pytest.approx(1 - 1 / 6, abs=0.03)
+
+
 @pytest.fixture
 def styles_config(tmp_path, config, picture):
     """The tiny run with two styles."""
@@ -180,6 +191,9 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
         ({"partial_strength": 2}, "model.partial_strength: 2 is not allowed; it must be 0 to 1"),
         ({"style_shares": {"d": 1}}, "model.style_shares: d: 1 is not allowed; give 0 or more for some of .*, a, b, c"),
         ({"style_shares": {"a": -1}}, "model.style_shares: a: -1 is not allowed"),
+        ({"style_frequencies": {"d": 1}}, "model.style_frequencies: d: 1 is not allowed; give more than 0 for some"),
+        ({"style_frequencies": {"a": 0.0}}, "model.style_frequencies: a: 0.0 is not allowed"),
+        ({"style_frequencies": {"a": float("inf")}}, "model.style_frequencies: a: inf is not allowed"),
         ({"only_new_styles": True}, "model.only_new_styles: needs a MultiStyleNet, and model.init_from"),
         ({"styles": ["x/a.png", "y/a.jpg"]}, "model.styles: .* would give two styles one name; give their names"),
         ({"network": JohnsonNet(4, 1, 3)}, "model.styles: JohnsonNet has one style; give it as model.style"),

@@ -3,7 +3,7 @@
 from nst_lightning.examples.impasto import impasto
 from nst_lightning.examples.ink_wash import ink_wash
 from nst_lightning.examples.mosaic import mosaic
+from nst_lightning.examples.pastel import pastel
 from nst_lightning.examples.watercolor import watercolor
-from nst_lightning.examples.woodcut import woodcut
 
-__all__ = ["impasto", "ink_wash", "mosaic", "watercolor", "woodcut"]
+__all__ = ["impasto", "ink_wash", "mosaic", "pastel", "watercolor"]

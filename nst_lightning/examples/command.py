@@ -5,13 +5,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nst_lightning.examples import impasto, ink_wash, mosaic, watercolor, woodcut
+from nst_lightning.examples import impasto, ink_wash, mosaic, pastel, watercolor
 from nst_lightning.images import atomic_path, expand_path, write_picture
 
 STYLES = {
     "impasto": impasto,
     "watercolor": watercolor,
-    "woodcut": woodcut,
+    "pastel": pastel,
     "ink_wash": ink_wash,
     "mosaic": mosaic,
 }

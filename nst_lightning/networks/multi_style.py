@@ -20,10 +20,10 @@ class MultiStyleNet(nn.Module):
     Instance normalisations have scales and shifts that belong to the style, one pair for each channel; so a blend of
     styles is a blend of these numbers, and a new style costs a few thousand of them. They depend on the strength as
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
-    convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth, but for one
-    between them at a sixteenth. That is fast, and as wide a view as large strokes need. Skips at a quarter and at half
-    keep edges and texture where the photo has them. Upsampling is bilinear. Against a grid, pixels that come in fours
-    are blurred a little.
+    convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth, which is fast,
+    and as wide a view as large strokes need. Skips at a quarter and at half keep edges and texture where the photo has
+    them; after the former one more residual convolution shapes strokes. Upsampling is bilinear. Against a grid, pixels
+    that come in fours are blurred a little.
 
     Args:
         styles: their names, in the order of the weights in `style`.
@@ -40,7 +40,7 @@ class MultiStyleNet(nn.Module):
         styles: list[str] = [],  # noqa: B006 - shown in --help
         widths: list[int] = [16, 48, 96],  # noqa: B006
         block_width: int = 64,
-        dilations: list[int] = [1, 2, 3, 1, 2, 1],  # noqa: B006
+        dilations: list[int] = [1, 3, 1, 2, 1],  # noqa: B006
     ) -> None:
         super().__init__()
         for name, value, good, allowed in (
@@ -62,12 +62,12 @@ class MultiStyleNet(nn.Module):
         self.down_4 = _StyledConv(half, quarter, stride=2)
         self.down_8 = _StyledConv(quarter, eighth, stride=2)
         self.blocks = nn.ModuleList(_StyledBlock(eighth, block_width, dilation) for dilation in dilations)
-        self.wide = _StyledBlock(eighth, block_width)
         self.narrow_8 = nn.Conv2d(eighth, quarter, 1, bias=False)
         self.up_4 = _StyledConv(quarter, quarter)
-        self.narrow_4 = nn.Conv2d(quarter, quarter // 2, 1)
-        self.fine = nn.Conv2d(half, quarter // 2, 1, bias=False)
-        self.up_2 = _StyledConv(quarter // 2, half)
+        self.strokes = _StyledConv(quarter, quarter)
+        self.narrow_4 = nn.Conv2d(quarter, half, 1)
+        self.fine = nn.Conv2d(half, half, 1, bias=False)
+        self.up_2 = _StyledConv(half, half)
         self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
         self.register_buffer("blur", _blur_of_fours(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
@@ -159,13 +159,10 @@ class MultiStyleNet(nn.Module):
         x_2 = F.relu(self.down_2(photos, code))
         x_4 = F.relu(self.down_4(x_2, code))
         x = F.relu(self.down_8(x_4, code))
-        middle = len(self.blocks) // 2
-        for block in self.blocks[:middle]:
-            x = x + block(x, code)
-        x = x + upsample(self.wide(F.avg_pool2d(x, 2), code), x.shape[-2:], "bilinear")
-        for block in self.blocks[middle:]:
+        for block in self.blocks:
             x = x + block(x, code)
         x = F.relu(self.up_4(upsample(self.narrow_8(x), x_4.shape[-2:], "bilinear"), code) + x_4)
+        x = x + self.strokes(x, code)
         x = F.relu(self.up_2(upsample(self.narrow_4(x), x_2.shape[-2:], "bilinear") + self.fine(x_2), code))
         x = F.conv2d(F.pad(self.tail(x), (1, 1, 1, 1), mode="replicate"), self.blur, groups=3)
         x = F.pixel_shuffle(x, 2)[..., : photos.shape[-2], : photos.shape[-1]]

@@ -50,6 +50,8 @@ class StyleTransfer(L.LightningModule):
         style_weight: weight of the style loss (for `relative` losses): 5 keeps the subject, 12 begins to dissolve it.
         style_shares: of `style_weight` for single ones of `styles`, by their names, where it is too much or too little
             for them; by default 1.
+        style_frequencies: how often single ones of `styles` are drawn, by their names, next to the others with 1: more
+            for those that are hard to learn.
         tv_weight: weight of the total variation loss, against dots.
         stability_weight: weight of the difference between pictures of a photo and of the same photo, moved by a few
             pixels and with noise: 10 for video, 0 spares the time.
@@ -87,6 +89,7 @@ class StyleTransfer(L.LightningModule):
         content_weight: float = 1.0,
         style_weight: float = 5.0,
         style_shares: dict[str, float] = {},  # noqa: B006
+        style_frequencies: dict[str, float] = {},  # noqa: B006
         tv_weight: float = 0.2,
         stability_weight: float = 0.0,
         normalization: Normalization = "relative",
@@ -155,7 +158,7 @@ class StyleTransfer(L.LightningModule):
         known = _start_from(init_from, network) if init_from is not None else {}
         if only_new_styles:
             _freeze_all_but_styles(network, init_from)
-        self._styles = Styles(network, files, style_shares)
+        self._styles = Styles(network, files, style_shares, style_frequencies)
         self._title = title
         self.title = title or ", ".join(files)
         self._described["license"] = license or known.get("license", "")

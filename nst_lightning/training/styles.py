@@ -1,5 +1,6 @@
 """The styles that a run trains: one, or many in a `MultiStyleNet`, drawn anew for each batch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,20 +33,34 @@ class Styles:
         network: the transfer network.
         files: the paintings, by the names of their styles; one, unless the network is a `MultiStyleNet`.
         shares: of the style weight for single styles, by their names; by default 1.
+        frequencies: how often single styles are drawn, by their names; by default 1.
 
     Raises:
-        ValueError: a share is negative, or of a style that isn't one of the run's.
+        ValueError: a share or frequency is out of range, or of a style that isn't one of the run's.
     """
 
-    def __init__(self, network: nn.Module, files: Mapping[str, str], shares: Mapping[str, float] = {}) -> None:
-        for name, share in shares.items():
-            if name not in files or not share >= 0:
-                raise ValueError(
-                    f"model.style_shares: {name}: {share} is not allowed; "
-                    f"give 0 or more for some of the run's styles, {', '.join(files)}"
-                )
+    def __init__(
+        self,
+        network: nn.Module,
+        files: Mapping[str, str],
+        shares: Mapping[str, float] = {},
+        frequencies: Mapping[str, float] = {},
+    ) -> None:
+        for argument, numbers, allowed in (
+            ("style_shares", shares, "0 or more"),
+            ("style_frequencies", frequencies, "more than 0"),
+        ):
+            for name, number in numbers.items():
+                good = 0 < number < math.inf or (number == 0 and argument == "style_shares")
+                if name not in files or not good:
+                    raise ValueError(
+                        f"model.{argument}: {name}: {number} is not allowed; "
+                        f"give {allowed} for some of the run's styles, {', '.join(files)}"
+                    )
         self.files, self._network = dict(files), None
         self._shares = torch.tensor([shares.get(name, 1.0) for name in files])
+        frequency = np.array([frequencies.get(name, 1.0) for name in files])
+        self._chances = frequency / frequency.sum()
         if isinstance(network, MultiStyleNet):
             network.add_styles([name for name in files if name not in network.styles])
             self._network = network
@@ -73,7 +88,7 @@ class Styles:
         return Draw(chosen, self._shares[chosen], {} if self._network is None else {"style": self._weights(chosen)})
 
     def draw(self, count: int, *, partial: float, seed: Sequence[int]) -> Draw:
-        """`count` pictures in different styles, some of them at a random strength.
+        """`count` pictures in different styles while there are any left, some of them at a random strength.
 
         A picture of strength s should have s^2 of the style weight (Babaeizadeh & Ghiasi 2018 draw the weight itself).
 
@@ -85,8 +100,9 @@ class Styles:
         if self._network is None:
             return self.one(0, count)
         random = np.random.default_rng(seed)
-        order = np.concatenate([random.permutation(len(self.files)) for _ in range(-(-count // len(self.files)))])
-        chosen = torch.from_numpy(order[:count])
+        each = len(self.files)
+        orders = [random.choice(each, each, replace=False, p=self._chances) for _ in range(-(-count // each))]
+        chosen = torch.from_numpy(np.concatenate(orders)[:count])
         strength = torch.from_numpy(np.where(random.random(count) < partial, random.random(count), 1)).float()
         shares = strength.square() * self._shares[chosen]
         return Draw(chosen, shares, {"style": self._weights(chosen), "strength": strength})

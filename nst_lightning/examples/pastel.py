@@ -1,0 +1,83 @@
+"""A pastel: chalk strokes on dark paper, poplars by a river at dusk."""
+
+import numpy as np
+from PIL import Image
+
+from nst_lightning.examples.fields import Array, grid, mix, smooth_noise, step, to_image
+
+PAPER = np.array([0.33, 0.30, 0.40])
+SKY = np.array([(0.26, 0.46, 0.70), (0.48, 0.70, 0.78), (0.96, 0.80, 0.62), (0.93, 0.58, 0.50)])
+LAND = np.array([(0.56, 0.46, 0.66), (0.36, 0.52, 0.50), (0.74, 0.66, 0.34)])
+TREES = np.array([(0.16, 0.34, 0.36), (0.30, 0.46, 0.28), (0.66, 0.58, 0.24), (0.80, 0.46, 0.26)])
+WATERLINE, SHORE = 0.62, 0.60
+
+
+def pastel(size: int = 768, seed: int = 0) -> Image.Image:
+    """Draw it, `size` pixels square."""
+    random = np.random.default_rng(seed)
+    colours, angles = _scene(size, random)
+    grain = smooth_noise(random, size, size // 5) + 0.6 * smooth_noise(random, size, size // 2)
+    picture = np.broadcast_to(PAPER, colours.shape)
+    for width, cover, tone in ((0.032, 0.72, -0.06), (0.018, 0.15, 0.0), (0.010, -0.30, 0.10)):
+        strokes, light = (
+            _along(smooth_noise(random, size, round(cells / width)), angles, 7 * width) for cells in (1, 0.7)
+        )
+        chalk = step(strokes + cover + 0.22 * grain, 0.5)
+        picture = mix(picture, colours + (tone + 0.16 * light)[..., None], 0.92 * chalk)
+    return to_image(picture + 0.02 * grain[..., None])
+
+
+def _along(noise: Array, angles: Array, length: float) -> Array:
+    """Noise of shape (size, size), smeared along directions in radians over `length` of the side."""
+    size, steps = len(noise), 24
+    down, across = (0.5 * length * size / steps * turn(angles) for turn in (np.sin, np.cos))
+    total = noise.copy()
+    for way in (-1, 1):
+        row, column = np.mgrid[0:size, 0:size]
+        y, x = row.astype(float), column.astype(float)
+        for _ in range(steps):
+            y, x = y + way * down[row, column], x + way * across[row, column]
+            row, column = (np.clip(place, 0, size - 1).astype(int) for place in (y, x))
+            total += noise[row, column]
+    return 0.5 * total / total.std()
+
+
+def _scene(size: int, random: np.random.Generator) -> tuple[Array, Array]:
+    """Colours of shape (size, size, 3), and the directions in radians of the strokes."""
+    x, y = grid(size)
+    mirrored = np.where(y > WATERLINE, 2 * WATERLINE - y + 0.010 * np.sin(150 * y**1.5), y)
+    wobble = 0.10 * smooth_noise(random, size, 3, octaves=3)
+    bands = np.clip((mirrored + wobble) / SHORE, 0, 0.999) * (len(SKY) - 1)
+    lower = bands.astype(int)
+    colours = mix(SKY[lower], SKY[lower + 1], bands - lower)
+    clouds = smooth_noise(random, size, 4, octaves=4) + 1.2 * mirrored - 0.45
+    colours = mix(colours, np.array([0.99, 0.84, 0.72]), 0.75 * step(clouds, 0.6))
+    angles = 0.5 + 0.9 * smooth_noise(random, size, 3)
+    for i, colour in enumerate(LAND):
+        top = 0.44 + 0.05 * i + 0.05 * np.sin((4 + 2 * i) * x + 2 * i) * (3 - i) / 3
+        depth = mirrored - top
+        lights = mix(colour * 0.75, np.clip(colour * 1.25, 0, 1), 0.5 + 0.9 * smooth_noise(random, size, 7, octaves=2))
+        colours = mix(colours, lights, step(depth, 0.008))
+        angles = np.where(depth > 0, 0.25 * (-1) ** i + 0.4 * smooth_noise(random, size, 4), angles)
+    for place in random.uniform(-0.02, 1.02, 22):
+        colours, angles = _poplar(colours, angles, x, mirrored, place, random)
+    ripple = 0.06 * np.sin(2 * np.pi * 15 * y**1.6 + 50 * wobble)
+    water = step(y - WATERLINE, 0.006)
+    colours = mix(colours, 0.86 * colours + np.array([0.0, 0.03, 0.07]) + ripple[..., None], water)
+    return colours, np.where(y > WATERLINE, 0.12 * smooth_noise(random, size, 4), angles)
+
+
+def _poplar(
+    colours: Array, angles: Array, x: Array, y: Array, place: float, random: np.random.Generator
+) -> tuple[Array, Array]:
+    """A slender tree on the shore, lit from the left."""
+    height, width = random.uniform(0.14, 0.44), random.uniform(0.020, 0.045)
+    up = (SHORE + 0.01 - y) / height
+    across = (x - place) / width
+    edge = 0.16 * smooth_noise(random, len(x), 40, octaves=2)
+    depth = np.clip(up / 0.16, 0, 1) ** 0.5 * np.clip(1 - up, 0, 1) ** 0.6 - np.abs(across) + edge
+    colour = TREES[random.integers(len(TREES))]
+    light = 0.5 - 0.45 * across + 0.7 * smooth_noise(random, len(x), 36)
+    inside = step(depth, 0.25) * (up > 0) * (up < 1)
+    shaded = mix(colour * 0.62, np.clip(colour * 1.35 + 0.06, 0, 1), light)
+    return mix(colours, shaded, inside), np.where(inside > 0.5, 1.35 + 0.5 * across, angles)
