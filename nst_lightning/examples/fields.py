@@ -32,6 +32,13 @@ def mix(first: Array, second: Array, share: Array) -> Array:
     return first * (1 - share) + second * share
 
 
+def ramp(colours: Array, place: Array) -> Array:
+    """Colours between neighbours in a row of them, of shape (count, 3): the first at place 0, the last at 1."""
+    place = np.clip(place, 0, 0.999) * (len(colours) - 1)
+    lower = place.astype(int)
+    return mix(colours[lower], colours[lower + 1], place - lower)
+
+
 def step(values: Array, width: float) -> Array:
     """0 where values are below 0, 1 where they are above, and smooth over `width` between."""
     t = np.clip(values / width + 0.5, 0, 1)

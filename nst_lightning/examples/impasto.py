@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from nst_lightning.examples.fields import Array, grid, lit, mix, smooth_noise, step, to_image
+from nst_lightning.examples.fields import Array, grid, lit, mix, ramp, smooth_noise, step, to_image
 
 SKY = np.array([(1.00, 0.90, 0.55), (0.98, 0.66, 0.33), (0.86, 0.42, 0.36), (0.25, 0.48, 0.58), (0.10, 0.22, 0.46)])
 HILLS = np.array([(0.42, 0.36, 0.55), (0.20, 0.42, 0.46), (0.72, 0.56, 0.22), (0.18, 0.38, 0.24), (0.82, 0.45, 0.16)])
@@ -28,9 +28,7 @@ def _scene(size: int, random: np.random.Generator) -> tuple[Array, Array]:
     x, y = grid(size)
     to_sun = np.hypot(x - 0.64, y - 0.30)
     wobble = 0.06 * smooth_noise(random, size, 4, octaves=2)
-    bands = np.clip((to_sun + wobble - 0.09) / 0.62, 0, 0.999) * (len(SKY) - 1)
-    lower = bands.astype(int)
-    colours = mix(SKY[lower], SKY[lower + 1], bands - lower)
+    colours = ramp(SKY, (to_sun + wobble - 0.09) / 0.62)
     colours = mix(np.array([1.0, 0.97, 0.80]), colours, step(to_sun - 0.085, 0.01))
     angles = np.arctan2(y - 0.30, x - 0.64) + np.pi / 2 + 0.9 * smooth_noise(random, size, 3)
     for i, colour in enumerate(HILLS):

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from nst_lightning.examples.fields import Array, grid, mix, smooth_noise, step, to_image
+from nst_lightning.examples.fields import Array, grid, mix, ramp, smooth_noise, step, to_image
 
 PAPER = np.array([0.33, 0.30, 0.40])
 SKY = np.array([(0.26, 0.46, 0.70), (0.48, 0.70, 0.78), (0.96, 0.80, 0.62), (0.93, 0.58, 0.50)])
@@ -47,9 +47,7 @@ def _scene(size: int, random: np.random.Generator) -> tuple[Array, Array]:
     x, y = grid(size)
     mirrored = np.where(y > WATERLINE, 2 * WATERLINE - y + 0.010 * np.sin(150 * y**1.5), y)
     wobble = 0.10 * smooth_noise(random, size, 3, octaves=3)
-    bands = np.clip((mirrored + wobble) / SHORE, 0, 0.999) * (len(SKY) - 1)
-    lower = bands.astype(int)
-    colours = mix(SKY[lower], SKY[lower + 1], bands - lower)
+    colours = ramp(SKY, (mirrored + wobble) / SHORE)
     clouds = smooth_noise(random, size, 4, octaves=4) + 1.2 * mirrored - 0.45
     colours = mix(colours, np.array([0.99, 0.84, 0.72]), 0.75 * step(clouds, 0.6))
     angles = 0.5 + 0.9 * smooth_noise(random, size, 3)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from nst_lightning.examples.fields import Array, grid, smooth_noise, step, to_image
+from nst_lightning.examples.fields import Array, grid, mix, smooth_noise, step, to_image
 
 PAPER = np.array([0.98, 0.965, 0.93])
 # what a full wash takes of red, green and blue
@@ -102,6 +102,6 @@ def _blossom(colours: Array, sheet: _Sheet, random: np.random.Generator, nearnes
     depth = 1 + 0.12 * np.cos(petals + random.uniform(0, 6)) + 0.30 * sheet.torn - np.hypot(dx, dy)
     inside = step(depth, 0.12)
     body = 0.35 + 0.65 * np.clip(1 - np.hypot(dx + 0.3, dy + 0.3), 0, 1) + 0.35 * sheet.wet
-    lifted = colours + (0.75 * inside)[..., None] * (PAPER - colours)
+    lifted = mix(colours, PAPER, 0.75 * inside)
     pigment = np.clip(BLOSSOMS[random.integers(len(BLOSSOMS))] + random.normal(0, 0.04, 3), 0.01, 0.9)
     return _wash(lifted, sheet, inside * (body + 0.5 * _edge(depth, 0.10)), pigment)

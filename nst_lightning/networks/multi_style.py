@@ -160,7 +160,7 @@ class MultiStyleNet(nn.Module):
         x_4 = F.relu(self.down_4(x_2, code))
         x = F.relu(self.down_8(x_4, code))
         for block in self.blocks:
-            x = x + block(x, code)
+            x = block(x, code)
         x = F.relu(self.up_4(upsample(self.narrow_8(x), x_4.shape[-2:], "bilinear"), code) + x_4)
         x = x + self.strokes(x, code)
         x = F.relu(self.up_2(upsample(self.narrow_4(x), x_2.shape[-2:], "bilinear") + self.fine(x_2), code))
@@ -204,15 +204,15 @@ class _StyledConv(nn.Module):
 
 
 class _StyledBlock(nn.Module):
-    """conv(ReLU(conv(x))), to be added to x."""
+    """x + conv(ReLU(conv(x))), without ReLU after the sum."""
 
-    def __init__(self, channels: int, block_width: int, dilation: int = 1) -> None:
+    def __init__(self, channels: int, block_width: int, dilation: int) -> None:
         super().__init__()
         self.first = _StyledConv(channels, block_width, dilation=dilation)
         self.second = _StyledConv(block_width, channels, dilation=dilation)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        return self.second(F.relu(self.first(x, code)), code)
+        return x + self.second(F.relu(self.first(x, code)), code)
 
 
 def _blur_of_fours() -> Tensor:
