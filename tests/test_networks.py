@@ -182,6 +182,21 @@ def test_no_grid_of_single_pixels():
     torch.testing.assert_close(found[..., 2:-2, 2:-2], expected)
 
 
+def test_flat_photos_become_strokes_that_do_not_come_again():
+    network, flat = styled(), torch.full((1, 3, 32, 1200), 0.5)
+    picture = network(flat)
+    torch.testing.assert_close(network(flat), picture)
+    across = picture[0, :, 16, 100:-100]
+    for period in (8 * 51, 8 * 64):
+        assert (across[:, period:] - across[:, :-period]).std() > 0.5 * across.std()
+    elsewhere, around = (network(flat, noise_from=torch.tensor([0, columns])) for columns in (20, 51 * 64))
+    assert (elsewhere - picture).abs().mean() > 0.5 * across.std()
+    torch.testing.assert_close(around, picture)
+    with torch.no_grad():
+        network.noise.table.zero_()
+    assert network(flat).std(dim=(2, 3)).max() < 1e-3
+
+
 def test_strength_fades_to_the_photo():
     network, photos = styled(), torch.rand(2, 3, 40, 48)
     at = [network(photos, strength=torch.tensor([s])) for s in (0.0, 0.1, 0.3, 1.0)]

@@ -1,7 +1,7 @@
 """One compact network for many styles, with adjustable strength and colours."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from nst_lightning.networks.layers import MINIMUM_SIZE, convolution, upsample
 
 _FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
 _DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
+_NOISE_PERIODS = (51, 64)  # together they come again after 3,264 positions only
+_NOISE_CHANNELS = 4  # of each period
 
 
 class MultiStyleNet(nn.Module):
@@ -23,7 +25,8 @@ class MultiStyleNet(nn.Module):
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth, which is fast,
     and as wide a view as large strokes need. Skips at a quarter and at half keep edges and texture where the photo has
     them; after the former one more residual convolution shapes strokes. Upsampling is bilinear. Against a grid, pixels
-    that come in fours are blurred a little.
+    that come in fours are blurred a little. Where a photo is flat, fixed noise tells the residual blocks where strokes
+    may begin (as in the texture networks of Ulyanov et al. 2016); training sees it moved at random.
 
     Args:
         styles: their names, in the order of the weights in `style`.
@@ -61,6 +64,7 @@ class MultiStyleNet(nn.Module):
         self.down_2 = _StyledConv(3, half, stride=2)
         self.down_4 = _StyledConv(half, quarter, stride=2)
         self.down_8 = _StyledConv(quarter, eighth, stride=2)
+        self.noise = _StyledNoise(eighth)
         self.blocks = nn.ModuleList(_StyledBlock(eighth, block_width, dilation) for dilation in dilations)
         self.narrow_8 = nn.Conv2d(eighth, quarter, 1, bias=False)
         self.up_4 = _StyledConv(quarter, quarter)
@@ -87,9 +91,8 @@ class MultiStyleNet(nn.Module):
                     f"styles: {name!r} is not allowed; a name has no comma, colon or slash, nor blanks around"
                 )
         self.styles[:0] = names
-        for module in self.modules():
-            if isinstance(module, _StyledNorm):
-                module.add_styles(len(names))
+        for module in self._styled():
+            module.add_styles(len(names))
 
     def replace_styles(self, names: Sequence[str]) -> None:
         """Have exactly these styles, in this order, with numbers that are still to be loaded."""
@@ -109,9 +112,8 @@ class MultiStyleNet(nn.Module):
                 )
         rows = [self.styles.index(name) for name in names]
         self.styles[:] = names
-        for module in self.modules():
-            if isinstance(module, _StyledNorm):
-                module.keep_styles(rows)
+        for module in self._styled():
+            module.keep_styles(rows)
 
     def forward(
         self,
@@ -119,6 +121,7 @@ class MultiStyleNet(nn.Module):
         style: Tensor | None = None,
         strength: Tensor | None = None,
         preserve_color: Tensor | None = None,
+        noise_from: Tensor | None = None,
     ) -> Tensor:
         """Stylize.
 
@@ -128,6 +131,8 @@ class MultiStyleNet(nn.Module):
                 by default the first style alone.
             strength: 0, the photo itself, to 1, the default; shape (1,) or (N,). Others count as the nearer of these.
             preserve_color: 0, the default, to 1, the photo's chroma; shape (1,) or (N,); as `strength`.
+            noise_from: row and column where the noise begins, in eighths of the photo, integers of shape (2,); by
+                default 0, for training at random.
 
         Returns:
             RGB in [0, 1], same shape.
@@ -143,7 +148,7 @@ class MultiStyleNet(nn.Module):
         keep = self.controls["preserve_color"] if preserve_color is None else preserve_color
         keep = keep.to(photos).view(-1, 1, 1).clamp(0, 1)
         code = torch.cat([strength * style, strength * (1 - strength) * style], dim=1)
-        painted = self._paint(photos, code)
+        painted = self._paint(photos, code, (0, 0) if noise_from is None else noise_from)
         by = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # what is left of the photo fades quickly: no double contours
         change = by * ((1 - keep) * torch.eye(3).to(keep) + keep * self.luma)  # matrices: of all, or of luma in each
         return (photos + (change @ (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
@@ -155,10 +160,14 @@ class MultiStyleNet(nn.Module):
         style[:1] = 1
         return {"style": style, "strength": torch.ones(1), "preserve_color": torch.zeros(1)}
 
-    def _paint(self, photos: Tensor, code: Tensor) -> Tensor:
+    def _styled(self) -> "list[_Styled]":
+        return [module for module in self.modules() if isinstance(module, _Styled)]
+
+    def _paint(self, photos: Tensor, code: Tensor, noise_from: Iterable[int | Tensor]) -> Tensor:
         x_2 = F.relu(self.down_2(photos, code))
         x_4 = F.relu(self.down_4(x_2, code))
         x = F.relu(self.down_8(x_4, code))
+        x = x + self.noise(x.shape[-2:], code[:, : len(self.styles)], noise_from)
         for block in self.blocks:
             x = block(x, code)
         x = F.relu(self.up_4(upsample(self.narrow_8(x), x_4.shape[-2:], "bilinear"), code) + x_4)
@@ -169,26 +178,49 @@ class MultiStyleNet(nn.Module):
         return x.float().sigmoid()  # half precision has too few levels near 1
 
 
-class _StyledNorm(nn.Module):
-    """Instance normalisation whose scale and shift come from the code of style and strength, shape (N, 2 S)."""
+class _Styled(nn.Module):
+    """Has numbers of each style's own, in rows along dimension 1 of its table, which begin as zeros."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.base = nn.Parameter(torch.cat([torch.ones(channels), torch.zeros(channels)]))
-        self.table = nn.Parameter(torch.zeros(2, 0, 2 * channels))
+        self.table = nn.Parameter(torch.zeros(shape[0], 0, *shape[1:]))
 
     def add_styles(self, count: int) -> None:
         rows = self.table.detach()
-        new = rows.mean(1, keepdim=True) if rows.shape[1] else rows.new_zeros(2, 1, rows.shape[2])
-        self.table = nn.Parameter(torch.cat([new.expand(-1, count, -1), rows], dim=1))
+        new = rows.mean(1, keepdim=True) if rows.shape[1] else rows.new_zeros(len(rows), 1, *rows.shape[2:])
+        self.table = nn.Parameter(torch.cat([new] * count + [rows], dim=1))
 
     def keep_styles(self, rows: Sequence[int]) -> None:
         self.table = nn.Parameter(self.table.detach()[:, rows])
+
+
+class _StyledNorm(_Styled):
+    """Instance normalisation whose scale and shift come from the code of style and strength, shape (N, 2 S)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(2, 2 * channels)
+        self.base = nn.Parameter(torch.cat([torch.ones(channels), torch.zeros(channels)]))
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         scale, shift = (self.base + code @ self.table.flatten(0, 1)).expand(x.shape[0], -1).chunk(2, dim=1)
         each = x.float().flatten(0, 1).unsqueeze(0)  # statistics in half precision would be coarse
         return F.instance_norm(each, weight=scale.flatten(), bias=shift.flatten()).view_as(x)
+
+
+class _StyledNoise(_Styled):
+    """Fixed noise, mixed by the code of the styles, shape (N, S): one picture always has the same noise."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels * len(_NOISE_PERIODS) * _NOISE_CHANNELS)
+        for period in _NOISE_PERIODS:
+            self.register_buffer(f"tile_{period}", torch.randn(_NOISE_CHANNELS, period, period))
+
+    def forward(self, size: torch.Size, code: Tensor, start: Iterable[int | Tensor]) -> Tensor:
+        places = [first + torch.arange(length, device=code.device) for first, length in zip(start, size)]
+        tiles = [self.get_buffer(f"tile_{period}") for period in _NOISE_PERIODS]
+        noise = torch.cat([tile[:, places[0] % len(tile[0])][..., places[1] % len(tile[0])] for tile in tiles])
+        mix = (code @ self.table[0]).view(len(code), -1, len(noise))
+        return (mix @ noise.flatten(1)).unflatten(2, size)
 
 
 class _StyledConv(nn.Module):

@@ -265,7 +265,7 @@ class StyleTransfer(L.LightningModule):
         check_state(network_state(checkpoint), self.network, "ckpt_path")
 
     def _paint(self, photos: Tensor, draw: Draw) -> Tensor:
-        return self.network(photos, **{name: value.to(photos) for name, value in draw.controls.items()})
+        return self.network(photos, **{name: value.to(photos.device) for name, value in draw.controls.items()})
 
     def _losses(self, pictures: Tensor, photos: Tensor, draw: Draw) -> dict[str, Tensor]:
         return self.loss(pictures, photos, styles=draw.paintings.to(photos.device), style_shares=draw.shares.to(photos))

@@ -12,6 +12,10 @@ from nst_lightning.images import expand_path
 from nst_lightning.networks import MultiStyleNet
 
 
+_ANYWHERE = 1 << 15
+"""More than the noise of a `MultiStyleNet` has rows or columns before it comes again."""
+
+
 class Draw(NamedTuple):
     """What a batch of N photos should become.
 
@@ -105,7 +109,8 @@ class Styles:
         chosen = torch.from_numpy(np.concatenate(orders)[:count])
         strength = torch.from_numpy(np.where(random.random(count) < partial, random.random(count), 1)).float()
         shares = strength.square() * self._shares[chosen]
-        return Draw(chosen, shares, {"style": self._weights(chosen), "strength": strength})
+        start = torch.from_numpy(random.integers(_ANYWHERE, size=2))
+        return Draw(chosen, shares, {"style": self._weights(chosen), "strength": strength, "noise_from": start})
 
     def _weights(self, chosen: Tensor) -> Tensor:
         places = torch.tensor([self.known.index(name) for name in self.files])
