@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from nst_lightning.images import expand_path
 from nst_lightning.networks import MultiStyleNet
 
-
 _ANYWHERE = 1 << 15
 """More than the noise of a `MultiStyleNet` has rows or columns before it comes again."""
 
