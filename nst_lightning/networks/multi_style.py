@@ -179,16 +179,16 @@ class MultiStyleNet(nn.Module):
 
 
 class _Styled(nn.Module):
-    """Has numbers of each style's own, in rows along dimension 1 of its table, which begin as zeros."""
+    """Has numbers of each style's own, which begin as zeros: a table of shape (parts, S, numbers)."""
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, parts: int, numbers: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(shape[0], 0, *shape[1:]))
+        self.table = nn.Parameter(torch.zeros(parts, 0, numbers))
 
     def add_styles(self, count: int) -> None:
         rows = self.table.detach()
-        new = rows.mean(1, keepdim=True) if rows.shape[1] else rows.new_zeros(len(rows), 1, *rows.shape[2:])
-        self.table = nn.Parameter(torch.cat([new] * count + [rows], dim=1))
+        new = rows.mean(1, keepdim=True) if rows.shape[1] else rows.new_zeros(len(rows), 1, rows.shape[2])
+        self.table = nn.Parameter(torch.cat([new.expand(-1, count, -1), rows], dim=1))
 
     def keep_styles(self, rows: Sequence[int]) -> None:
         self.table = nn.Parameter(self.table.detach()[:, rows])
