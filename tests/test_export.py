@@ -75,9 +75,9 @@ def test_many_styles_are_one_file_with_inputs_of_their_own(tmp_path):
 
 
 def test_chosen_styles_are_exported_in_the_order_given(tmp_path, many, capsys):
-    credits = json.dumps({"ink": "I", "wood": "W"})
+    credits, weights = json.dumps({"ink": "I", "wood": "W"}), json.dumps({"ink": 1, "glass": 2, "wood": 3})
     state = {f"network.{key}": value for key, value in many.state_dict().items()}
-    record = network_record(many, {"credits": credits, "style": "ink, glass, wood"})
+    record = network_record(many, {"credits": credits, "style_weights": weights, "style": "ink, glass, wood"})
     torch.save({"transfer_network": record, "state_dict": state}, tmp_path / "x.ckpt")
     call = ["export", str(tmp_path / "x.ckpt"), "--output", str(tmp_path / "x.onnx")]
     assert main([*call, "--styles", "[wood, glass]"]) == 0
@@ -85,6 +85,7 @@ def test_chosen_styles_are_exported_in_the_order_given(tmp_path, many, capsys):
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["styles"]) == ["wood", "glass"]
     assert json.loads(metadata["credits"]) == {"wood": "W"}
+    assert json.loads(metadata["style_weights"]) == {"wood": 3, "glass": 2}
     assert metadata["style"] == "wood, glass"
     values = photo, torch.tensor([1.0, 0]), torch.ones(1), torch.zeros(1)
     (picture,) = session.run(None, {node.name: v.numpy() for node, v in zip(session.get_inputs(), values)})

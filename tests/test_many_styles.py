@@ -68,15 +68,18 @@ def test_many_styles_resume_exactly(tmp_path, styles_of, photos, optimizer):
 
 
 def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos):
-    first = styles_of(credits={"a": "A painter", "b": "B"}, license="MIT")
+    first = styles_of(credits={"a": "A painter", "b": "B"}, license="MIT", style_weight=2.0, style_shares={"b": 0.7})
     trainer_of(tmp_path, max_steps=2, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
     last = str(tmp_path / "checkpoints/last.ckpt")
     again = styles_of("new", init_from=last, only_new_styles=True, credits={"new": "I"}, learning_rate=0.1)
     trainer_of(tmp_path / "again", max_steps=4, enable_checkpointing=False).fit(again, data_of(photos))
     assert again.network.styles == ["new", "a", "b", "c"]
     assert json.loads(again.metadata["credits"]) == {"a": "A painter", "b": "B", "new": "I"}
+    assert json.loads(again.metadata["style_weights"]) == {"new": 5.0, "a": 2.0, "b": 1.4, "c": 2.0}
     assert again.metadata["license"] == "MIT"
-    assert json.loads(styles_of("b", init_from=last).metadata["credits"]) == {"a": "A painter"}  # another b
+    another = styles_of("b", init_from=last).metadata
+    assert json.loads(another["credits"]) == {"a": "A painter"}
+    assert json.loads(another["style_weights"]) == {"a": 2.0, "b": 5.0, "c": 2.0}
     photo, (before, after) = torch.rand(1, 3, 64, 64), (module.network for module in (first, again))
     for i in range(3):
         torch.testing.assert_close(after(photo, torch.eye(4)[i + 1]), before(photo, torch.eye(3)[i]), rtol=0, atol=1e-6)
@@ -159,7 +162,7 @@ def test_many_styles_through_the_commands(tmp_path, styles_config, photos, pictu
 
 def test_a_share_of_the_style_weight_for_one_style(tmp_path, styles_of, photos):
     module = styles_of("a", "b", style_shares={"b": 0.25}, style_weight=2.0, content_weight=1.0, tv_weight=0.0)
-    assert "style 2.0, b 0.5," in module.metadata["weights"]
+    assert json.loads(module.metadata["style_weights"]) == {"a": 2.0, "b": 0.5}
     batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     even = styles_of("a", "b")
     for style, share in ((0, 1), (1, 0.25)):
@@ -181,6 +184,7 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
         assert again.network.styles == ["a", "b"]
         assert again.metadata["style"] == "a, b"
         assert json.loads(again.metadata["credits"]) == {"a": "A painter"}
+        assert set(json.loads(again.metadata["style_weights"])) == {"a", "b"}
         torch.testing.assert_close(again(photo, 0), first(photo, 1))
     with pytest.raises(ValueError, match="ckpt_path: the checkpoint has no style 'c'; it has a, b"):
         trainer_of(tmp_path, max_steps=8).fit(styles_of("a", "c"), data_of(photos), ckpt_path=last)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nst_lightning.images import atomic_path
 from nst_lightning.networks import MultiStyleNet, load_network
+from nst_lightning.networks.checkpoint import of_styles
 
 OPSET = 20
 VERIFIED_SHAPES = ((1, 3, 32, 33), (2, 3, 67, 45), (1, 3, 120, 161))
@@ -80,8 +81,8 @@ def export(checkpoint: str, output: str, styles: list[str] | None = None, half: 
         if not isinstance(network, MultiStyleNet):
             raise ValueError(f"styles: not allowed for {checkpoint}, a network of one style")
         network.keep_styles(styles)
-        credits = json.loads(metadata["credits"])
-        metadata["credits"] = json.dumps({name: credits[name] for name in styles if name in credits})
+        for key, said in of_styles(metadata).items():
+            metadata[key] = json.dumps({name: said[name] for name in styles if name in said})
         metadata["style"] = ", ".join(styles)
     difference = export_onnx(network, output, metadata=metadata, half=half)
     print(f"{output}: largest difference from torch {difference:.1e}")

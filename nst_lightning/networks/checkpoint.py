@@ -1,5 +1,6 @@
 """Checkpoints name the network they hold, so that it can be rebuilt without the configuration it was trained with."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ def _bundled() -> dict[str, Path]:
 def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
     """What a checkpoint says of its network, in plain values: class, constructor arguments and metadata."""
     return {"class": type(network).__name__, "init_args": dict(network.init_args), "metadata": dict(metadata)}
+
+
+def of_styles(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Those of the metadata, JSON objects, that say something of each style: who painted it, how much it weighed."""
+    return {key: json.loads(metadata.get(key, "{}")) for key in ("credits", "style_weights")}
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:

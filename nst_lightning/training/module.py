@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nst_lightning import __version__
 from nst_lightning.images import expand_path, read_rgb, resize_short_side
 from nst_lightning.networks import MultiStyleNet, load_network, network_record
-from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state
+from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, of_styles
 from nst_lightning.perception import Encoder, Normalization, PerceptualLoss
 from nst_lightning.perception.figures import Figures
 from nst_lightning.perception.metrics import STYLE_LAYERS
@@ -145,9 +145,8 @@ class StyleTransfer(L.LightningModule):
             "encoder": encoder.description,
             "size": str(size),
             "style_scale": str(style_scale),
-            "weights": f"content {content_weight}, style {style_weight}"
-            + "".join(f", {name} {share * style_weight:g}" for name, share in style_shares.items())
-            + f", variation {tv_weight}, stability {stability_weight}, {normalization}",
+            "weights": f"content {content_weight}, style {style_weight}, variation {tv_weight}, "
+            f"stability {stability_weight}, {normalization}",
             "version": __version__,
         }
         if init_from is None and isinstance(network, MultiStyleNet) and set(network.styles) - set(files):
@@ -162,15 +161,20 @@ class StyleTransfer(L.LightningModule):
         self._title = title
         self.title = title or ", ".join(files)
         self._described["license"] = license or known.get("license", "")
-        self._credits = {name: text for name, text in _credits(known).items() if name not in files} | (credits or {})
+        weights = {name: round(style_weight * style_shares.get(name, 1), 6) for name in files}
+        own = {"credits": credits or {}, "style_weights": weights}
+        self._of_styles = {
+            key: {name: said for name, said in before.items() if name not in files} | own[key]
+            for key, before in of_styles(known).items()
+        }
 
     @property
     def metadata(self) -> dict[str, str]:
         """What checkpoints and ONNX files say of the network."""
         described = {**self._described, "style": self._title or ", ".join(self._styles.known)}
         if isinstance(self.network, MultiStyleNet):
-            credits = {name: self._credits[name] for name in self.network.styles if name in self._credits}
-            described["credits"] = json.dumps(credits)
+            for key, said in self._of_styles.items():
+                described[key] = json.dumps({name: said[name] for name in self.network.styles if name in said})
         return described
 
     def setup(self, stage: str) -> None:
@@ -261,7 +265,8 @@ class StyleTransfer(L.LightningModule):
         styles = checkpoint[RECORD]["init_args"].get("styles")
         if isinstance(self.network, MultiStyleNet) and styles is not None:
             self._styles.follow(styles)
-            self._credits = _credits(checkpoint[RECORD]["metadata"]) | self._credits
+            for key, before in of_styles(checkpoint[RECORD]["metadata"]).items():
+                self._of_styles[key] = before | self._of_styles[key]
         check_state(network_state(checkpoint), self.network, "ckpt_path")
 
     def _paint(self, photos: Tensor, draw: Draw) -> Tensor:
@@ -315,10 +320,6 @@ def _start_from(path: str, network: nn.Module) -> dict[str, str]:
     check_state(source.state_dict(), network, "model.init_from")
     network.load_state_dict(source.state_dict())
     return metadata
-
-
-def _credits(metadata: Mapping[str, str]) -> dict[str, str]:
-    return json.loads(metadata.get("credits", "{}"))
 
 
 def _freeze_all_but_styles(network: nn.Module, init_from: str | None) -> None:
