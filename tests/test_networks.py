@@ -277,7 +277,7 @@ def test_a_network_of_many_styles_is_rebuilt_from_its_checkpoint(tmp_path):
     ("options", "message"),
     [
         ({"widths": [8, 8]}, r"widths: \[8, 8\] is not allowed; it must be three numbers, 2 or more"),
-        ({"block_width": 0}, "block_width: 0 is not allowed"),
+        ({"block_width": 1}, "block_width: 1 is not allowed; it must be 2 or more"),
         ({"dilations": [1, 4]}, r"dilations: \[1, 4\] is not allowed; it must be numbers from 1 to 3"),
         ({"styles": ["a", "a"]}, "styles: 'a' is there already"),
         ({"styles": ["Café, night"]}, "styles: 'Café, night' is not allowed; a name has no comma, colon or slash"),

@@ -24,15 +24,15 @@ class MultiStyleNet(nn.Module):
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth, which is fast,
     and as wide a view as large strokes need. Skips at a quarter and at half keep edges and texture where the photo has
-    them; after the former one more residual convolution shapes strokes. Upsampling is bilinear. Against a grid, pixels
-    that come in fours are blurred a little. Where a photo is flat, fixed noise tells the residual blocks where strokes
-    may begin (as in the texture networks of Ulyanov et al. 2016); training sees it moved at random.
+    them; after the former one more residual block gives strokes their edges. Upsampling is bilinear. Against a grid,
+    pixels that come in fours are blurred a little. Where a photo is flat, fixed noise tells the residual blocks where
+    strokes may begin (as in the texture networks of Ulyanov et al. 2016); training sees it moved at random.
 
     Args:
         styles: their names, in the order of the weights in `style`.
         widths: channels at 1/2, 1/4 and 1/8 of the picture's size.
-        block_width: channels between the two convolutions of a residual block.
-        dilations: one for each residual block, 1 to 3.
+        block_width: channels between the two convolutions of a residual block at 1/8; half as many at 1/4.
+        dilations: one for each residual block at 1/8, 1 to 3.
 
     Raises:
         ValueError: an argument is out of range, or a name occurs twice.
@@ -48,7 +48,7 @@ class MultiStyleNet(nn.Module):
         super().__init__()
         for name, value, good, allowed in (
             ("widths", widths, len(widths) == 3 and min(widths) >= 2, "three numbers, 2 or more"),
-            ("block_width", block_width, block_width >= 1, "1 or more"),
+            ("block_width", block_width, block_width >= 2, "2 or more"),
             ("dilations", dilations, all(1 <= d <= _DEEPEST for d in dilations), f"numbers from 1 to {_DEEPEST}"),
         ):
             if not good:
@@ -66,9 +66,8 @@ class MultiStyleNet(nn.Module):
         self.down_8 = _StyledConv(quarter, eighth, stride=2)
         self.noise = _StyledNoise(eighth)
         self.blocks = nn.ModuleList(_StyledBlock(eighth, block_width, dilation) for dilation in dilations)
-        self.narrow_8 = nn.Conv2d(eighth, quarter, 1, bias=False)
-        self.up_4 = _StyledConv(quarter, quarter)
-        self.strokes = _StyledConv(quarter, quarter)
+        self.up_4 = _StyledConv(eighth, quarter)
+        self.strokes = _StyledBlock(quarter, block_width // 2)
         self.narrow_4 = nn.Conv2d(quarter, half, 1)
         self.fine = nn.Conv2d(half, half, 1, bias=False)
         self.up_2 = _StyledConv(half, half)
@@ -170,8 +169,8 @@ class MultiStyleNet(nn.Module):
         x = x + self.noise(x.shape[-2:], code[:, : len(self.styles)], noise_from)
         for block in self.blocks:
             x = block(x, code)
-        x = F.relu(self.up_4(upsample(self.narrow_8(x), x_4.shape[-2:], "bilinear"), code) + x_4)
-        x = x + self.strokes(x, code)
+        x = F.relu(upsample(self.up_4(x, code), x_4.shape[-2:], "bilinear") + x_4)
+        x = self.strokes(x, code)
         x = F.relu(self.up_2(upsample(self.narrow_4(x), x_2.shape[-2:], "bilinear") + self.fine(x_2), code))
         x = F.conv2d(F.pad(self.tail(x), (1, 1, 1, 1), mode="replicate"), self.blur, groups=3)
         x = F.pixel_shuffle(x, 2)[..., : photos.shape[-2], : photos.shape[-1]]
@@ -238,7 +237,7 @@ class _StyledConv(nn.Module):
 class _StyledBlock(nn.Module):
     """x + conv(ReLU(conv(x))), without ReLU after the sum."""
 
-    def __init__(self, channels: int, block_width: int, dilation: int) -> None:
+    def __init__(self, channels: int, block_width: int, dilation: int = 1) -> None:
         super().__init__()
         self.first = _StyledConv(channels, block_width, dilation=dilation)
         self.second = _StyledConv(block_width, channels, dilation=dilation)
