@@ -71,11 +71,17 @@ def test_every_command_is_in_the_readme():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_is_linked_exists(page):
-    for path in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / path).exists(), path
-        assert (
-            page.parent != ROOT / "export" or (page.parent / path).parent == page.parent
-        )  # it is pushed to hubs alone
+    for path, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+        linked = page.parent / path if path else page
+        assert linked.exists(), path
+        assert page.parent != ROOT / "export" or linked.parent == page.parent  # it is pushed to hubs alone
+        assert not heading or heading in headings(linked)
+
+
+def headings(page):
+    """As links name them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in found]
 
 
 def test_an_app_can_do_as_the_card_says(tmp_path, monkeypatch, picture):
