@@ -11,17 +11,17 @@ Upsampling = Literal["nearest", "bilinear"]
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, pad: bool = True
 ) -> nn.Conv2d:
-    """Before a normalisation: no bias; reflection padding that keeps the size (divided by the stride)."""
+    """Before a normalisation: no bias; reflection padding that keeps the size (divided by the stride), or none."""
     return nn.Conv2d(
         in_channels,
         out_channels,
         kernel_size,
         stride=stride,
-        padding=dilation * (kernel_size // 2),
+        padding=dilation * (kernel_size // 2) if pad else 0,
         dilation=dilation,
-        padding_mode="reflect",
+        padding_mode="reflect" if pad else "zeros",
         bias=False,  # the normalisation takes any constant away
     )
 

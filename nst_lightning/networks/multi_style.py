@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nst_lightning.images.colour import LUMA
-from nst_lightning.networks.layers import MINIMUM_SIZE, convolution, upsample
+from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
 
 _FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
 _DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
 _NOISE_PERIODS = (51, 64)  # together they come again after 3,264 positions only
 _NOISE_CHANNELS = 4  # of each period
+_IDLE = (0, 4)  # channels of zeros after 12: ONNX Runtime passes features on as they are in sixteens only
+_MARGIN = 7  # pixels on each side of the photo, which what runs at 1/4 and above uses up
 
 
 class MultiStyleNet(nn.Module):
@@ -24,14 +26,16 @@ class MultiStyleNet(nn.Module):
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth, which is fast,
     and as wide a view as large strokes need. Skips at a quarter and at half keep edges and texture where the photo has
-    them; after the former one more residual block gives strokes their edges. Upsampling is bilinear. Against a grid,
-    pixels that come in fours are blurred a little. Where a photo is flat, fixed noise tells the residual blocks where
-    strokes may begin (as in the texture networks of Ulyanov et al. 2016); training sees it moved at random.
+    them; after the former a convolution gives strokes their edges. Upsampling is bilinear. Against a grid, pixels that
+    come in fours are blurred a little. At a quarter and above, most convolutions use up a margin of the photo, which is
+    reflected once, so that ONNX Runtime can pass features from one to the next as they are. Where a photo is flat,
+    fixed noise tells the residual blocks where strokes may begin (as in the texture networks of Ulyanov et al. 2016);
+    training sees it moved at random.
 
     Args:
         styles: their names, in the order of the weights in `style`.
         widths: channels at 1/2, 1/4 and 1/8 of the picture's size.
-        block_width: channels between the two convolutions of a residual block at 1/8; half as many at 1/4.
+        block_width: channels between the two convolutions of a residual block.
         dilations: one for each residual block at 1/8, 1 to 3.
 
     Raises:
@@ -43,7 +47,7 @@ class MultiStyleNet(nn.Module):
         styles: list[str] = [],  # noqa: B006 - shown in --help
         widths: list[int] = [16, 48, 96],  # noqa: B006
         block_width: int = 64,
-        dilations: list[int] = [1, 3, 1, 2, 1],  # noqa: B006
+        dilations: list[int] = [1, 3, 1, 2, 1, 1],  # noqa: B006
     ) -> None:
         super().__init__()
         for name, value, good, allowed in (
@@ -61,17 +65,17 @@ class MultiStyleNet(nn.Module):
             "dilations": list(dilations),
         }
         half, quarter, eighth = widths
-        self.down_2 = _StyledConv(3, half, stride=2)
-        self.down_4 = _StyledConv(half, quarter, stride=2)
-        self.down_8 = _StyledConv(quarter, eighth, stride=2)
+        self.down_2 = nn.Conv2d(3, half, 3, stride=2)
+        self.down_4 = _StyledConv(half, quarter, stride=2, pad=False)
+        self.down_8 = _StyledConv(quarter, eighth, stride=2, pad=False)
         self.noise = _StyledNoise(eighth)
         self.blocks = nn.ModuleList(_StyledBlock(eighth, block_width, dilation) for dilation in dilations)
         self.up_4 = _StyledConv(eighth, quarter)
-        self.strokes = _StyledBlock(quarter, block_width // 2)
-        self.narrow_4 = nn.Conv2d(quarter, half, 1)
-        self.fine = nn.Conv2d(half, half, 1, bias=False)
-        self.up_2 = _StyledConv(half, half)
-        self.tail = nn.Conv2d(half, 3 * 4, 3, padding=1, padding_mode="reflect")
+        self.strokes = _StyledConv(quarter, quarter, pad=False)
+        self.narrow_strokes = nn.Conv2d(quarter, half, 3, bias=False)
+        self.narrow_4 = nn.Conv2d(quarter, half, 3)
+        self.fine = nn.Conv2d(half, half, 3)
+        self.tail = nn.Conv2d(half, 3 * 4, 3)
         self.register_buffer("blur", _blur_of_fours(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
         self.add_styles(styles)
@@ -163,18 +167,22 @@ class MultiStyleNet(nn.Module):
         return [module for module in self.modules() if isinstance(module, _Styled)]
 
     def _paint(self, photos: Tensor, code: Tensor, noise_from: Iterable[int | Tensor]) -> Tensor:
-        x_2 = F.relu(self.down_2(photos, code))
-        x_4 = F.relu(self.down_4(x_2, code))
-        x = F.relu(self.down_8(x_4, code))
+        height, width = photos.shape[-2:]
+        around = (_MARGIN, _MARGIN + -width % 8, _MARGIN, _MARGIN + -height % 8)
+        x_2 = F.relu(self.down_2(F.pad(photos, around, mode="reflect")))  # with a margin of 3
+        x_4 = F.relu(self.down_4(x_2, code))  # of 1
+        x = F.relu(self.down_8(x_4, code))  # of none
         x = x + self.noise(x.shape[-2:], code[:, : len(self.styles)], noise_from)
         for block in self.blocks:
             x = block(x, code)
-        x = F.relu(upsample(self.up_4(x, code), x_4.shape[-2:], "bilinear") + x_4)
-        x = self.strokes(x, code)
-        x = F.relu(self.up_2(upsample(self.narrow_4(x), x_2.shape[-2:], "bilinear") + self.fine(x_2), code))
-        x = F.conv2d(F.pad(self.tail(x), (1, 1, 1, 1), mode="replicate"), self.blur, groups=3)
-        x = F.pixel_shuffle(x, 2)[..., : photos.shape[-2], : photos.shape[-1]]
-        return x.float().sigmoid()  # half precision has too few levels near 1
+        x = _enlarge(_around(self.up_4(x, code)))  # of 2
+        x = _around(F.relu(F.pad(x, (-1, -1, -1, -1)) + x_4))  # of 2
+        x = self.narrow_strokes(_around(F.relu(self.strokes(x, code)))) + self.narrow_4(x)  # of 1
+        x = F.relu(_enlarge(x) + self.fine(x_2))  # of 2
+        x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _IDLE), F.pad(self.tail.bias, _IDLE))  # of 1
+        x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _IDLE))  # of none
+        x = _interleave(x.float().sigmoid())  # half precision has too few levels near 1
+        return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
 
 
 class _Styled(nn.Module):
@@ -201,8 +209,11 @@ class _StyledNorm(_Styled):
         self.base = nn.Parameter(torch.cat([torch.ones(channels), torch.zeros(channels)]))
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        scale, shift = (self.base + code @ self.table.flatten(0, 1)).expand(x.shape[0], -1).chunk(2, dim=1)
-        each = x.float().flatten(0, 1).unsqueeze(0)  # statistics in half precision would be coarse
+        scale, shift = (self.base + code @ self.table.flatten(0, 1)).chunk(2, dim=1)
+        x = x.float()  # statistics in half precision would be coarse
+        if len(code) == 1:  # as in ONNX files: one style for all
+            return F.instance_norm(x, weight=scale[0], bias=shift[0])
+        each = x.flatten(0, 1).unsqueeze(0)
         return F.instance_norm(each, weight=scale.flatten(), bias=shift.flatten()).view_as(x)
 
 
@@ -223,11 +234,13 @@ class _StyledNoise(_Styled):
 
 
 class _StyledConv(nn.Module):
-    """3x3 convolution, which keeps the size (divided by the stride), then a styled normalisation."""
+    """3x3 convolution, padded by reflection or not at all, then a styled normalisation."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, pad: bool = True
+    ) -> None:
         super().__init__()
-        self.conv = convolution(in_channels, out_channels, 3, stride=stride, dilation=dilation)
+        self.conv = convolution(in_channels, out_channels, 3, stride=stride, dilation=dilation, pad=pad)
         self.norm = _StyledNorm(out_channels)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -246,15 +259,30 @@ class _StyledBlock(nn.Module):
         return x + self.second(F.relu(self.first(x, code)), code)
 
 
-def _blur_of_fours() -> Tensor:
-    """The kernel, of shape (12, 4, 3, 3), of a blur of a picture that only takes what alternates from pixel to pixel.
+def _around(x: Tensor) -> Tensor:
+    """With one pixel more on each side, by reflection."""
+    return F.pad(x, (1, 1, 1, 1), mode="reflect")
 
-    It sees pixels in fours, as channels of an image of half the size, in the order of `pixel_shuffle`, each colour by
+
+def _enlarge(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear")
+
+
+def _interleave(x: Tensor) -> Tensor:
+    """A picture from channels in the order of columns, rows, colours; as `pixel_shuffle`, which takes longer."""
+    columns = torch.stack(x.chunk(2, dim=1), dim=-1).flatten(-2)
+    return torch.stack(columns.chunk(2, dim=1), dim=-2).flatten(-3, -2)
+
+
+def _blur_of_fours() -> Tensor:
+    """The kernel, of shape (12, 12, 3, 3), of a blur of a picture that only takes what alternates from pixel to pixel.
+
+    It sees pixels in fours, as channels of an image of half the size, in the order of `_interleave`, each colour by
     itself. An average of 2x2 would hide differences between the four pixels in flat places only; this does in slopes
     as well.
     """
     kernel = torch.zeros(2, 2, 2, 2, 3, 3)
     for row, column, down, right in itertools.product(*[range(2)] * 2, *[range(-2, 3)] * 2):
         (i, y), (j, x) = divmod(row + down, 2), divmod(column + right, 2)
-        kernel[row, column, y, x, i + 1, j + 1] += _FINE_BLUR[down + 2] * _FINE_BLUR[right + 2]
-    return kernel.reshape(4, 4, 3, 3).repeat(3, 1, 1, 1)
+        kernel[column, row, x, y, i + 1, j + 1] += _FINE_BLUR[down + 2] * _FINE_BLUR[right + 2]
+    return torch.einsum("oihw,ab->oaibhw", kernel.reshape(4, 4, 3, 3), torch.eye(3)).reshape(12, 12, 3, 3)
