@@ -199,9 +199,9 @@ def test_flat_photos_become_strokes_that_do_not_come_again():
     across = picture[0, :, 16, 100:-100]
     spread = across.std(dim=1).mean()  # of each colour by itself
     for period in (8 * 51, 8 * 64):
-        assert (across[:, period:] - across[:, :-period]).std() > 0.5 * spread
+        assert (across[:, period:] - across[:, :-period]).std() > 0.7 * spread
     elsewhere, around = (network(flat, noise_from=torch.tensor([0, columns])) for columns in (20, 51 * 64))
-    assert (elsewhere - picture).abs().mean() > 0.5 * spread
+    assert (elsewhere - picture).abs().mean() > 0.7 * spread
     torch.testing.assert_close(around, picture)
     with torch.no_grad():
         network.noise.table.zero_()

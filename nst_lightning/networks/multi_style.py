@@ -15,7 +15,7 @@ _DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
 _NOISE_PERIODS = (51, 64)  # together they come again after 3,264 positions only
 _NOISE_CHANNELS = 4  # of each period
 _IDLE = (0, 4)  # channels of zeros after 12: ONNX Runtime passes features on as they are in sixteens only
-_MARGIN = 7  # pixels on each side of the photo, which what runs at 1/4 and above uses up
+_MARGIN = 7  # pixels reflected on each side of the photo, which the convolutions without padding use up
 
 
 class MultiStyleNet(nn.Module):
@@ -76,6 +76,8 @@ class MultiStyleNet(nn.Module):
         self.narrow_4 = nn.Conv2d(quarter, half, 3)
         self.fine = nn.Conv2d(half, half, 3)
         self.tail = nn.Conv2d(half, 3 * 4, 3)
+        for unnormalised in (self.down_2, self.narrow_strokes, self.narrow_4, self.fine):
+            nn.init.kaiming_normal_(unnormalised.weight, nonlinearity="relu")  # torch's default would fade features
         self.register_buffer("blur", _blur_of_fours(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
         self.add_styles(styles)
@@ -182,7 +184,7 @@ class MultiStyleNet(nn.Module):
         x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _IDLE), F.pad(self.tail.bias, _IDLE))  # of 1
         x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _IDLE))  # of none
         x = _interleave(x.float().sigmoid())  # half precision has too few levels near 1
-        return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
+        return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))  # cut off what made it divisible by 8
 
 
 class _Styled(nn.Module):
@@ -265,6 +267,7 @@ def _around(x: Tensor) -> Tensor:
 
 
 def _enlarge(x: Tensor) -> Tensor:
+    """Twice as large; by a constant factor, which ONNX Runtime does without reordering features first."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")
 
 
