@@ -137,7 +137,8 @@ def _call(name: str, arguments: list[str]) -> None:
         prog=f"{PROGRAM} {name}", description=parse(function.__doc__).short_description, exit_on_error=False
     )
     for argument, nargs in command.positional.items():
-        parser.add_argument(argument, nargs=nargs, help=help_of[argument])
+        default = {"default": []} if nargs == "*" else {}  # else help would call it required
+        parser.add_argument(argument, nargs=nargs, help=help_of[argument], **default)
     parser.add_function_arguments(function, skip=set(command.positional), as_group=False)
     arguments = [_spelled(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
     function(**parser.instantiate_classes(parser.parse_args(arguments)).as_dict())

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from nst_lightning.perception import (
     PerceptualLoss,
     content_loss,
     gram_matrix,
+    grid_loss,
     mean_std_loss,
     moments,
     shrink,
@@ -95,6 +98,27 @@ def test_total_variation_by_hand():
     assert total_variation_loss(steps).item() == 0.25
 
 
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize(
+    ("steps", "odd", "even"),
+    [([1, 3, 1, 3, 1, 3, 1, 3, 1], 2, 2), ([1, 1, 3, 3, 1, 1, 3, 3, 1], 0, 2), ([0, 1, 3, 2, 0, 1, 3, 2, 0], 1, 2)],
+)
+def test_grid_by_hand(steps, odd, even, down):
+    """The steps between pixels differ by `odd` at odd places and by `even` at even ones."""
+    line = torch.tensor([0, *steps]).cumsum(0) / 40
+    picture = line.expand(2, 3, 10, 10)
+    expected = math.log((odd / 40 + 1e-4) / (even / 40 + 1e-4)) ** 2 / 2  # and none in the other direction
+    assert grid_loss(picture.mT if down else picture).item() == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+def test_a_flat_picture_has_no_grid():
+    picture = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
+    loss = grid_loss(picture)
+    loss.backward()
+    assert loss.item() == 0
+    assert picture.grad.isfinite().all()
+
+
 def test_shrink_averages():
     x = torch.arange(16.0).view(1, 1, 4, 4)
     assert shrink(x, 2).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
@@ -118,6 +142,7 @@ def options(compact_weights):
         "content_weight": 2.0,
         "style_weight": 5.0,
         "tv_weight": 7.0,
+        "grid_weight": 0.5,
     }
 
 
@@ -134,10 +159,10 @@ def test_perceptual_loss_is_the_weighted_sum(options):
                 for x in (pictures, painting)
             )
             style += 0.5 * share * style_loss(of_pictures, of_painting)
-    variation = total_variation_loss(pictures)
-    for name, expected in (("content", content), ("style", style), ("variation", variation)):
+    variation, grid = total_variation_loss(pictures), grid_loss(pictures)
+    for name, expected in (("content", content), ("style", style), ("variation", variation), ("grid", grid)):
         torch.testing.assert_close(losses[name], expected)
-    torch.testing.assert_close(losses["loss"], 2 * content + 5 * style + 7 * variation)
+    torch.testing.assert_close(losses["loss"], 2 * content + 5 * style + 7 * variation + 0.5 * grid)
 
 
 def test_each_picture_has_a_painting_and_a_share_of_its_own(options):

@@ -19,7 +19,7 @@ def test_training_lowers_the_loss(tmp_path, compact_weights, painting, photos):
     module, data = module_of(compact_weights, painting, learning_rate=5e-3), data_of(photos)
     batch = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
     before = module.loss(module(batch), batch)["loss"].item()
-    trainer_of(tmp_path, max_steps=40, enable_checkpointing=False).fit(module, data)
+    trainer_of(tmp_path, max_steps=80, enable_checkpointing=False).fit(module, data)
     assert module.loss(module(batch), batch)["loss"].item() < 0.8 * before
 
 
@@ -190,11 +190,11 @@ def test_a_disturbed_photo_is_the_photo_moved_and_noisy():
     assert unsteadiness(photos, photos, (1, 0)).item() == pytest.approx(1 / 6, rel=0.1)  # of independent numbers
 
 
-@pytest.mark.parametrize(("smallest", "rows", "columns"), [(8, 8, 4), (62, 8, 2), (64, 8, 0), (300, 0, 0)])
+@pytest.mark.parametrize(("smallest", "rows", "columns"), [(8, 32, 8), (62, 32, 2), (64, 32, 0), (300, 0, 0)])
 def test_losses_see_pictures_and_photos_cut_at_the_same_place_anywhere(smallest, rows, columns):
     place = torch.stack(torch.meshgrid(torch.arange(256), torch.arange(64), indexing="ij")).expand(2, 2, 256, 64)
     corners = set()
-    for step in range(100):
+    for step in range(400):
         one, other = _cut_at_random(place, -place, smallest=smallest, seed=(0, step, 0, 2))
         assert one.shape == (2, 2, 256 - rows, 64 - columns)
         assert torch.equal(one, -other)

@@ -53,6 +53,8 @@ class StyleTransfer(L.LightningModule):
         style_frequencies: how often single ones of `styles` are drawn, by their names, next to the others with 1: more
             for those that are hard to learn.
         tv_weight: weight of the total variation loss, against dots.
+        grid_weight: weight of the difference between odd and even rows, and columns, for a `MultiStyleNet`, which makes
+            pixels in pairs: 1 if all of it is trained.
         stability_weight: weight of the difference between pictures of a photo and of the same photo, moved by a few
             pixels and with noise: 10 for video, 0 spares the time.
         normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
@@ -91,6 +93,7 @@ class StyleTransfer(L.LightningModule):
         style_shares: dict[str, float] = {},  # noqa: B006
         style_frequencies: dict[str, float] = {},  # noqa: B006
         tv_weight: float = 0.2,
+        grid_weight: float = 0.0,
         stability_weight: float = 0.0,
         normalization: Normalization = "relative",
         optimizer: Literal["adam", "muon"] = "adam",
@@ -134,6 +137,7 @@ class StyleTransfer(L.LightningModule):
             content_weight=content_weight,
             style_weight=style_weight,
             tv_weight=tv_weight,
+            grid_weight=grid_weight,
             normalization=normalization,
         )
         self.paintings = {name: resize_short_side(image, size) for name, image in images.items()}
@@ -146,7 +150,7 @@ class StyleTransfer(L.LightningModule):
             "size": str(size),
             "style_scale": str(style_scale),
             "weights": f"content {content_weight}, style {style_weight}, variation {tv_weight}, "
-            f"stability {stability_weight}, {normalization}",
+            f"grid {grid_weight}, stability {stability_weight}, {normalization}",
             "version": __version__,
         }
         if init_from is None and isinstance(network, MultiStyleNet) and set(network.styles) - set(files):
@@ -296,12 +300,13 @@ class StyleTransfer(L.LightningModule):
 
 
 def _cut_at_random(*images: Tensor, smallest: int, seed: tuple[int, ...]) -> list[Tensor]:
-    """Cut up to eight pixels off images of the same shape (N, 3, H, W), at one random place, none below `smallest`.
+    """Cut up to an eighth off images of the same shape (N, 3, H, W), at one random place, none below `smallest`.
 
     The encoder pools pixels in pairs. If pairs were always the same rows and columns, a network that makes its pixels
-    in pairs as well would learn to serve one of both, which is seen as a grid.
+    in pairs as well would learn to serve one of both, which is seen as a grid. And if borders were always seen, it
+    would learn to frame its pictures: what the style wants, where it is known to be out of the subject's way.
     """
-    cut = [max(0, min(8, side // 16, side - smallest)) for side in images[0].shape[-2:]]
+    cut = [max(0, min(side // 8, side - smallest)) for side in images[0].shape[-2:]]
     top, left = np.random.default_rng(seed).integers(0, cut, endpoint=True).tolist()
     height, width = (side - less for side, less in zip(images[0].shape[-2:], cut))
     return [image[..., top : top + height, left : left + width] for image in images]
