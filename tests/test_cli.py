@@ -35,8 +35,10 @@ def test_every_command_has_help(name, capsys):
     assert exit_.value.code == 0
     out = capsys.readouterr().out
     assert "usage: " in out
-    for argument in COMMANDS[name].positional:
-        assert argument in out
+    positional = out.partition("options:")[0]
+    for argument, nargs in COMMANDS[name].positional.items():
+        assert argument in positional
+        assert nargs != "*" or "(required)" not in positional
 
 
 @pytest.mark.parametrize("name", COMMANDS)
