@@ -19,7 +19,7 @@ def test_training_lowers_the_loss(tmp_path, compact_weights, painting, photos):
     module, data = module_of(compact_weights, painting, learning_rate=5e-3), data_of(photos)
     batch = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
     before = module.loss(module(batch), batch)["loss"].item()
-    trainer_of(tmp_path, max_steps=80, enable_checkpointing=False).fit(module, data)
+    trainer_of(tmp_path, max_steps=40, enable_checkpointing=False).fit(module, data)
     assert module.loss(module(batch), batch)["loss"].item() < 0.8 * before
 
 
@@ -190,17 +190,30 @@ def test_a_disturbed_photo_is_the_photo_moved_and_noisy():
     assert unsteadiness(photos, photos, (1, 0)).item() == pytest.approx(1 / 6, rel=0.1)  # of independent numbers
 
 
-@pytest.mark.parametrize(("smallest", "rows", "columns"), [(8, 32, 8), (62, 32, 2), (64, 32, 0), (300, 0, 0)])
-def test_losses_see_pictures_and_photos_cut_at_the_same_place_anywhere(smallest, rows, columns):
+@pytest.mark.parametrize(
+    ("largest", "smallest", "rows", "columns"),
+    [(256, 8, 8, 4), (256, 62, 8, 2), (256, 64, 8, 0), (256, 300, 0, 0), (224, 8, 32, 4), (48, 62, 194, 2)],
+)
+def test_losses_see_pictures_and_photos_cut_at_the_same_place_anywhere(largest, smallest, rows, columns):
     place = torch.stack(torch.meshgrid(torch.arange(256), torch.arange(64), indexing="ij")).expand(2, 2, 256, 64)
     corners = set()
-    for step in range(400):
-        one, other = _cut_at_random(place, -place, smallest=smallest, seed=(0, step, 0, 2))
+    for step in range(2000):
+        one, other = _cut_at_random(place, -place, largest=largest, smallest=smallest, seed=(0, step, 0, 2))
         assert one.shape == (2, 2, 256 - rows, 64 - columns)
         assert torch.equal(one, -other)
         corners.add(tuple(one[0, :, 0, 0].tolist()))
     assert {row for row, _ in corners} == set(range(rows + 1))
     assert {column for _, column in corners} == set(range(columns + 1))
+
+
+def test_half_of_the_batches_have_surroundings_that_losses_do_not_see(tmp_path, compact_weights, painting, photos):
+    module, data = module_of(compact_weights, painting), data_of(photos, surroundings=32)
+    painted, seen = [], []
+    module.network.register_forward_pre_hook(lambda _, inputs: painted.append(tuple(inputs[0].shape)))
+    module.loss.register_forward_pre_hook(lambda _, inputs: seen.append({tuple(x.shape) for x in inputs}))
+    trainer_of(tmp_path, max_steps=4, enable_checkpointing=False).fit(module, data)
+    assert painted == [(2, 3, 96, 96), (2, 3, 64, 64)] * 2
+    assert seen == [{(2, 3, 64, 64)}, {(2, 3, 60, 60)}] * 2
 
 
 def test_stability_makes_pictures_steadier(tmp_path, compact_weights, painting, photos):

@@ -41,6 +41,8 @@ class PhotoDataModule(L.LightningDataModule):
         predict: folder of photos for `predict`.
         size: short side that photos are brought to, and the side of the square training crops, in pixels.
         max_scale: training photos are enlarged by a random factor from 1 to this before they are cropped.
+        surroundings: pixels that training crops have beyond `size`, for which photos are enlarged as well. Half of the
+            batches are painted so large, and losses see a part of `size`: of large pictures most is far from borders.
         flip: whether half of the training photos are mirrored.
         batch_size: training photos in a step, on each device.
         workers: processes that read photos; 0 reads them in the main process.
@@ -58,6 +60,7 @@ class PhotoDataModule(L.LightningDataModule):
         predict: str | None = None,
         size: int = 256,
         max_scale: float = 1.25,
+        surroundings: int = 0,
         flip: bool = True,
         batch_size: int = 4,
         workers: int = 2,
@@ -67,6 +70,7 @@ class PhotoDataModule(L.LightningDataModule):
         for name, value, least in (
             ("size", size, MINIMUM_SIZE),
             ("max_scale", max_scale, 1),
+            ("surroundings", surroundings, 0),
             ("batch_size", batch_size, 1),
             ("workers", workers, 0),
         ):
@@ -74,6 +78,7 @@ class PhotoDataModule(L.LightningDataModule):
                 raise ValueError(f"data.{name}: {value} is not allowed; it must be {least} or more")
         self.folders = {"train": train, "val": val, "test": test, "predict": predict}
         self.size, self.max_scale, self.flip = size, max_scale, flip
+        self.surroundings = surroundings
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self._first_batch = 0
         self._unreadable: dict[str, None] = {}
@@ -96,7 +101,7 @@ class PhotoDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of random crops, from the batch on at which a resumed run stopped."""
-        dataset = _Crops(self.photos("train"), self.size, self.max_scale, self.flip, self.seed)
+        dataset = _Crops(self.photos("train"), self.size + self.surroundings, self.max_scale, self.flip, self.seed)
         trainer = self.trainer
         replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         if trainer and trainer.max_steps > 0:  # the whole run is one epoch: the progress bar shows how much is left

@@ -18,6 +18,7 @@ from nst_lightning.perception import Encoder, Normalization, PerceptualLoss
 from nst_lightning.perception.figures import Figures
 from nst_lightning.perception.metrics import STYLE_LAYERS
 from nst_lightning.perception.pixels import image_to_tensor
+from nst_lightning.perception.statistics import resize_to
 from nst_lightning.training.muon import Muon
 from nst_lightning.training.schedule import along_a_cosine
 from nst_lightning.training.stability import disturbed, unsteadiness
@@ -122,6 +123,7 @@ class StyleTransfer(L.LightningModule):
                 raise ValueError(f"model.{name}: {value} is not allowed; it must be {allowed}")
         files = style_files(network, style, styles)
         self.network = network
+        self.size = size
         self.optimizer_class = _OPTIMIZERS[optimizer]
         self.learning_rate, self.warmup_steps, self.max_bad_steps = learning_rate, warmup_steps, max_bad_steps
         self.stability_weight, self.partial_strength = stability_weight, partial_strength
@@ -200,10 +202,15 @@ class StyleTransfer(L.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
+        if batch_idx % 2:
+            photos = resize_to(
+                photos, min(self.size, *photos.shape[-2:])
+            )  # those with surroundings: whole, as small ones
         seed = (self.current_epoch, batch_idx, self.global_rank)
         draw = self._styles.draw(len(photos), partial=self.partial_strength, seed=seed)
         pictures = self._paint(photos, draw)
-        losses = self._losses(*_cut_at_random(pictures, photos, smallest=self.loss.smallest, seed=(*seed, 2)), draw)
+        seen = _cut_at_random(pictures, photos, largest=self.size, smallest=self.loss.smallest, seed=(*seed, 2))
+        losses = self._losses(*seen, draw)
         if self.stability_weight:
             again, shift = disturbed(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(again, draw), shift)
@@ -299,16 +306,16 @@ class StyleTransfer(L.LightningModule):
             self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
 
 
-def _cut_at_random(*images: Tensor, smallest: int, seed: tuple[int, ...]) -> list[Tensor]:
-    """Cut up to an eighth off images of the same shape (N, 3, H, W), at one random place, none below `smallest`.
+def _cut_at_random(*images: Tensor, largest: int, smallest: int, seed: tuple[int, ...]) -> list[Tensor]:
+    """Cut images of the same shape (N, 3, H, W) to `largest`, or by a few pixels, at one place; none below `smallest`.
 
     The encoder pools pixels in pairs. If pairs were always the same rows and columns, a network that makes its pixels
-    in pairs as well would learn to serve one of both, which is seen as a grid. And if borders were always seen, it
-    would learn to frame its pictures: what the style wants, where it is known to be out of the subject's way.
+    in pairs as well would learn to serve one of both, which is seen as a grid.
     """
-    cut = [max(0, min(side // 8, side - smallest)) for side in images[0].shape[-2:]]
+    sides = images[0].shape[-2:]
+    cut = [max(0, min(max(min(8, side // 16), side - largest), side - smallest)) for side in sides]
     top, left = np.random.default_rng(seed).integers(0, cut, endpoint=True).tolist()
-    height, width = (side - less for side, less in zip(images[0].shape[-2:], cut))
+    height, width = (side - less for side, less in zip(sides, cut))
     return [image[..., top : top + height, left : left + width] for image in images]
 
 
