@@ -10,7 +10,7 @@ from nst_lightning.training.distill import Distillation
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-CHANGES = dict.fromkeys((f"styles_{i}" for i in [*range(1, 14), "11_balance", "12_balance"]), "styles")
+CHANGES = dict.fromkeys((f"styles_{i}" for i in [*range(1, 14), "11_balance", "12_balance", "balance"]), "styles")
 """Configurations that say only what they have different from another."""
 
 
