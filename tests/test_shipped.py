@@ -125,6 +125,23 @@ def test_no_grid(shared):
 
 
 @pytest.mark.weights
+def test_borders_are_painted_as_the_rest(shared):
+    """Colours of the outermost 16 pixels, next to those beyond 128, in the average over parts of photos."""
+    stylizer, random, parts = Stylizer(MANY), np.random.default_rng(0), []
+    for path in list_pictures(shared / "photos/test"):
+        photo = resize_short_side(read_rgb(path), 900)
+        for _ in range(2):
+            top, left = random.integers(photo.height - 480), random.integers(photo.width - 480)
+            parts.append(photo.crop((left, top, left + 480, top + 480)))
+    from_border = np.minimum(np.arange(480), np.arange(480)[::-1])
+    distance = np.minimum(from_border[:, None], from_border)
+    for style in stylizer.styles:
+        picture = np.mean([np.asarray(stylizer(part, style=style), np.float64) for part in parts], axis=0)
+        difference = picture[distance < 16].mean(0) - picture[distance >= 128].mean(0)
+        assert np.sqrt((difference**2).mean()) < 30, style  # of 255; was 54 when training saw small pictures only
+
+
+@pytest.mark.weights
 @pytest.mark.parametrize(
     ("name", "style", "painting"),
     [
