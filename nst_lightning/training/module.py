@@ -40,6 +40,7 @@ class StyleTransfer(L.LightningModule):
         encoder: whose features the losses compare.
         style: the painting, a picture file; a `MultiStyleNet` calls its style by the file's name without the ending.
         size: short side of the photos in pixels; paintings are scaled to it, so that they are seen as the photos are.
+            Of larger crops (`data.surroundings`) losses see a part of this size, or all shrunk to it, in turns.
         style_scale: enlarges the paintings, and with them the strokes, relative to the photos.
         styles: paintings by the names of their styles, in place of `style`, for a `MultiStyleNet`; or files alone,
             whose names without the endings are those of the styles.
@@ -202,10 +203,8 @@ class StyleTransfer(L.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
-        if batch_idx % 2:
-            photos = resize_to(
-                photos, min(self.size, *photos.shape[-2:])
-            )  # those with surroundings: whole, as small ones
+        if batch_idx % 2:  # crops with surroundings: in turns as small photos, and as parts of large ones
+            photos = resize_to(photos, min(self.size, *photos.shape[-2:]))
         seed = (self.current_epoch, batch_idx, self.global_rank)
         draw = self._styles.draw(len(photos), partial=self.partial_strength, seed=seed)
         pictures = self._paint(photos, draw)
