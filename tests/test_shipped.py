@@ -36,6 +36,11 @@ def test_every_shipped_file_is_tested():
     assert {path.name for path in (ROOT / "export").glob("*.md")} == set(CARDS.values())
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "checkpoints").glob("*.ckpt")), ids=lambda path: path.stem)
+def test_shipped_checkpoints_are_networks_without_their_optimizer(path):
+    assert "optimizer_states" not in torch.load(path, map_location="cpu", weights_only=True)
+
+
 def test_the_package_has_them_by_name_and_every_folder_of_its_own():
     tomllib = pytest.importorskip("tomllib")
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
