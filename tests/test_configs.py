@@ -9,8 +9,9 @@ from nst_lightning.training.cli import DistillationCLI, RunCLI, StyleTransferCLI
 from nst_lightning.training.distill import Distillation
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-CHANGES = dict.fromkeys((f"styles_{i}" for i in [*range(1, 14), "11_balance", "12_balance", "balance"]), "styles")
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CHANGES = {f"{i:02}": "14" for i in range(1, 14)} | dict.fromkeys(("11_balance", "12_balance", "14_balance"), "14")
+CHANGES |= {"styles_balance": "styles"}
 """Configurations that say only what they have different from another."""
 
 
