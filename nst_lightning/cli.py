@@ -39,7 +39,11 @@ COMMANDS = {
     "predict": Command(TRAINING, "stylize a folder of photos with a checkpoint"),
     "distill": Command(TRAINING, "train a compact encoder to see as VGG-19 does"),
     "export": Command(
-        "nst_lightning.export.onnx:export", "write a checkpoint as ONNX file", {"checkpoint": None}, flags=("half",)
+        "nst_lightning.export.onnx:export",
+        "write a checkpoint as ONNX file",
+        {"checkpoint": None},
+        repeatable=("styles",),
+        flags=("half",),
     ),
     "stylize": Command("nst_lightning.inference.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}),
     "styles": Command(
@@ -76,7 +80,7 @@ COMMANDS = {
         "nst_lightning.optimization.rate:rate",
         "how good a network's pictures are, style by style, beside optimized ones",
         {"model": None},
-        repeatable=("paintings",),
+        repeatable=("paintings", "only"),
     ),
     "speed": Command(
         "nst_lightning.export.speed:speed", "how fast ONNX files are, beside Johnson's network", {"models": "+"}

@@ -62,6 +62,9 @@ def test_styles_strength_and_colours(many, many_model, picture, options, control
     ("options", "message"),
     [
         ({"style": "glas"}, "style: there is no 'glas'; did you mean glass"),
+        ({"style": "INK"}, "style: there is no 'INK'; did you mean ink"),
+        ({"style": "las"}, "style: there is no 'las'; did you mean glass"),
+        ({"style": "wode"}, "style: there is no 'wode'; did you mean wood"),
         ({"style": "van_gogh"}, "style: there is no 'van_gogh'; styles: ink, glass, wood"),
         ({"style": "ink:much"}, "style: 'ink:much' is not allowed; it must be a name, or NAME:WEIGHT"),
         ({"style": {"ink": 1, "wood": -1}}, "style: the weight -1 of wood is not allowed; it must be 0 or more"),
@@ -100,6 +103,15 @@ def test_stylize_blends_styles_at_some_strength(many_model, tmp_path, picture, c
     capsys.readouterr()
     assert main([*common, "--style", "inc"]) == 2
     assert capsys.readouterr().err == "nst-lightning: stylize: style: there is no 'inc'; did you mean ink?\n"
+
+
+def test_a_sheet_does_not_overwrite_its_photo(many_model, tmp_path, picture, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    picture(60, 40).save("styles.jpg")  # which sheets are called by default
+    before = Path("styles.jpg").read_bytes()
+    assert main(["styles", "styles.jpg", "--model", many_model]) == 2
+    assert "output: styles.jpg would overwrite styles.jpg, which is read" in capsys.readouterr().err
+    assert Path("styles.jpg").read_bytes() == before
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -10,7 +10,7 @@ from training_runs import data_of, trainer_of, weights_of
 
 from nst_lightning.cli import main
 from nst_lightning.inference import Stylizer
-from nst_lightning.networks import JohnsonNet, MultiStyleNet
+from nst_lightning.networks import JohnsonNet, MultiStyleNet, load_network
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.training import LastCheckpoint, StyleTransfer
 from nst_lightning.training.styles import Styles
@@ -160,6 +160,26 @@ def test_many_styles_through_the_commands(tmp_path, styles_config, photos, pictu
     assert difference.max() <= 1
 
 
+def test_a_run_goes_on_when_what_it_began_from_is_gone(tmp_path, styles_config, picture, capsys, caplog):
+    assert main(["fit", "--config", styles_config]) == 0
+    start, painting = tmp_path / "runs/version_0/checkpoints/last.ckpt", tmp_path / "Reeds, 1890: at dawn.png"
+    picture(150, 140, seed=80).save(painting)
+    of_new = ["--model.styles", str(painting), "--model.only_new_styles", "true", "--model.init_from", str(start)]
+    assert main(["fit", "--config", styles_config, *of_new]) == 0
+    half, whole = (tmp_path / f"runs/version_1/checkpoints/{name}.ckpt" for name in ("step-000002", "last"))
+    start.unlink()
+    assert main(["fit", "--config", styles_config, *of_new]) == 2
+    with caplog.at_level("INFO"):
+        assert main(["fit", "--config", styles_config, *of_new, "--ckpt_path", str(half)]) == 0
+    assert "goes on with Reeds_ 1890_ at dawn, as " in caplog.text
+    (network, metadata), (expected, of_whole) = map(
+        load_network, (tmp_path / "runs/version_2/checkpoints/last.ckpt", whole)
+    )
+    assert network.styles == expected.styles == ["Reeds_ 1890_ at dawn", "ink", "glass"]
+    assert all(network.state_dict()[key].equal(value) for key, value in expected.state_dict().items())
+    assert metadata == of_whole
+
+
 def test_a_share_of_the_style_weight_for_one_style(tmp_path, styles_of, photos):
     module = styles_of("a", "b", style_shares={"b": 0.25}, style_weight=2.0, content_weight=1.0, tv_weight=0.0)
     assert json.loads(module.metadata["style_weights"]) == {"a": 2.0, "b": 0.5}
@@ -193,7 +213,7 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"style": "a.png"}, "model.style: give either a painting, or several with their names as model.styles"),
+        ({"style": "a.png"}, "model.style: give either a painting, or several as model.styles"),
         ({"partial_strength": 2}, "model.partial_strength: 2 is not allowed; it must be 0 to 1"),
         ({"style_shares": {"d": 1}}, "model.style_shares: d: 1 is not allowed; give 0 or more for some of .*, a, b, c"),
         ({"style_shares": {"a": -1}}, "model.style_shares: a: -1 is not allowed"),

@@ -100,6 +100,18 @@ def test_the_figures_need_deep_layers(many_model, paintings, photos, compact_wei
     assert not said.out
 
 
+@pytest.mark.parametrize("shown", ["photo0.jpg", "glass.png"])
+def test_a_sheet_does_not_overwrite_what_it_shows(
+    many_model, paintings, photos, compact_weights, capsys, tmp_path, shown
+):
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
+    read = photos / shown if shown.startswith("photo") else tmp_path / shown
+    before = read.read_bytes()
+    assert main(["rate", many_model, *common, *paintings, "--optimized", "1", "--sheet", str(read)]) == 2
+    assert "would overwrite" in capsys.readouterr().err
+    assert read.read_bytes() == before
+
+
 def test_a_style_without_a_painting_is_named(many_model, paintings, photos, compact_weights, capsys):
     common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
     assert main(["rate", many_model, *common, paintings[0]]) == 2

@@ -114,6 +114,23 @@ def test_resume_refuses_another_network(tmp_path, compact_weights, painting, pho
     assert weights_of(warm).equal(torch.cat([p.flatten() for p in load_network(tmp_path / "a.ckpt")[0].parameters()]))
 
 
+def test_a_network_from_elsewhere_resumes(tmp_path, compact_weights, painting, photos):
+    """One that says nothing of its arguments: any module that makes pictures of photos."""
+    runs = []
+    for _ in range(2):
+        runs.append(module_of(compact_weights, painting))
+        runs[-1].network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Sigmoid())
+    whole, resumed = runs
+    save = LastCheckpoint(every_n_steps=1, keep_all=True)
+    trainer_of(tmp_path, max_steps=3, callbacks=[save]).fit(whole, data_of(photos))
+    checkpoint = tmp_path / "checkpoints/step-000002.ckpt"
+    again = trainer_of(tmp_path, max_steps=3, enable_checkpointing=False)
+    again.fit(resumed, data_of(photos), ckpt_path=checkpoint)
+    assert weights_of(whole).equal(weights_of(resumed))
+    with pytest.raises(ValueError, match=r"step-000002\.ckpt: not a checkpoint of a transfer network .*Sequential"):
+        load_network(checkpoint)
+
+
 class Spoiled(StyleTransfer):
     """Non-finite losses at chosen steps."""
 

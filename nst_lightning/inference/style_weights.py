@@ -22,7 +22,7 @@ def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]
     asked = _parsed(style) if isinstance(style, str) else list(style.items())
     for name, weight in asked:
         if name not in styles:
-            close = difflib.get_close_matches(name, styles)
+            close = _alike(name, styles)
             hint = f"did you mean {' or '.join(close)}?" if close else f"styles: {', '.join(styles)}"
             raise ValueError(f"style: there is no {name!r}; {hint}")
         if not 0 <= weight < math.inf:
@@ -43,3 +43,10 @@ def _parsed(text: str) -> list[tuple[str, float]]:
         except ValueError:
             raise ValueError(f"style: {part.strip()!r} is not allowed; it must be a name, or NAME:WEIGHT") from None
     return asked
+
+
+def _alike(name: str, styles: Sequence[str]) -> list[str]:
+    """Styles that have the name in theirs, or else are spelled nearly so; upper and lower case are the same."""
+    lowered = {style.lower(): style for style in styles}
+    parts = [style for low, style in lowered.items() if name and name.lower() in low]
+    return parts or [lowered[low] for low in difflib.get_close_matches(name.lower(), lowered, cutoff=0.5)]

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image
 
-from nst_lightning.images import draw_labelled, read_rgb, resize_short_side, writable, write_picture
+from nst_lightning.images import draw_labelled, keep_inputs, read_rgb, resize_short_side, writable, write_picture
 from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, find_model
 from nst_lightning.inference.stylizer import Stylizer, check_size
 
@@ -29,6 +30,8 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     if not stylizer.styles:
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
     target = writable(output or "styles.jpg") if photos else find_model(model).with_suffix(".jpg")
+    if photos:
+        keep_inputs([target], map(Path, photos))
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:

@@ -26,8 +26,12 @@ def _bundled() -> dict[str, Path]:
 
 
 def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
-    """What a checkpoint says of its network, in plain values: class, constructor arguments and metadata."""
-    return {"class": type(network).__name__, "init_args": dict(network.init_args), "metadata": dict(metadata)}
+    """What a checkpoint says of its network, in plain values: class, constructor arguments and metadata.
+
+    Those of networks from elsewhere are not known; their checkpoints can be resumed, but not rebuilt by `load_network`.
+    """
+    init_args = dict(getattr(network, "init_args", {}))
+    return {"class": type(network).__name__, "init_args": init_args, "metadata": dict(metadata)}
 
 
 def of_styles(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from PIL import Image
 from nst_lightning.images import (
     draw_labelled,
     expand_path,
+    keep_inputs,
     list_pictures,
     read_rgb,
     resize_short_side,
@@ -75,7 +76,10 @@ def rate(
     stylizer, encoder = Stylizer(model), encoder_of(vgg19, compact)
     encoder.require([CONTENT_LAYER, *STYLE_LAYERS])
     files = _files_of(stylizer.styles, paintings, only=_chosen(stylizer.styles, only))
-    contents = [resize_short_side(read_rgb(path), size) for path in _some(list_pictures(expand_path(photos)), count)]
+    chosen = _some(list_pictures(expand_path(photos)), count)
+    if target is not None:
+        keep_inputs([target], [*chosen, *files.values()])
+    contents = [resize_short_side(read_rgb(path), size) for path in chosen]
     few = _some(contents, optimized)
     width = max(15, *map(len, files)) + 1
     rows = []

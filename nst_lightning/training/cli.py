@@ -78,8 +78,6 @@ class RunCLI(LightningCLI):
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
         config.weights_only = True  # checkpoints are read as plain values, never as code
-        if config.ckpt_path is not None and self.config.subcommand != "fit" and "init_from" in config.model:
-            config.model.init_from, config.model.only_new_styles = None, False  # the checkpoint has it all
         if config.ckpt_path is None:
             if self.config.subcommand != "fit" and config.model.init_from is None:
                 raise ValueError("--ckpt_path: missing; it names the checkpoint to use")
@@ -113,6 +111,15 @@ class StyleTransferCLI(RunCLI):
         parser.add_lightning_class_args(SampleSheet, "sheet")
         parser.add_lightning_class_args(ExportOnnx, "export")
         parser.add_lightning_class_args(PictureWriter, "writer")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """A run that goes on needs nothing but its checkpoint: what it began from may be gone."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config.subcommand]
+        if config.ckpt_path is not None and self.config.subcommand != "fit":
+            config.model.init_from, config.model.only_new_styles = None, False
+        elif config.ckpt_path is not None and config.model.init_from is not None:
+            config.model.init_from = config.ckpt_path
 
     def after_fit(self) -> None:
         """Say what the run left, and how to use it."""

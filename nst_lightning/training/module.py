@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from nst_lightning import __version__
@@ -162,6 +163,9 @@ class StyleTransfer(L.LightningModule):
                 f"{', '.join(name for name in network.styles if name not in files)}"
             )
         known = _start_from(init_from, network) if init_from is not None else {}
+        again = [name for name in files if name in getattr(network, "styles", ())]
+        if init_from is not None and again:
+            rank_zero_info(f"goes on with {', '.join(again)}, as {init_from} has that already")
         if only_new_styles:
             _freeze_all_but_styles(network, init_from)
         self._styles = Styles(network, files, style_shares, style_frequencies)
@@ -263,16 +267,15 @@ class StyleTransfer(L.LightningModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith(PREFIX)}
         checkpoint[_OPTIMIZER] = self.optimizer_class.__name__.lower()
-        if hasattr(self.network, "init_args"):
-            metadata = {**self.metadata, "steps": str(self.trainer.global_step)}
-            checkpoint[RECORD] = network_record(self.network, metadata)
+        metadata = {**self.metadata, "steps": str(self.trainer.global_step)}
+        checkpoint[RECORD] = network_record(self.network, metadata)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse the checkpoint of another network or optimizer; one of more styles than the run's has them all."""
         before, now = checkpoint.get(_OPTIMIZER, "adam"), self.optimizer_class.__name__.lower()
         if before != now and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             raise ValueError(f"ckpt_path: the checkpoint was trained with {before}; model.optimizer {now} can't go on")
-        styles = checkpoint[RECORD]["init_args"].get("styles")
+        styles = checkpoint.get(RECORD, {}).get("init_args", {}).get("styles")
         if isinstance(self.network, MultiStyleNet) and styles is not None:
             self._styles.follow(styles)
             for key, before in of_styles(checkpoint[RECORD]["metadata"]).items():

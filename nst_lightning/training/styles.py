@@ -125,16 +125,21 @@ def style_files(
         ValueError: not one of the two is given, there are several for a network of one style, or two of one name.
     """
     if (style is None) == (not styles):
-        raise ValueError("model.style: give either a painting, or several with their names as model.styles")
+        raise ValueError("model.style: give either a painting, or several as model.styles (and `--model.style null`)")
     if not styles:
-        return {expand_path(style).stem: style}
+        return {_name(style): style}
     if not isinstance(network, MultiStyleNet):
         raise ValueError(f"model.styles: {type(network).__name__} has one style; give it as model.style")
     if isinstance(styles, Mapping):
         return dict(styles)
-    named = {expand_path(file).stem: file for file in styles}
+    named = {_name(file): file for file in styles}
     if len(named) < len(styles):
         raise ValueError(
             f"model.styles: {list(styles)} would give two styles one name; give their names, as name: file"
         )
     return named
+
+
+def _name(file: str) -> str:
+    """A style's name, from its painting's file: without the characters that blends of styles are written with."""
+    return expand_path(file).stem.translate(str.maketrans(",:", "__")).strip()
