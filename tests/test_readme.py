@@ -11,7 +11,9 @@ from PIL import Image
 
 from nst_lightning import cli
 from nst_lightning.inference import Stylizer
-from nst_lightning.training.cli import RunCLI, main
+from nst_lightning.networks import MultiStyleNet
+from nst_lightning.training import PhotoDataModule, StyleTransfer
+from nst_lightning.training.cli import RunCLI, StyleTransferCLI, _with_styles_listed, main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *(ROOT / "export").glob("*.md"), ROOT / "nst_lightning/perception/compact_encoder.md"]
@@ -63,6 +65,29 @@ def test_commands_parse(line, monkeypatch):
     monkeypatch.setattr(cli, "_function", lambda target: stub)
     assert cli.main([name, *arguments]) == 0
     assert len(calls) == 1
+
+
+def test_the_command_for_many_styles_trains_the_network_that_ships(monkeypatch):
+    """A network's arguments in a recipe stay when another network takes its place and has them as well."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
+    (line,) = [line for line in COMMANDS if "MultiStyleNet" in line]
+    cli = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=_with_styles_listed(shlex.split(line)[3:]))
+    given = cli.config.fit.model.network.init_args.as_dict()
+    assert MultiStyleNet(**given).init_args == MultiStyleNet().init_args
+
+
+def test_folders_import_what_the_readme_says():
+    section = TEXT.split("## Architecture")[1].split("## Licence")[0]
+    folders = {name: "" for name in re.findall(r"^  (\w+)/ ", section, re.MULTILINE)}
+    folders |= dict(re.findall(r"^  (\w+)/ .*  -> ([a-z ]+?)  ", section, re.MULTILINE))
+    assert set(folders) == {path.parent.name for path in (ROOT / "nst_lightning").glob("*/__init__.py")}
+    for folder, arrows in folders.items():
+        sources = [path.read_text(encoding="utf-8") for path in (ROOT / "nst_lightning" / folder).glob("*.py")]
+        imported = {name for text in sources for name in re.findall(r"from nst_lightning\.(\w+)", text)}
+        assert imported & folders.keys() - {folder} == set(arrows.split()), folder
+        assert all(list(folders).index(name) < list(folders).index(folder) for name in arrows.split())
 
 
 def test_every_command_is_in_the_readme():

@@ -110,6 +110,14 @@ def figures_on_card(name, style):
     return [float(cell) for cell in (found[1], found[2], found[6], of_photos)]
 
 
+def test_the_readme_has_the_cards_figures():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = {cells[0]: cells for cells in ([c.strip(" `") for c in line.split("|")[1:-1]] for line in lines) if cells}
+    for style in RECIPE["model"]["styles"]:
+        content, of_style, of_photos, grit = map(float, rows[style][2:6])
+        assert [content, of_style, grit, of_photos] == figures_on_card(MANY, style)
+
+
 def by_parity(picture, axis):
     """Size of luma's second differences along an axis, at odd places over that at even ones, or its inverse."""
     luma = picture @ np.array([0.299, 0.587, 0.114])
