@@ -46,7 +46,7 @@ def _parsed(text: str) -> list[tuple[str, float]]:
 
 
 def _alike(name: str, styles: Sequence[str]) -> list[str]:
-    """Styles that have the name in theirs, or else are spelled nearly so; upper and lower case are the same."""
+    """Styles that have the name in theirs, or else the one that is spelled nearly so; case doesn't matter."""
     lowered = {style.lower(): style for style in styles}
     parts = [style for low, style in lowered.items() if name and name.lower() in low]
-    return parts or [lowered[low] for low in difflib.get_close_matches(name.lower(), lowered, cutoff=0.5)]
+    return parts or [lowered[low] for low in difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)]
