@@ -172,7 +172,7 @@ def test_a_run_goes_on_when_what_it_began_from_is_gone(tmp_path, styles_config, 
     assert main([*fit, *of_new]) == 2
     with caplog.at_level("INFO"):
         assert main([*fit, *of_new, "--ckpt_path", str(half)]) == 0
-    assert "goes on with Reeds_ 1890_ at dawn, as " in caplog.text
+    assert "has Reeds_ 1890_ at dawn already: the run goes on from there" in caplog.text
     (network, metadata), (expected, of_whole) = map(
         load_network, (tmp_path / "runs/version_2/checkpoints/last.ckpt", whole)
     )

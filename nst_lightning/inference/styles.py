@@ -30,8 +30,7 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     if not stylizer.styles:
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
     target = writable(output or "styles.jpg") if photos else find_model(model).with_suffix(".jpg")
-    if photos:
-        keep_inputs([target], map(Path, photos))
+    keep_inputs([target], map(Path, photos))
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:

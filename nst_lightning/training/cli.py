@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from nst_lightning.images import PictureError
+from nst_lightning.images import PictureError, expand_path
 from nst_lightning.networks import MultiStyleNet, checkpoint
 from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training.callbacks import (
@@ -113,13 +113,17 @@ class StyleTransferCLI(RunCLI):
         parser.add_lightning_class_args(PictureWriter, "writer")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """A run that goes on needs nothing but its checkpoint: what it began from may be gone."""
+        """The checkpoint has all that a run began from, which may be gone."""
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
-        if config.ckpt_path is not None and self.config.subcommand != "fit":
+        if config.ckpt_path is None:
+            return
+        if self.config.subcommand != "fit":
             config.model.init_from, config.model.only_new_styles = None, False
-        elif config.ckpt_path is not None and config.model.init_from is not None:
-            config.model.init_from = config.ckpt_path
+        elif config.model.init_from is not None:
+            start = expand_path(config.model.init_from)
+            if start.suffix and not start.is_file():  # without a suffix it is a bundled one's name
+                config.model.init_from = config.ckpt_path
 
     def after_fit(self) -> None:
         """Say what the run left, and how to use it."""

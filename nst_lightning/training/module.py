@@ -165,7 +165,7 @@ class StyleTransfer(L.LightningModule):
         known = _start_from(init_from, network) if init_from is not None else {}
         again = [name for name in files if name in getattr(network, "styles", ())]
         if init_from is not None and again:
-            rank_zero_info(f"goes on with {', '.join(again)}, as {init_from} has that already")
+            rank_zero_info(f"{init_from} has {', '.join(again)} already: the run goes on from there")
         if only_new_styles:
             _freeze_all_but_styles(network, init_from)
         self._styles = Styles(network, files, style_shares, style_frequencies)
