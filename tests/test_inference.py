@@ -11,7 +11,7 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.export import export_onnx
-from nst_lightning.images import Picture, image_to_array, read_picture, write_picture
+from nst_lightning.images import Picture, image_to_array, read_picture, resize_short_side, write_picture
 from nst_lightning.inference import ModelError, Stylizer
 from nst_lightning.networks import JohnsonNet
 
@@ -132,6 +132,21 @@ def test_styles_are_listed_and_drawn(many_model, tmp_path, picture, capsys, coun
             assert (drawn.width > 4 * 60, drawn.height > 4 * 40) == ((True, False) if count == 1 else (False, True))
 
 
+@pytest.mark.parametrize(("size", "painted_at"), [(40, 64), (80, 80)])
+def test_sheets_are_painted_as_large_as_the_network_was_trained(many, tmp_path, picture, size, painted_at):
+    model, photo, sheet = tmp_path / "styles.onnx", tmp_path / "photo.png", tmp_path / "sheet.png"
+    export_onnx(many, model, metadata={"size": "64"})
+    picture(60, 40).save(photo)
+    arguments = [str(photo), "--model", str(model), "--output", str(sheet), "--size", str(size)]
+    assert main(["styles", *arguments]) == 0
+    painted = Stylizer(model)(resize_short_side(Image.open(photo), painted_at), style="ink")
+    cell = painted.resize((round(painted.width * size / painted.height), size), Image.Resampling.LANCZOS)
+    margin = max(4, size // 24)
+    left = margin + resize_short_side(Image.open(photo), painted_at).resize(cell.size).width + margin
+    found = Image.open(sheet).crop((left, margin, left + cell.width, margin + size))
+    assert found.tobytes() == cell.tobytes()
+
+
 def test_the_bundled_styles_have_a_sheet(capsys):
     assert main(["styles"]) == 0
     *names, sheet = capsys.readouterr().out.splitlines()
@@ -153,6 +168,12 @@ def test_bad_requests_are_refused_at_once(tmp_path, picture, monkeypatch, capsys
     assert main(arguments) == 2
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", f"nst-lightning: {arguments[0]}: {message}\n")
+
+
+@pytest.mark.parametrize(("metadata", "size"), [({}, None), ({"size": "160"}, 160), ({"size": "large"}, None)])
+def test_the_size_of_the_photos_it_was_trained_on(tmp_path, metadata, size):
+    export_onnx(JohnsonNet(4, 1, 3), tmp_path / "style.onnx", metadata=metadata)
+    assert Stylizer(tmp_path / "style.onnx").size == size
 
 
 def test_a_network_of_one_style_has_no_list(model, capsys):

@@ -179,6 +179,18 @@ def test_each_picture_has_a_painting_and_a_share_of_its_own(options):
     torch.testing.assert_close(found["style"], (torch.stack(one_by_one) * shares).mean())
 
 
+@pytest.mark.parametrize("scales", [{1: 1.0}, {2: 0.5, 1: 0.5}, {2: 1.0}])
+@pytest.mark.parametrize("content_scale", [1, 2, 3])
+def test_content_is_compared_at_its_own_scale(options, scales, content_scale):
+    pictures, photos = torch.rand(2, 3, 66, 72), torch.rand(2, 3, 66, 72)
+    found = PerceptualLoss(**{**options, "scales": scales, "content_scale": content_scale})(pictures, photos)
+    small = (torch.nn.functional.avg_pool2d(x, content_scale) for x in (pictures, photos))
+    content = content_loss(*(options["encoder"](x, ["relu3_1"])["relu3_1"] for x in small))
+    torch.testing.assert_close(found["content"], content)
+    style = PerceptualLoss(**{**options, "scales": scales})(pictures, photos)["style"]
+    torch.testing.assert_close(found["style"], style)
+
+
 @pytest.mark.parametrize("scales", [{1: 1.0}, {2: 1.0}])
 def test_the_photo_has_no_content_loss_and_the_painting_no_style_loss(options, scales):
     (painting,) = options["paintings"]
@@ -204,6 +216,7 @@ def test_gradients_reach_the_pictures_only(options):
         ({"style_layers": {"relu1_1": 0.0}}, "one of them above 0"),
         ({"content_layers": {}}, "content_layers: {} is not allowed"),
         ({"scales": {0: 1.0}}, "scales: .0. are not allowed"),
+        ({"content_scale": 0}, "content_scale: 0 is not allowed; pictures are shrunk by 1 or more"),
         ({"style_layers": {"relu9_9": 1.0}}, "unknown layer 'relu9_9'"),
         ({"style_layers": {"relu1_2": 1.0}}, "has no layer relu1_2; it offers relu1_1"),
         ({"style_layers": {"relu5_1": 1.0}, "scales": {4: 1.0}}, "painting of 90x80 is too small .* 128x128"),

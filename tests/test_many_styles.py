@@ -105,6 +105,19 @@ def test_one_style_at_random_strength_is_drawn_as_asked():
     assert all(again[name].equal(control) for name, control in draws[7].controls.items())
 
 
+@pytest.mark.parametrize(("other", "same"), [(0, True), (1, False)])
+def test_the_seed_of_the_data_decides_the_draws(tmp_path, styles_of, photos, other, same):
+    drawn = []
+    for seed in (0, other):
+        module = styles_of()
+        module.network.register_forward_pre_hook(
+            lambda _, inputs, controls: drawn.append(torch.cat([x.flatten() for x in controls.values()])),
+            with_kwargs=True,
+        )
+        trainer_of(tmp_path, max_steps=2, enable_checkpointing=False).fit(module, data_of(photos, seed=seed))
+    assert [a.equal(b) for a, b in zip(drawn[:2], drawn[2:])] == [same, same]
+
+
 def test_styles_are_drawn_as_often_as_asked():
     network, files = MultiStyleNet(["a", "b", "c"], [2, 2, 2], 2, [1]), dict.fromkeys("abc", "")
     styles = Styles(network, files, frequencies={"b": 2.0})

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from nst_lightning.cli import main
-from nst_lightning.images import read_picture, write_picture
+from nst_lightning.images import read_picture, resize_short_side, write_picture
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer
 from nst_lightning.optimization.warm import picture_or_network
 
@@ -134,9 +134,12 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
     assert from_photo > 0.01  # the photo itself would have 0
 
 
-def test_a_style_that_comes_with_the_package_paints_the_start(picture):
-    photo = picture(60, 48)
-    expected = Stylizer(DEFAULT_MODEL)(photo, style="udnie")
+@pytest.mark.parametrize("larger", [False, True])
+def test_a_style_that_comes_with_the_package_paints_the_start(picture, larger):
+    stylizer = Stylizer(DEFAULT_MODEL)
+    photo = picture(stylizer.size + 20, stylizer.size + 5) if larger else picture(60, 48)
+    painted = stylizer(photo if larger else resize_short_side(photo, stylizer.size), style="udnie")
+    expected = painted.resize(photo.size, Image.Resampling.LANCZOS)
     assert np.array_equal(picture_or_network("udnie")(photo), expected)
     assert np.array_equal(picture_or_network(f"{DEFAULT_MODEL}:udnie")(photo), expected)
 

@@ -46,6 +46,20 @@ def test_medians_over_photos_are_those_of_measure(many_model, paintings, photos,
         assert rows[style, "photos"]["content"] == 0
 
 
+@pytest.mark.parametrize(("asked", "painted_at"), [([], 160), (["--network_size", "200"], 200)])
+def test_a_network_paints_at_the_size_it_was_trained_for(
+    many, tmp_path, paintings, photos, compact_weights, capsys, asked, painted_at
+):
+    model = str(tmp_path / "large.onnx")
+    export_onnx(many, model, metadata={"size": "160"})
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128", *asked]
+    assert main(["rate", model, *common, *paintings, "--count", "1", "--only", "ink"]) == 0
+    photo = read_rgb(sorted(photos.rglob("*.jpg"))[0])
+    judge = Judge(photo, read_rgb(paintings[0].partition("=")[2]), CompactEncoder(compact_weights), size=128)
+    expected = judge(Stylizer(model)(resize_short_side(photo, painted_at), style="ink"))
+    assert list(table(capsys)["ink", "network"].values()) == pytest.approx(expected, abs=2e-3, rel=2e-3)
+
+
 def test_optimized_pictures_are_beside_the_networks(
     many_model, paintings, photos, compact_weights, capsys, monkeypatch, tmp_path
 ):
@@ -73,6 +87,7 @@ def test_optimized_pictures_are_beside_the_networks(
     [
         (["--count", "0"], "count: 0 is not allowed; it must be 1 or more"),
         (["--size", "100"], "size: 100 is not allowed; it must be 128 or more"),
+        (["--network_size", "31"], "network_size: 31 is not allowed; it must be 32 or more"),
         (["--photos", "nowhere"], "nowhere"),
         (["--only", "[ink, gras]"], "only: 'gras' is not allowed; it must be some of ink, glass, wood"),
         (["--sheet", "a.png"], "sheet: a.png would be empty; give optimized, the number of photos in it"),

@@ -21,7 +21,8 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
             network.
         output: the sheet: .png, .jpg, .webp or .tif; by default `styles.jpg`.
         model: a network of many styles: the .onnx file, or the name of a bundled one.
-        size: height of each picture on the sheet in pixels, and short side at which it is stylized.
+        size: height of each picture on the sheet in pixels. It is stylized at a short side of as many, or of what the
+            network was trained for, if that is more.
     """
     check_size(size)
     if output is not None and not photos:
@@ -36,7 +37,8 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
     if photos:
-        write_picture(target, _sheet(stylizer, [resize_short_side(read_rgb(path), size) for path in photos], size))
+        painted = max(size, stylizer.size or 0)
+        write_picture(target, _sheet(stylizer, [resize_short_side(read_rgb(path), painted) for path in photos], size))
     if target.is_file():
         print(target)
 

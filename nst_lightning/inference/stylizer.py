@@ -20,6 +20,8 @@ class Stylizer:
     """A transfer network in an ONNX file: `Stylizer("style.onnx")(image)` is the stylized image.
 
     `styles` are the names of its styles, where it has several; such a network can do `strength` and `preserve_color`.
+    `size` is the short side in pixels of the photos that it was trained on, or None if the file doesn't say: there
+    strokes are as large as in the painting.
 
     Args:
         model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `styles`.
@@ -49,6 +51,8 @@ class Stylizer:
             raise ModelError(f"model: {path} is no transfer network for photos of any size: {described}")
         self._input = inputs[0].name
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        said = self.metadata.get("size", "")
+        self.size = int(said) if said.isdecimal() and int(said) >= MINIMUM_SIZE else None
         self.styles: list[str] = _names(self.metadata, inputs[1], path) if adjustable else []
 
     def __call__(

@@ -17,7 +17,7 @@ from nst_lightning.images import (
     writable,
     write_picture,
 )
-from nst_lightning.inference import Stylizer
+from nst_lightning.inference import MINIMUM_SIZE, Stylizer
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.perception import Encoder
 from nst_lightning.perception.compact import encoder_of
@@ -45,6 +45,7 @@ def rate(
     count: int | None = None,
     optimized: int = 0,
     size: int = SHORT_SIDE,
+    network_size: int | None = None,
     only: list[str] | None = None,
     sheet: str | None = None,
 ) -> None:
@@ -62,11 +63,17 @@ def rate(
         compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
         count: how many photos, evenly chosen; by default all.
         optimized: how many of these are optimized as well, which takes a while.
-        size: short side in pixels at which everything is made and compared.
+        size: short side in pixels at which everything is compared, and optimized.
+        network_size: short side in pixels of the photos that the network paints; by default what it was trained for.
         only: some of the network's styles, to rate no others.
         sheet: a picture to write, of the network's pictures beside the optimized ones.
     """
-    for name, value, least in (("count", count, 1), ("optimized", optimized, 0), ("size", size, 128)):
+    for name, value, least in (
+        ("count", count, 1),
+        ("optimized", optimized, 0),
+        ("size", size, 128),
+        ("network_size", network_size, MINIMUM_SIZE),
+    ):
         if value is not None and value < least:
             raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
     if sheet is not None and not optimized:
@@ -79,14 +86,17 @@ def rate(
     chosen = _some(list_pictures(expand_path(photos)), count)
     if target is not None:
         keep_inputs([target], [*chosen, *files.values()])
-    contents = [resize_short_side(read_rgb(path), size) for path in chosen]
+    read = [read_rgb(path) for path in chosen]
+    contents = [resize_short_side(image, size) for image in read]
+    painted = [resize_short_side(image, network_size or stylizer.size or size) for image in read]
     few = _some(contents, optimized)
     width = max(15, *map(len, files)) + 1
     rows = []
     print(f"{'style':{width}}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
     for style, file in files.items():
         painting = resize_short_side(read_rgb(file), size)
-        made = [stylizer(photo, style=style if stylizer.styles else None) for photo in contents]
+        made = [stylizer(photo, style=style if stylizer.styles else None) for photo in painted]
+        made = [image.resize(photo.size, Image.Resampling.LANCZOS) for image, photo in zip(made, contents)]
         show = partial(_print, f"{style:{width}}", painting, encoder)
         show("photos", contents, contents)
         show("network", contents, made)

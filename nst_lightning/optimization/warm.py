@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nst_lightning.images import read_rgb
+from nst_lightning.images import read_rgb, resize_short_side
 from nst_lightning.inference import DEFAULT_MODEL, MINIMUM_SIZE, ModelError, Stylizer, bundled_models
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.plan import Level
@@ -18,7 +18,7 @@ Network = Callable[[Image.Image], Image.Image]
 LEVELS = 2
 """From a picture that is painted already: smaller levels would forget it."""
 FIRST_SIDE = 260
-"""Pixels that the long side of a network's picture has at least: about what networks are trained at."""
+"""Pixels that the long side of a network's picture has at least: fewer would not keep its strokes."""
 
 
 def picture_or_network(init: str) -> Image.Image | Network:
@@ -40,13 +40,19 @@ def network_of(model: str) -> Network:
     if colon and (file.lower().endswith(".onnx") or file in bundled_models()):
         stylizer = Stylizer(file)
         stylizer.controls(style)
-        return partial(stylizer, style=style)
+        return partial(_at_its_size, stylizer, style)
     if not Path(model).suffix and model not in bundled_models():
         return network_of(f"{DEFAULT_MODEL}:{model}")
     stylizer = Stylizer(model)
     if len(stylizer.styles) > 1:
         raise ModelError(f"model: {model} has several styles; name one of them, such as {model}:{stylizer.styles[0]}")
-    return stylizer
+    return partial(_at_its_size, stylizer, None)
+
+
+def _at_its_size(stylizer: Stylizer, style: str | None, image: Image.Image) -> Image.Image:
+    """A small image is painted larger, as the network was trained: strokes would be too large for it otherwise."""
+    larger = resize_short_side(image, max(stylizer.size or 0, min(image.size)))
+    return stylizer(larger, style=style).resize(image.size, Image.Resampling.LANCZOS)
 
 
 def warmed(options: OptimizeOptions, size: tuple[int, int], first: Image.Image | Network) -> OptimizeOptions:

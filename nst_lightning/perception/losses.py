@@ -171,6 +171,7 @@ class PerceptualLoss(nn.Module):
         style_layers: layer names and their weights.
         scales: factors by which picture and painting are shrunk before their styles are compared, and the weight of
             each; large factors make large strokes.
+        content_scale: factor by which picture and photo are shrunk before their contents are compared.
         content_weight: weight of the content loss (Gatys' alpha).
         style_weight: weight of the style loss (Gatys' beta).
         tv_weight: weight of the total variation loss, against noise and dots.
@@ -190,6 +191,7 @@ class PerceptualLoss(nn.Module):
         content_layers: Mapping[str, float],
         style_layers: Mapping[str, float],
         scales: Mapping[int, float],
+        content_scale: int = 1,
         content_weight: float = 1.0,
         style_weight: float = 10.0,
         tv_weight: float = 0.0,
@@ -211,6 +213,9 @@ class PerceptualLoss(nn.Module):
         self.scales = shares_of("scales", scales)
         if any(factor < 1 for factor in self.scales):
             raise ValueError(f"scales: {list(self.scales)} are not allowed; pictures are shrunk by 1 or more")
+        if content_scale < 1:
+            raise ValueError(f"content_scale: {content_scale} is not allowed; pictures are shrunk by 1 or more")
+        self.content_scale = content_scale
         encoder.require([*self.content_layers, *self.style_layers])
         self.content_weight, self.style_weight = content_weight, style_weight
         self.tv_weight, self.grid_weight = tv_weight, grid_weight
@@ -240,16 +245,16 @@ class PerceptualLoss(nn.Module):
         styles = torch.zeros(len(pictures), dtype=torch.long, device=pictures.device) if styles is None else styles
         self._check_size("a picture", pictures)
         with torch.no_grad():
-            targets = self.encoder(photos, list(self.content_layers))
+            targets = self.encoder(shrink(photos, self.content_scale), list(self.content_layers))
         content, style = pictures.new_zeros(()), pictures.new_zeros(())
-        for factor, share in self.scales.items():
-            layers = [*self.style_layers, *(self.content_layers if factor == 1 else ())]
+        for factor in {self.content_scale: 0, **self.scales}:
+            with_style, with_content = factor in self.scales, factor == self.content_scale
+            layers = [*(self.style_layers if with_style else ()), *(self.content_layers if with_content else ())]
             features = self.encoder(shrink(pictures, factor), list(dict.fromkeys(layers)))
-            style = style + share * self._style(features, factor, styles, style_shares)
-            if factor == 1:
+            if with_style:
+                style = style + self.scales[factor] * self._style(features, factor, styles, style_shares)
+            if with_content:
                 content = self._content(features, targets)
-        if 1 not in self.scales:
-            content = self._content(self.encoder(pictures, list(self.content_layers)), targets)
         variation, grid = total_variation_loss(pictures), grid_loss(pictures)
         loss = self.content_weight * content + self.style_weight * style
         loss = loss + self.tv_weight * variation + self.grid_weight * grid

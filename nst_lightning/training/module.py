@@ -49,6 +49,7 @@ class StyleTransfer(L.LightningModule):
         style_layers: layers whose Gram matrices carry the style, and their weights.
         style_scales: factors by which pictures and painting are shrunk to compare style, and their weights: the first
             makes texture, the larger ones make strokes.
+        content_scale: factor by which pictures and photos are shrunk to compare content.
         content_weight: weight of the content loss.
         style_weight: weight of the style loss (for `relative` losses): 5 keeps the subject, 12 begins to dissolve it.
         style_shares: of `style_weight` for single ones of `styles`, by their names, where it is too much or too little
@@ -91,6 +92,7 @@ class StyleTransfer(L.LightningModule):
         content_layers: dict[str, float] = {"relu3_1": 1.0, "relu4_1": 2.0},  # noqa: B006 - shown in --help
         style_layers: dict[str, float] = STYLE_LAYERS_EVENLY,
         style_scales: dict[int, float] = {1: 0.6, 2: 0.25, 4: 0.15},  # noqa: B006
+        content_scale: int = 1,
         content_weight: float = 1.0,
         style_weight: float = 5.0,
         style_shares: dict[str, float] = {},  # noqa: B006
@@ -138,6 +140,7 @@ class StyleTransfer(L.LightningModule):
             content_layers=content_layers,
             style_layers=style_layers,
             scales=style_scales,
+            content_scale=content_scale,
             content_weight=content_weight,
             style_weight=style_weight,
             tv_weight=tv_weight,
@@ -209,7 +212,8 @@ class StyleTransfer(L.LightningModule):
         """The perceptual loss of a batch of photos."""
         if batch_idx % 2:  # crops with surroundings: in turns as small photos, and as parts of large ones
             photos = resize_to(photos, min(self.size, *photos.shape[-2:]))
-        seed = (self.current_epoch, batch_idx, self.global_rank)
+        run = getattr(self.trainer.datamodule, "seed", None) or 0  # other crops, other draws
+        seed = (run, self.current_epoch, batch_idx, self.global_rank)
         draw = self._styles.draw(len(photos), partial=self.partial_strength, seed=seed)
         pictures = self._paint(photos, draw)
         seen = _cut_at_random(pictures, photos, largest=self.size, smallest=self.loss.smallest, seed=(*seed, 2))
