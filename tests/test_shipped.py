@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from nst_lightning.examples.command import STYLES
 from nst_lightning.images import image_to_array, list_pictures, read_rgb, resize_short_side
@@ -131,7 +132,7 @@ def by_parity(picture, axis):
 def test_no_grid(shared):
     """The last convolution makes pixels in pairs, which should not be seen."""
     stylizer = Stylizer(MANY)
-    photos = [resize_short_side(read_rgb(path), 256) for path in list_pictures(shared / "photos/val")[::11]]
+    photos = [resize_short_side(read_rgb(path), stylizer.size) for path in list_pictures(shared / "photos/val")[::11]]
     for style in stylizer.styles:
         pictures = [np.asarray(stylizer(photo, style=style)) / 255 for photo in photos]
         for axis in (0, 1):
@@ -175,8 +176,10 @@ def test_figures_are_the_cards(name, style, painting, shared):
     figures = Figures(encoder, tensor_of(resize_short_side(image, 256)))
     stylizer = Stylizer(ROOT / f"export/{name}.onnx")
     for path in list_pictures(shared / "photos/val"):
-        photo = resize_short_side(read_rgb(path), 256)
-        stylized = stylizer(photo, style=style if stylizer.styles else None)
+        image = read_rgb(path)
+        photo = resize_short_side(image, 256)
+        painted = stylizer(image, size=stylizer.size, style=style if stylizer.styles else None)
+        stylized = painted.resize(photo.size, Image.Resampling.LANCZOS)
         figures.add(tensor_of(stylized), tensor_of(photo), of_photos=True)
     found = dict(figures.take())
     measured = [found[f"{name}_median"].item() for name in ("content", "style", "grit", "photo_style")]
