@@ -77,6 +77,9 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     assert json.loads(again.metadata["credits"]) == {"a": "A painter", "b": "B", "new": "I"}
     assert json.loads(again.metadata["style_weights"]) == {"new": 5.0, "a": 2.0, "b": 1.4, "c": 2.0}
     assert again.metadata["license"] == "MIT"
+    wider = MultiStyleNet(widths=[4, 6, 8], block_width=4, dilations=[2])  # the same weights would paint otherwise
+    with pytest.raises(ValueError, match=r"init_args.dilations: \[2\] is not allowed with .*; it must be \[1\]"):
+        styles_of("new", network=wider, init_from=last, only_new_styles=True)
     another = styles_of("b", init_from=last).metadata
     assert json.loads(another["credits"]) == {"a": "A painter"}
     assert json.loads(another["style_weights"]) == {"a": 2.0, "b": 5.0, "c": 2.0}

@@ -86,17 +86,21 @@ def rate(
     chosen = _some(list_pictures(expand_path(photos)), count)
     if target is not None:
         keep_inputs([target], [*chosen, *files.values()])
-    read = [read_rgb(path) for path in chosen]
-    contents = [resize_short_side(image, size) for image in read]
-    painted = [resize_short_side(image, network_size or stylizer.size or size) for image in read]
+    contents, painted = [], []
+    for image in map(read_rgb, chosen):  # photos may be large: none is kept as it is
+        contents.append(resize_short_side(image, size))
+        painted.append(resize_short_side(image, network_size or stylizer.size or size))
     few = _some(contents, optimized)
     width = max(15, *map(len, files)) + 1
     rows = []
     print(f"{'style':{width}}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
     for style, file in files.items():
         painting = resize_short_side(read_rgb(file), size)
-        made = [stylizer(photo, style=style if stylizer.styles else None) for photo in painted]
-        made = [image.resize(photo.size, Image.Resampling.LANCZOS) for image, photo in zip(made, contents)]
+        chosen_style = style if stylizer.styles else None
+        made = [
+            stylizer(larger, style=chosen_style).resize(photo.size, Image.Resampling.LANCZOS)
+            for larger, photo in zip(painted, contents)
+        ]
         show = partial(_print, f"{style:{width}}", painting, encoder)
         show("photos", contents, contents)
         show("network", contents, made)

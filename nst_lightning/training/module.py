@@ -165,7 +165,7 @@ class StyleTransfer(L.LightningModule):
                 f"model.network.init_args.styles: {network.styles} is not allowed; the run has no painting for "
                 f"{', '.join(name for name in network.styles if name not in files)}"
             )
-        known = _start_from(init_from, network) if init_from is not None else {}
+        known = _start_from(init_from, network, unchanged=only_new_styles) if init_from is not None else {}
         again = [name for name in files if name in getattr(network, "styles", ())]
         if init_from is not None and again:
             rank_zero_info(f"{init_from} has {', '.join(again)} already: the run goes on from there")
@@ -325,8 +325,14 @@ def _cut_at_random(*images: Tensor, largest: int, smallest: int, seed: tuple[int
     return [image[..., top : top + height, left : left + width] for image in images]
 
 
-def _start_from(path: str, network: nn.Module) -> dict[str, str]:
-    """Copy the weights of a checkpoint; returns what it says of itself."""
+def _start_from(path: str, network: nn.Module, *, unchanged: bool) -> dict[str, str]:
+    """Copy the weights of a checkpoint; returns what it says of itself.
+
+    Args:
+        path: the checkpoint, or the name of a bundled one.
+        network: where to; weights that fit may be meant for other dilations.
+        unchanged: whether the network must be the checkpoint's in these as well.
+    """
     source, metadata = load_network(expand_path(path))
     if isinstance(network, MultiStyleNet) and isinstance(source, MultiStyleNet):
         if network.styles not in ([], source.styles):
@@ -335,6 +341,12 @@ def _start_from(path: str, network: nn.Module) -> dict[str, str]:
                 f"the styles of model.init_from come by themselves: {', '.join(source.styles)}"
             )
         network.replace_styles(source.styles)
+        for name, value in source.init_args.items():
+            if unchanged and network.init_args[name] != value:
+                raise ValueError(
+                    f"model.network.init_args.{name}: {network.init_args[name]} is not allowed with "
+                    f"model.only_new_styles; it must be {value}, as in model.init_from"
+                )
     check_state(source.state_dict(), network, "model.init_from")
     network.load_state_dict(source.state_dict())
     return metadata
