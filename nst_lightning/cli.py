@@ -1,6 +1,5 @@
 """The command line: one dispatch table. Nothing heavy is imported before a command is known."""
 
-import difflib
 import importlib
 import os
 import sys
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from nst_lightning import __version__
+from nst_lightning.spelling import meant
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,12 @@ COMMANDS = {
         repeatable=("styles",),
         flags=("half",),
     ),
-    "stylize": Command("nst_lightning.inference.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}),
+    "stylize": Command(
+        "nst_lightning.inference.stylize:stylize",
+        "stylize photos with an ONNX file",
+        {"photos": "+"},
+        repeatable=("style",),
+    ),
     "styles": Command(
         "nst_lightning.inference.styles:styles", "the styles of a network of many, and photos in each", {"photos": "*"}
     ),
@@ -112,9 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
-        return _fail(f"unknown command {name!r}; {hint}", 2)
+        return _fail(f"unknown command {name!r}; {meant(name, COMMANDS, 'commands')}", 2)
     try:
         if COMMANDS[name].target == TRAINING:
             _function(TRAINING)(name, rest)

@@ -154,6 +154,7 @@ def test_validation_photos_are_whole(photos):
         ({"surroundings": -1}, "data.surroundings: -1"),
         ({"batch_size": 0}, "data.batch_size: 0"),
         ({"workers": -1}, "data.workers: -1"),
+        ({"seed": -1}, "data.seed: -1"),
     ],
 )
 def test_bad_numbers(options, message):

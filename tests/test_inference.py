@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import time
@@ -92,14 +93,15 @@ def test_styles_without_their_names(many_model, tmp_path, styles):
         Stylizer(tmp_path / "nameless.onnx")
 
 
-def test_stylize_blends_styles_at_some_strength(many_model, tmp_path, picture, capsys):
+@pytest.mark.parametrize("blend", [["--style", "ink:1,wood:3"], ["--style", "ink", "--style=wood:3"]])
+def test_stylize_blends_styles_at_some_strength(many_model, tmp_path, picture, capsys, blend):
     picture(60, 40).save(tmp_path / "photo.png")
     common = ["stylize", str(tmp_path / "photo.png"), "--model", many_model, "--output", str(tmp_path / "out")]
-    assert main([*common, "--style", "ink:1,wood:3", "--strength", "0.7", "--preserve-color", "0.5"]) == 0
+    assert main([*common, *blend, "--strength", "0.7", "--preserve-color", "0.5"]) == 0
     expected = Stylizer(many_model)(
         picture(60, 40), style={"ink": 0.25, "wood": 0.75}, strength=0.7, preserve_color=0.5
     )
-    assert list(Image.open(tmp_path / "out/photo.png").convert("RGB").getdata()) == list(expected.getdata())
+    assert Image.open(tmp_path / "out/photo.png").convert("RGB").tobytes() == expected.tobytes()
     capsys.readouterr()
     assert main([*common, "--style", "inc"]) == 2
     assert capsys.readouterr().err == "nst-lightning: stylize: style: there is no 'inc'; did you mean ink?\n"
@@ -147,6 +149,20 @@ def test_sheets_are_painted_as_large_as_the_network_was_trained(many, tmp_path, 
     assert found.tobytes() == cell.tobytes()
 
 
+def test_photos_are_read_before_styles_are_listed(many_model, tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert main(["styles", str(tmp_path / "broken.png"), "--model", many_model]) != 0
+    said = capsys.readouterr()
+    assert (said.out, len(said.err.splitlines())) == ("", 1)
+
+
+def test_a_picture_beside_a_network_is_not_its_sheet(many_model, tmp_path, picture, capsys):
+    model = shutil.copy(many_model, tmp_path / "mine.onnx")
+    picture(60, 40).save(tmp_path / "mine.jpg")
+    assert main(["styles", "--model", str(model)]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["ink", "glass", "wood"]
+
+
 def test_the_bundled_styles_have_a_sheet(capsys):
     assert main(["styles"]) == 0
     *names, sheet = capsys.readouterr().out.splitlines()
@@ -173,7 +189,15 @@ def test_bad_requests_are_refused_at_once(tmp_path, picture, monkeypatch, capsys
 @pytest.mark.parametrize(("metadata", "size"), [({}, None), ({"size": "160"}, 160), ({"size": "large"}, None)])
 def test_the_size_of_the_photos_it_was_trained_on(tmp_path, metadata, size):
     export_onnx(JohnsonNet(4, 1, 3), tmp_path / "style.onnx", metadata=metadata)
-    assert Stylizer(tmp_path / "style.onnx").size == size
+    assert Stylizer(tmp_path / "style.onnx").trained_size() == size
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [('{"ink": 96}', [96, 160]), ("[96]", [160, 160]), ("{", [160, 160])])
+def test_styles_may_have_been_trained_at_different_sizes(tmp_path, many, sizes, expected):
+    export_onnx(many, tmp_path / "styles.onnx", metadata={"size": "160", "sizes": sizes})
+    stylizer = Stylizer(tmp_path / "styles.onnx")
+    assert [stylizer.trained_size(style) for style in ("ink", "wood")] == expected
+    assert stylizer.trained_size() == expected[0]  # of the first style
 
 
 def test_a_network_of_one_style_has_no_list(model, capsys):

@@ -227,10 +227,19 @@ def test_bad_options(options, change, message):
         PerceptualLoss(**{**options, **change})
 
 
-def test_small_pictures_are_refused_with_the_number(options):
-    loss = PerceptualLoss(**{**options, "style_layers": {"relu4_1": 1.0}})
-    with pytest.raises(ValueError, match="a picture of 40x31 is too small for relu4_1 at scale 1/2: at least 32x32"):
-        loss(torch.rand(1, 3, 31, 40), torch.rand(1, 3, 31, 40))
+@pytest.mark.parametrize(
+    ("change", "needed"),
+    [
+        ({"style_layers": {"relu4_1": 1.0}}, "relu4_1 at scale 1/2: at least 32x32"),
+        ({"content_layers": {"relu4_1": 1.0}, "content_scale": 3}, "relu4_1 at scale 1/3: at least 48x48"),
+    ],
+)
+def test_small_pictures_are_refused_with_the_number(options, change, needed):
+    loss = PerceptualLoss(**{**options, **change})
+    assert needed.endswith(f"{loss.smallest}x{loss.smallest}")
+    with pytest.raises(ValueError, match=f"a picture of 60x31 is too small for {needed}"):
+        loss(torch.rand(1, 3, 31, 60), torch.rand(1, 3, 31, 60))
+    loss(torch.rand(1, 3, loss.smallest, 60), torch.rand(1, 3, loss.smallest, 60))
 
 
 def gaussian(seed, channels=5, rank=5):

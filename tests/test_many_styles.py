@@ -77,6 +77,9 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     assert json.loads(again.metadata["credits"]) == {"a": "A painter", "b": "B", "new": "I"}
     assert json.loads(again.metadata["style_weights"]) == {"new": 5.0, "a": 2.0, "b": 1.4, "c": 2.0}
     assert again.metadata["license"] == "MIT"
+    assert again.metadata["style"] == "new, a, b, c"
+    larger = styles_of("new", init_from=last, only_new_styles=True, size=96).metadata
+    assert (larger["size"], json.loads(larger["sizes"])) == ("64", {"new": 96, "a": 64, "b": 64, "c": 64})
     wider = MultiStyleNet(widths=[4, 6, 8], block_width=4, dilations=[2])  # the same weights would paint otherwise
     with pytest.raises(ValueError, match=r"init_args.dilations: \[2\] is not allowed with .*; it must be \[1\]"):
         styles_of("new", network=wider, init_from=last, only_new_styles=True)
@@ -87,6 +90,20 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     for i in range(3):
         torch.testing.assert_close(after(photo, torch.eye(4)[i + 1]), before(photo, torch.eye(3)[i]), rtol=0, atol=1e-6)
     assert (after(photo) - before(photo, torch.full((3,), 1 / 3))).abs().max() > 0.01
+
+
+def test_painter_and_title_are_those_of_the_run(styles_of):
+    said = styles_of("a", "b", title="A tree", painter="I", credits={"b": "B"}).metadata
+    assert json.loads(said["credits"]) == {"a": "I, A tree", "b": "B"}
+    assert (said["style"], said.get("painter")) == ("a, b", None)
+    with pytest.raises(ValueError, match=r"model\.credits: there is no 'bb'; did you mean b\?"):
+        styles_of("a", "b", credits={"bb": "B"})
+
+
+def test_styles_that_validation_leaves_out_are_named(tmp_path, styles_of, photos):
+    trainer = trainer_of(tmp_path, max_steps=1, limit_val_batches=1, enable_checkpointing=False, num_sanity_val_steps=0)
+    with pytest.warns(UserWarning, match=r"data\.val: 1 batches are too few for 3 styles.*leaves out b, c"):
+        trainer.fit(styles_of(), data_of(photos))
 
 
 def test_one_style_at_random_strength_is_drawn_as_asked():

@@ -252,8 +252,11 @@ def test_styles_are_kept_as_they_were_in_any_order():
     assert network.styles == network.init_args["styles"] == ["c", "a"]
     torch.testing.assert_close(network(photos), before[2])
     torch.testing.assert_close(network(photos, torch.eye(2)[1]), before[0])
-    for wrong in (["b"], ["a", "a"]):
-        with pytest.raises(ValueError, match=r"styles: '[ab]' is not allowed; each must be another one of c, a"):
+    for wrong, message in (
+        (["b"], "styles: there is no 'b'; styles: c, a"),
+        (["a", "a"], "styles: 'a' is given twice"),
+    ):
+        with pytest.raises(ValueError, match=message):
             network.keep_styles(wrong)
 
 
@@ -262,8 +265,24 @@ def test_weights_are_divided_by_their_sum_and_numbers_stay_in_range():
     half = torch.tensor([0.5, 0.5, 0])
     torch.testing.assert_close(network(photos, 6 * half), network(photos, half))
     assert network(photos, 0 * half).isfinite().all()
+    torch.testing.assert_close(network(photos, half - torch.tensor([0, 0, 1])), network(photos, half))
     beyond, most = torch.tensor([1.5]), torch.tensor([1.0])
     torch.testing.assert_close(network(photos, half, beyond, beyond), network(photos, half, most, most))
+
+
+def test_mixed_precision_is_for_convolutions_only(monkeypatch):
+    convolve = torch.nn.functional.conv2d
+
+    def exactly(*args, **options):
+        with torch.autocast("cpu", enabled=False):
+            return convolve(*args, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", exactly)
+    network, photos = styled(), torch.rand(1, 3, 40, 48)
+    controls = torch.tensor([0.2, 0.5, 0.3]), torch.tensor([0.8]), torch.tensor([0.7])
+    expected = network(photos, *controls)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(network(photos, *controls), expected)
 
 
 def test_styles_that_do_not_fit_are_refused():

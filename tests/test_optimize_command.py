@@ -137,8 +137,9 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
 @pytest.mark.parametrize("larger", [False, True])
 def test_a_style_that_comes_with_the_package_paints_the_start(picture, larger):
     stylizer = Stylizer(DEFAULT_MODEL)
-    photo = picture(stylizer.size + 20, stylizer.size + 5) if larger else picture(60, 48)
-    painted = stylizer(photo if larger else resize_short_side(photo, stylizer.size), style="udnie")
+    size = stylizer.trained_size("udnie")
+    photo = picture(size + 20, size + 5) if larger else picture(60, 48)
+    painted = stylizer(photo if larger else resize_short_side(photo, size), style="udnie")
     expected = painted.resize(photo.size, Image.Resampling.LANCZOS)
     assert np.array_equal(picture_or_network("udnie")(photo), expected)
     assert np.array_equal(picture_or_network(f"{DEFAULT_MODEL}:udnie")(photo), expected)

@@ -76,6 +76,7 @@ def test_the_command_for_many_styles_trains_the_network_that_ships(monkeypatch):
     cli = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=_with_styles_listed(shlex.split(line)[3:]))
     given = cli.config.fit.model.network.init_args.as_dict()
     assert MultiStyleNet(**given).init_args == MultiStyleNet().init_args
+    assert cli.config.fit.model.grid_weight == 1  # all of the network is trained
 
 
 def test_folders_import_what_the_readme_says():

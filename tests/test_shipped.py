@@ -132,7 +132,10 @@ def by_parity(picture, axis):
 def test_no_grid(shared):
     """The last convolution makes pixels in pairs, which should not be seen."""
     stylizer = Stylizer(MANY)
-    photos = [resize_short_side(read_rgb(path), stylizer.size) for path in list_pictures(shared / "photos/val")[::11]]
+    photos = [
+        resize_short_side(read_rgb(path), stylizer.trained_size())
+        for path in list_pictures(shared / "photos/val")[::11]
+    ]
     for style in stylizer.styles:
         pictures = [np.asarray(stylizer(photo, style=style)) / 255 for photo in photos]
         for axis in (0, 1):
@@ -178,7 +181,8 @@ def test_figures_are_the_cards(name, style, painting, shared):
     for path in list_pictures(shared / "photos/val"):
         image = read_rgb(path)
         photo = resize_short_side(image, 256)
-        painted = stylizer(image, size=stylizer.size, style=style if stylizer.styles else None)
+        name_of_style = style if stylizer.styles else None
+        painted = stylizer(image, size=stylizer.trained_size(name_of_style), style=name_of_style)
         stylized = painted.resize(photo.size, Image.Resampling.LANCZOS)
         figures.add(tensor_of(stylized), tensor_of(photo), of_photos=True)
     found = dict(figures.take())

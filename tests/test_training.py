@@ -106,6 +106,10 @@ def test_resume_refuses_another_network(tmp_path, compact_weights, painting, pho
         ValueError, match=r"ckpt_path: .*another network .*\(16, 16, 3, 3\) there and \(24, 24, 3, 3\) here"
     ):
         trainer_of(tmp_path, max_steps=2).fit(other, data_of(photos), ckpt_path=tmp_path / "a.ckpt")
+    with pytest.raises(
+        ValueError, match=r"init_from: styles holds a MultiStyleNet, but model\.network is a JohnsonNet"
+    ):
+        module_of(compact_weights, painting, init_from="styles")
     with pytest.raises(ValueError, match=r"init_from: .*another network"):
         StyleTransfer(
             JohnsonNet(6, 1, 3), CompactEncoder(compact_weights), painting, size=128, init_from=str(tmp_path / "a.ckpt")

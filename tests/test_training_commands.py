@@ -11,6 +11,7 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.inference import Stylizer
+from nst_lightning.training.cli import _with_styles_listed
 
 
 def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys):
@@ -152,3 +153,26 @@ def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
     assert all(first[key].equal(second[key]) for key in first)
     assert len(list((tmp_path / "runs").rglob("style.onnx"))) == 1
     assert (result.stdout + result.stderr).count("ONNX file:") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--model.styles", "a.jpg", "b.jpg"], ["--model.styles", '["a.jpg", "b.jpg"]']),
+        (
+            ["-c", "x.yaml", "--model.styles", "a.jpg", "-c", "y"],
+            ["-c", "x.yaml", "--model.styles", '["a.jpg"]', "-c", "y"],
+        ),
+        (
+            ["--model.styles=a.jpg", "b.jpg", "--data.size", "64"],
+            ["--model.styles", '["a.jpg", "b.jpg"]', "--data.size", "64"],
+        ),
+        (["--model.styles", "a.jpg", "-v", "--model.styles", "b.jpg"], ["--model.styles", '["a.jpg", "b.jpg"]', "-v"]),
+        (["--model.styles", "{a: a.jpg}"], ["--model.styles", "{a: a.jpg}"]),
+        (["--model.styles=[a.jpg]"], ["--model.styles=[a.jpg]"]),
+        (["--model.styles", "null"], ["--model.styles", "null"]),
+        (["--model.style", "a.jpg"], ["--model.style", "a.jpg"]),
+    ],
+)
+def test_styles_are_a_list_however_they_are_given(given, expected):
+    assert _with_styles_listed(given) == expected

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from nst_lightning.images import atomic_path
 from nst_lightning.networks import MultiStyleNet, load_network
 from nst_lightning.networks.checkpoint import of_styles
+from nst_lightning.networks.layers import MINIMUM_SIZE
 
 OPSET = 20
 VERIFIED_SHAPES = ((1, 3, 32, 33), (2, 3, 67, 45), (1, 3, 120, 161))
@@ -103,8 +104,8 @@ def _described(network: nn.Module) -> dict[str, str]:
 def _write(network: nn.Module, path: Path) -> None:
     dynamic = {
         0: torch.export.Dim("batch"),
-        2: torch.export.Dim("height", min=32),
-        3: torch.export.Dim("width", min=32),
+        2: torch.export.Dim("height", min=MINIMUM_SIZE),
+        3: torch.export.Dim("width", min=MINIMUM_SIZE),
     }
     controls = _controls(network)
     with _quiet():

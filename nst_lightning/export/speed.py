@@ -11,7 +11,7 @@ import onnxruntime
 
 from nst_lightning.export.onnx import export_onnx
 from nst_lightning.inference.models import find_model
-from nst_lightning.inference.stylizer import Stylizer
+from nst_lightning.inference.stylizer import MINIMUM_SIZE, Stylizer
 from nst_lightning.networks import JohnsonNet
 
 JOHNSON = "Johnson's network"
@@ -30,7 +30,7 @@ def speed(models: list[str], size: int = 512, threads: int = 2, rounds: int = 6)
         threads: processor threads to use.
         rounds: how often each has its turn.
     """
-    for name, value, least in (("size", size, 32), ("threads", threads, 1), ("rounds", rounds, 1)):
+    for name, value, least in (("size", size, MINIMUM_SIZE), ("threads", threads, 1), ("rounds", rounds, 1)):
         if value < least:
             raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
     for model in models:

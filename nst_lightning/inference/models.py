@@ -1,7 +1,8 @@
 """The trained networks that come with the package, by name."""
 
-import difflib
 from pathlib import Path
+
+from nst_lightning.spelling import meant
 
 DEFAULT_MODEL = "styles"
 """The bundled network of many styles."""
@@ -30,6 +31,4 @@ def find_model(model: str | Path) -> Path:
         return path
     if str(model) in bundled:
         return bundled[str(model)]
-    close = difflib.get_close_matches(str(model), bundled, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"bundled networks: {', '.join(bundled)}"
-    raise ModelError(f"model: no such file: {path}; {hint}")
+    raise ModelError(f"model: no such file: {path}; {meant(str(model), bundled, 'bundled networks')}")

@@ -1,8 +1,9 @@
 """Names of styles, and blends of them, as the weights that a network of many styles takes."""
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
+
+from nst_lightning.spelling import meant
 
 
 def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]) -> list[float]:
@@ -22,9 +23,7 @@ def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]
     asked = _parsed(style) if isinstance(style, str) else list(style.items())
     for name, weight in asked:
         if name not in styles:
-            close = _alike(name, styles)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"styles: {', '.join(styles)}"
-            raise ValueError(f"style: there is no {name!r}; {hint}")
+            raise ValueError(f"style: there is no {name!r}; {meant(name, styles, 'styles')}")
         if not 0 <= weight < math.inf:
             raise ValueError(f"style: the weight {weight:g} of {name} is not allowed; it must be 0 or more")
     largest = max((weight for _, weight in asked), default=0)
@@ -43,10 +42,3 @@ def _parsed(text: str) -> list[tuple[str, float]]:
         except ValueError:
             raise ValueError(f"style: {part.strip()!r} is not allowed; it must be a name, or NAME:WEIGHT") from None
     return asked
-
-
-def _alike(name: str, styles: Sequence[str]) -> list[str]:
-    """Styles that have the name in theirs, or else the one that is spelled nearly so; case doesn't matter."""
-    lowered = {style.lower(): style for style in styles}
-    parts = [style for low, style in lowered.items() if name and name.lower() in low]
-    return parts or [lowered[low] for low in difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)]

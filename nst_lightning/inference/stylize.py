@@ -15,7 +15,7 @@ def stylize(
     photos: list[str],
     model: str = DEFAULT_MODEL,
     output: str = "out",
-    style: str | None = None,
+    style: list[str] | None = None,
     strength: float = 1.0,
     preserve_color: float = 0.0,
     size: int | None = None,
@@ -30,7 +30,7 @@ def stylize(
         model: the .onnx file, or the name of a bundled network: `styles`, which has many, or one of a single style.
         output: folder to write to; folders below a given folder are kept.
         style: one of the styles of a network that has several, by default the first, or a blend of them,
-            `great_wave:2,starry_night:1`. The command `styles` lists them.
+            `great_wave:2,starry_night:1`, or given several times. The command `styles` lists them.
         strength: from 0, the photo itself, to 1.
         preserve_color: from 0 to 1, the photo's own colours.
         size: short side in pixels to scale photos to first; by default they keep their size. Smaller makes strokes
@@ -44,12 +44,13 @@ def stylize(
     check_size(size)
     jobs = _plan(photos, Path(output), format)
     stylizer = Stylizer(model, threads=threads)
-    stylizer.controls(style, strength, preserve_color)  # wrong ones are refused before any work
+    blend = None if style is None else ",".join(style)
+    stylizer.controls(blend, strength, preserve_color)  # wrong ones are refused before any work
     failed = 0
     for source, target in jobs:
         try:
             photo = read_picture(source)
-            picture = stylizer(photo.rgb, size=size, style=style, strength=strength, preserve_color=preserve_color)
+            picture = stylizer(photo.rgb, size=size, style=blend, strength=strength, preserve_color=preserve_color)
             alpha = photo.alpha.resize(picture.size) if photo.alpha else None
             write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
             print(target)

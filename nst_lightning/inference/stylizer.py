@@ -20,8 +20,6 @@ class Stylizer:
     """A transfer network in an ONNX file: `Stylizer("style.onnx")(image)` is the stylized image.
 
     `styles` are the names of its styles, where it has several; such a network can do `strength` and `preserve_color`.
-    `size` is the short side in pixels of the photos that it was trained on, or None if the file doesn't say: there
-    strokes are as large as in the painting.
 
     Args:
         model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `styles`.
@@ -51,8 +49,6 @@ class Stylizer:
             raise ModelError(f"model: {path} is no transfer network for photos of any size: {described}")
         self._input = inputs[0].name
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        said = self.metadata.get("size", "")
-        self.size = int(said) if said.isdecimal() and int(said) >= MINIMUM_SIZE else None
         self.styles: list[str] = _names(self.metadata, inputs[1], path) if adjustable else []
 
     def __call__(
@@ -97,6 +93,15 @@ class Stylizer:
             raise RuntimeError(f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first(error)})") from None
         return array_to_image(picture[0])
 
+    def trained_size(self, style: str | None = None) -> int | None:
+        """Short side in pixels of the photos that a style, by default the first, was trained on.
+
+        Strokes are as large as in the painting there. None if the file doesn't say.
+        """
+        style = style or next(iter(self.styles), None)
+        said = _object(self.metadata.get("sizes", "{}")).get(style, self.metadata.get("size"))
+        return int(said) if str(said).isdecimal() and int(said) >= MINIMUM_SIZE else None
+
     def controls(
         self, style: str | Mapping[str, float] | None = None, strength: float = 1.0, preserve_color: float = 0.0
     ) -> dict[str, np.ndarray]:
@@ -134,6 +139,15 @@ def _names(metadata: Mapping[str, str], style: onnxruntime.NodeArg, path: Path) 
     except (KeyError, TypeError, ValueError):
         pass
     raise ModelError(f"model: {path} takes weights of styles, {style.shape}, but its metadata don't name them")
+
+
+def _object(text: str) -> dict:
+    """A JSON object; an empty one of metadata that are none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _all_pictures(nodes: Sequence[onnxruntime.NodeArg]) -> bool:

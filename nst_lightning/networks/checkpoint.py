@@ -35,8 +35,8 @@ def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
 
 
 def of_styles(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Those of the metadata, JSON objects, that say something of each style: who painted it, how much it weighed."""
-    return {key: json.loads(metadata.get(key, "{}")) for key in ("credits", "style_weights")}
+    """Those of the metadata, JSON objects, that say something of each style: who painted it, how it was trained."""
+    return {key: json.loads(metadata.get(key, "{}")) for key in ("credits", "style_weights", "sizes")}
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from nst_lightning.images.colour import LUMA
 from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
+from nst_lightning.spelling import meant
 
 _FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
 _DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
@@ -111,10 +112,10 @@ class MultiStyleNet(nn.Module):
             ValueError: one of them is unknown, or named twice.
         """
         for i, name in enumerate(names):
-            if name not in self.styles or name in names[:i]:
-                raise ValueError(
-                    f"styles: {name!r} is not allowed; each must be another one of {', '.join(self.styles)}"
-                )
+            if name not in self.styles:
+                raise ValueError(f"styles: there is no {name!r}; {meant(name, self.styles, 'styles')}")
+            if name in names[:i]:
+                raise ValueError(f"styles: {name!r} is given twice")
         rows = [self.styles.index(name) for name in names]
         self.styles[:] = names
         for module in self._styled():
@@ -133,10 +134,10 @@ class MultiStyleNet(nn.Module):
         Args:
             photos: RGB in [0, 1], shape (N, 3, H, W), H and W at least 32.
             style: weights of the styles, which are divided by their sum, shape (S,), or (N, S) for each photo its own;
-                by default the first style alone.
+                by default the first style alone. Below 0 they count as 0; one must be above.
             strength: 0, the photo itself, to 1, the default; shape (1,) or (N,). Others count as the nearer of these.
             preserve_color: 0, the default, to 1, the photo's chroma; shape (1,) or (N,); as `strength`.
-            noise_from: row and column where the noise begins, in eighths of the photo, integers of shape (2,); by
+            noise_from: row and column where the noise begins, in steps of eight pixels, integers of shape (2,); by
                 default 0, for training at random.
 
         Returns:
@@ -147,7 +148,7 @@ class MultiStyleNet(nn.Module):
         style = (self.controls["style"] if style is None else style).to(photos)
         if style.shape[-1] != len(self.styles):
             raise ValueError(f"style: {style.shape[-1]} weights are not allowed; there are {len(self.styles)} styles")
-        style = style.view(-1, len(self.styles))
+        style = style.view(-1, len(self.styles)).clamp_min(0)
         style = style / style.sum(1, keepdim=True).clamp_min(1e-6)
         strength = (self.controls["strength"] if strength is None else strength).to(photos).view(-1, 1).clamp(0, 1)
         keep = self.controls["preserve_color"] if preserve_color is None else preserve_color
@@ -156,7 +157,7 @@ class MultiStyleNet(nn.Module):
         painted = self._paint(photos, code, (0, 0) if noise_from is None else noise_from)
         by = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # what is left of the photo fades quickly: no double contours
         change = by * ((1 - keep) * torch.eye(3).to(keep) + keep * self.luma)  # matrices: of all, or of luma in each
-        return (photos + (change @ (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
+        return (photos + _product(change, (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
 
     @property
     def controls(self) -> dict[str, Tensor]:
@@ -211,7 +212,7 @@ class _StyledNorm(_Styled):
         self.base = nn.Parameter(torch.cat([torch.ones(channels), torch.zeros(channels)]))
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        scale, shift = (self.base + code @ self.table.flatten(0, 1)).chunk(2, dim=1)
+        scale, shift = (self.base + _product(code, self.table.flatten(0, 1))).chunk(2, dim=1)
         x = x.float()  # statistics in half precision would be coarse
         if len(code) == 1:  # as in ONNX files: one style for all
             return F.instance_norm(x, weight=scale[0], bias=shift[0])
@@ -231,8 +232,8 @@ class _StyledNoise(_Styled):
         places = [first + torch.arange(length, device=code.device) for first, length in zip(start, size)]
         tiles = [self.get_buffer(f"tile_{period}") for period in _NOISE_PERIODS]
         noise = torch.cat([tile[:, places[0] % len(tile[0])][..., places[1] % len(tile[0])] for tile in tiles])
-        mix = (code @ self.table[0]).view(len(code), -1, len(noise))
-        return (mix @ noise.flatten(1)).unflatten(2, size)
+        mix = _product(code, self.table[0]).view(len(code), -1, len(noise))
+        return _product(mix, noise.flatten(1)).unflatten(2, size)
 
 
 class _StyledConv(nn.Module):
@@ -259,6 +260,14 @@ class _StyledBlock(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         return x + self.second(F.relu(self.first(x, code)), code)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """A @ b, in float32 where convolutions run in half precision: files compute it so."""
+    if not torch.is_autocast_enabled(a.device.type):
+        return a @ b
+    with torch.autocast(a.device.type, enabled=False):
+        return a.float() @ b.float()
 
 
 def _around(x: Tensor) -> Tensor:

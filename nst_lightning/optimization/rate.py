@@ -24,6 +24,7 @@ from nst_lightning.perception.compact import encoder_of
 from nst_lightning.perception.figures import Figures
 from nst_lightning.perception.metrics import CONTENT_LAYER, SHORT_SIDE, STYLE_LAYERS
 from nst_lightning.perception.pixels import image_to_tensor
+from nst_lightning.spelling import meant
 from nst_lightning.system import keep_freed_memory
 
 COLUMNS = {
@@ -64,7 +65,8 @@ def rate(
         count: how many photos, evenly chosen; by default all.
         optimized: how many of these are optimized as well, which takes a while.
         size: short side in pixels at which everything is compared, and optimized.
-        network_size: short side in pixels of the photos that the network paints; by default what it was trained for.
+        network_size: short side in pixels of the photos that the network paints; by default what each style was trained
+            for.
         only: some of the network's styles, to rate no others.
         sheet: a picture to write, of the network's pictures beside the optimized ones.
     """
@@ -86,20 +88,22 @@ def rate(
     chosen = _some(list_pictures(expand_path(photos)), count)
     if target is not None:
         keep_inputs([target], [*chosen, *files.values()])
-    contents, painted = [], []
+    names = stylizer.styles and list(files)
+    sizes = {name: network_size or stylizer.trained_size(name) or size for name in names or [None]}
+    contents, larger = [], []
     for image in map(read_rgb, chosen):  # photos may be large: none is kept as it is
         contents.append(resize_short_side(image, size))
-        painted.append(resize_short_side(image, network_size or stylizer.size or size))
+        larger.append(resize_short_side(image, max(sizes.values())))
     few = _some(contents, optimized)
     width = max(15, *map(len, files)) + 1
     rows = []
     print(f"{'style':{width}}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
     for style, file in files.items():
         painting = resize_short_side(read_rgb(file), size)
-        chosen_style = style if stylizer.styles else None
+        name = style if stylizer.styles else None
         made = [
-            stylizer(larger, style=chosen_style).resize(photo.size, Image.Resampling.LANCZOS)
-            for larger, photo in zip(painted, contents)
+            stylizer(image, size=sizes[name], style=name).resize(photo.size, Image.Resampling.LANCZOS)
+            for image, photo in zip(larger, contents)
         ]
         show = partial(_print, f"{style:{width}}", painting, encoder)
         show("photos", contents, contents)
@@ -123,8 +127,8 @@ def _chosen(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
     """Those of the network's styles that are asked for."""
     unknown = sorted({*(only or ())} - {*styles})
     if unknown:
-        allowed = f"it must be some of {', '.join(styles)}" if styles else "the network's one style has no name"
-        raise ValueError(f"only: {unknown[0]!r} is not allowed; {allowed}")
+        allowed = meant(unknown[0], styles, "styles") if styles else "the network's one style has no name"
+        raise ValueError(f"only: there is no {unknown[0]!r}; {allowed}")
     return only or styles
 
 

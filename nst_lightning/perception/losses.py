@@ -221,7 +221,7 @@ class PerceptualLoss(nn.Module):
         self.tv_weight, self.grid_weight = tv_weight, grid_weight
         self.normalization: Normalization = normalization
         for painting in paintings:
-            self._check_size("the painting", painting)
+            self._check_size("the painting", painting, self._for_style)
         for factor in self.scales:
             grams = [self._grams(shrink(painting, factor)) for painting in paintings]
             for layer in self.style_layers:
@@ -243,7 +243,7 @@ class PerceptualLoss(nn.Module):
             Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum.
         """
         styles = torch.zeros(len(pictures), dtype=torch.long, device=pictures.device) if styles is None else styles
-        self._check_size("a picture", pictures)
+        self._check_size("a picture", pictures, max(self._for_style, self._for_content))
         with torch.no_grad():
             targets = self.encoder(shrink(photos, self.content_scale), list(self.content_layers))
         content, style = pictures.new_zeros(()), pictures.new_zeros(())
@@ -282,16 +282,29 @@ class PerceptualLoss(nn.Module):
     @property
     def smallest(self) -> int:
         """Pixels that each side of pictures needs at least."""
-        return max(map(self.encoder.minimum_size, self.style_layers)) * max(self.scales)
+        return max(self._for_style, self._for_content)[0]
 
-    def _check_size(self, what: str, pictures: Tensor) -> None:
-        deepest = max(self.style_layers, key=self.encoder.minimum_size)
-        needed = self.smallest
+    @property
+    def _for_style(self) -> tuple[int, str, int]:
+        """Of what is compared, what needs the largest pictures: the pixels, the layer, and the scale."""
+        return max(
+            (self.encoder.minimum_size(name) * max(self.scales), name, max(self.scales)) for name in self.style_layers
+        )
+
+    @property
+    def _for_content(self) -> tuple[int, str, int]:
+        return max(
+            (self.encoder.minimum_size(name) * self.content_scale, name, self.content_scale)
+            for name in self.content_layers
+        )
+
+    @staticmethod
+    def _check_size(what: str, pictures: Tensor, least: tuple[int, str, int]) -> None:
+        needed, layer, scale = least
         height, width = pictures.shape[-2:]
         if min(height, width) < needed:
             raise ValueError(
-                f"{what} of {width}x{height} is too small for {deepest} at scale 1/{max(self.scales)}: "
-                f"at least {needed}x{needed}"
+                f"{what} of {width}x{height} is too small for {layer} at scale 1/{scale}: at least {needed}x{needed}"
             )
 
 

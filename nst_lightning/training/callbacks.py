@@ -25,8 +25,9 @@ from nst_lightning.images import (
     resize_short_side,
     write_picture,
 )
+from nst_lightning.networks.layers import MINIMUM_SIZE
 from nst_lightning.perception.pixels import image_to_tensor
-from nst_lightning.training.data import MINIMUM_SIZE, PhotoDataModule, read_photo
+from nst_lightning.training.data import PhotoDataModule, read_photo
 
 
 class SampleSheet(L.Callback):

@@ -172,14 +172,21 @@ def main(command: str, arguments: list[str]) -> None:
 
 def _with_styles_listed(arguments: list[str]) -> list[str]:
     """`--model.styles a.jpg b.jpg` as the parser takes it, `--model.styles '["a.jpg", "b.jpg"]'`."""
-    if "--model.styles" not in arguments:
-        return arguments
-    start = arguments.index("--model.styles") + 1
-    end = next((i for i in range(start, len(arguments)) if arguments[i].startswith("--")), len(arguments))
-    files = arguments[start:end]
+    name, files, others, place, taken = "--model.styles", [], [], 0, False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            taken = option == name
+        if not taken:
+            others.append(argument)
+        elif option != name:
+            files.append(argument)
+        else:
+            place = place if files else len(others)
+            files += [value] if equals else []
     if not files or (len(files) == 1 and (files[0].startswith(("[", "{")) or files[0] == "null")):
         return arguments
-    return [*arguments[:start], json.dumps(files), *arguments[end:]]
+    return [*others[:place], name, json.dumps(files), *others[place:]]
 
 
 def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str], usages: dict[str, str]) -> None:

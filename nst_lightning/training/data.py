@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from nst_lightning.images import PictureError, expand_path, list_pictures, read_rgb, resize_short_side
-
-MINIMUM_SIZE = 32
+from nst_lightning.networks.layers import MINIMUM_SIZE
 
 
 class Batch(NamedTuple):
@@ -73,6 +72,7 @@ class PhotoDataModule(L.LightningDataModule):
             ("surroundings", surroundings, 0),
             ("batch_size", batch_size, 1),
             ("workers", workers, 0),
+            ("seed", seed, 0),
         ):
             if not value >= least:
                 raise ValueError(f"data.{name}: {value} is not allowed; it must be {least} or more")

@@ -8,7 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from nst_lightning import __version__
@@ -20,6 +20,7 @@ from nst_lightning.perception.figures import Figures
 from nst_lightning.perception.metrics import STYLE_LAYERS
 from nst_lightning.perception.pixels import image_to_tensor
 from nst_lightning.perception.statistics import resize_to
+from nst_lightning.spelling import meant
 from nst_lightning.training.muon import Muon
 from nst_lightning.training.schedule import along_a_cosine
 from nst_lightning.training.stability import disturbed, unsteadiness
@@ -172,11 +173,16 @@ class StyleTransfer(L.LightningModule):
         if only_new_styles:
             _freeze_all_but_styles(network, init_from)
         self._styles = Styles(network, files, style_shares, style_frequencies)
-        self._title = title
         self.title = title or ", ".join(files)
         self._described["license"] = license or known.get("license", "")
+        if only_new_styles:
+            self._described["size"] = known.get("size", str(size))
         weights = {name: round(style_weight * style_shares.get(name, 1), 6) for name in files}
-        own = {"credits": credits or {}, "style_weights": weights}
+        own = {
+            "credits": _credits(credits, self._styles, painter, title),
+            "style_weights": weights,
+            "sizes": dict.fromkeys(files, size),
+        }
         self._of_styles = {
             key: {name: said for name, said in before.items() if name not in files} | own[key]
             for key, before in of_styles(known).items()
@@ -185,10 +191,12 @@ class StyleTransfer(L.LightningModule):
     @property
     def metadata(self) -> dict[str, str]:
         """What checkpoints and ONNX files say of the network."""
-        described = {**self._described, "style": self._title or ", ".join(self._styles.known)}
-        if isinstance(self.network, MultiStyleNet):
-            for key, said in self._of_styles.items():
-                described[key] = json.dumps({name: said[name] for name in self.network.styles if name in said})
+        if not isinstance(self.network, MultiStyleNet):
+            return {**self._described, "style": self.title}
+        described = {**self._described, "style": ", ".join(self.network.styles)}
+        described.pop("painter")  # credits say it of each style
+        for key, said in self._of_styles.items():
+            described[key] = json.dumps({name: said[name] for name in self.network.styles if name in said})
         return described
 
     def setup(self, stage: str) -> None:
@@ -252,6 +260,15 @@ class StyleTransfer(L.LightningModule):
     def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
         """Stylized pictures, in the first of several styles; None stands for a photo that can't be read."""
         return None if photos is None else self(photos)
+
+    def on_validation_start(self) -> None:
+        """Warn of styles that the held-out photos are too few for."""
+        batches, styles = sum(self.trainer.num_val_batches), list(self.paintings)
+        if batches < len(styles) and not self.trainer.sanity_checking:
+            rank_zero_warn(
+                f"data.val: {batches} batches are too few for {len(styles)} styles, which they show in turn: "
+                f"val/loss leaves out {', '.join(styles[batches:])}"
+            )
 
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
@@ -325,6 +342,15 @@ def _cut_at_random(*images: Tensor, largest: int, smallest: int, seed: tuple[int
     return [image[..., top : top + height, left : left + width] for image in images]
 
 
+def _credits(given: Mapping[str, str] | None, styles: Styles, painter: str | None, title: str | None) -> dict[str, str]:
+    """Painter and title of the network's styles; those of the run have what is said of the painting."""
+    for name in given or {}:
+        if name not in styles.known:
+            raise ValueError(f"model.credits: there is no {name!r}; {meant(name, styles.known, 'styles')}")
+    of_painting = ", ".join(filter(None, (painter, title)))
+    return (dict.fromkeys(styles.files, of_painting) if of_painting else {}) | dict(given or {})
+
+
 def _start_from(path: str, network: nn.Module, *, unchanged: bool) -> dict[str, str]:
     """Copy the weights of a checkpoint; returns what it says of itself.
 
@@ -334,6 +360,10 @@ def _start_from(path: str, network: nn.Module, *, unchanged: bool) -> dict[str, 
         unchanged: whether the network must be the checkpoint's in these as well.
     """
     source, metadata = load_network(expand_path(path))
+    if not isinstance(network, type(source)):
+        raise ValueError(
+            f"model.init_from: {path} holds a {type(source).__name__}, but model.network is a {type(network).__name__}"
+        )
     if isinstance(network, MultiStyleNet) and isinstance(source, MultiStyleNet):
         if network.styles not in ([], source.styles):
             raise ValueError(
