@@ -21,10 +21,7 @@ ROOT = Path(__file__).parent.parent
 SINGLE = {"johnson_great_wave": "hokusai_great_wave.jpg", "johnson_wheat_field": "van_gogh_wheat_field.jpg"}
 MANY, HALF = DEFAULT_MODEL, f"{DEFAULT_MODEL}_fp16"
 CARDS = {**{name: f"{name}.md" for name in SINGLE}, MANY: "README.md"}
-RECIPE, LAST = (
-    yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8")) for name in (MANY, f"{MANY}_balance")
-)
-"""Of the last stage, and what the run after it changes."""
+RECIPE = yaml.safe_load((ROOT / f"configs/{MANY}.yaml").read_text(encoding="utf-8"))
 
 
 def tensor_of(image):
@@ -88,14 +85,14 @@ def test_the_network_of_many_styles_is_one_too(name, megabytes, levels, picture)
     stylizer, photo = Stylizer(path), picture(83, 61)
     assert path.stat().st_size < megabytes * 1e6
     recipe = RECIPE["model"]
-    shares = recipe["style_shares"] | LAST["model"]["style_shares"]
-    weights = {style: recipe["style_weight"] * share for style, share in shares.items()}
+    weights = {style: recipe["style_weight"] * share for style, share in recipe["style_shares"].items()}
     assert network.styles == stylizer.styles == list(recipe["styles"])
     for described in (metadata, stylizer.metadata):
         assert json.loads(described["credits"]) == recipe["credits"]
         assert json.loads(described["style_weights"]) == pytest.approx(weights)
         assert described["license"] == recipe["license"]
-        assert described["steps"] == str(LAST["trainer"]["max_steps"])
+        assert described["steps"] == str(RECIPE["trainer"]["max_steps"])
+        assert described["size"] == str(RECIPE["data"]["size"])
     for style, strength, keep in (("udnie", 1.0, 0.0), ("great_wave:3,pastel:1", 0.6, 1.0)):
         found = stylizer(photo, style=style, strength=strength, preserve_color=keep)
         controls = map(torch.from_numpy, stylizer.controls(style, strength, keep).values())
@@ -144,18 +141,24 @@ def test_no_grid(shared):
 
 @pytest.mark.weights
 def test_borders_are_painted_as_the_rest(shared):
-    """Colours of the outermost 16 pixels, next to those beyond 128, in the average over parts of photos."""
+    """Colours of the outermost pixels, next to those far from the border, in the average over parts of photos.
+
+    Parts are nearly twice as large as the network's own size: at that size some styles have a composition, as their
+    paintings do, such as a sky at the top.
+    """
     stylizer, random, parts = Stylizer(MANY), np.random.default_rng(0), []
+    unit = stylizer.trained_size() // 16
+    side = 30 * unit
     for path in list_pictures(shared / "photos/test"):
-        photo = resize_short_side(read_rgb(path), 900)
+        photo = resize_short_side(read_rgb(path), 56 * unit)
         for _ in range(2):
-            top, left = random.integers(photo.height - 480), random.integers(photo.width - 480)
-            parts.append(photo.crop((left, top, left + 480, top + 480)))
-    from_border = np.minimum(np.arange(480), np.arange(480)[::-1])
+            top, left = random.integers(photo.height - side), random.integers(photo.width - side)
+            parts.append(photo.crop((left, top, left + side, top + side)))
+    from_border = np.minimum(np.arange(side), np.arange(side)[::-1])
     distance = np.minimum(from_border[:, None], from_border)
     for style in stylizer.styles:
         picture = np.mean([np.asarray(stylizer(part, style=style), np.float64) for part in parts], axis=0)
-        difference = picture[distance < 16].mean(0) - picture[distance >= 128].mean(0)
+        difference = picture[distance < unit].mean(0) - picture[distance >= 8 * unit].mean(0)
         assert np.sqrt((difference**2).mean()) < 30, style  # of 255; was 54 when training saw small pictures only
 
 

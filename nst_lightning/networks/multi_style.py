@@ -48,7 +48,7 @@ class MultiStyleNet(nn.Module):
         styles: list[str] = [],  # noqa: B006 - shown in --help
         widths: list[int] = [16, 48, 96],  # noqa: B006
         block_width: int = 64,
-        dilations: list[int] = [1, 3, 1, 2, 1, 1],  # noqa: B006
+        dilations: list[int] = [1, 3, 2, 3, 2, 1],  # noqa: B006
     ) -> None:
         super().__init__()
         for name, value, good, allowed in (
