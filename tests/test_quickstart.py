@@ -45,7 +45,7 @@ def test_trains_offline_and_says_what_to_do_next(examples):
     config = ["--config", str(ROOT / "configs/quickstart.yaml")]
     config += ["--trainer.default_root_dir", "my runs"]
     short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"]
-    small = ["--data.size", "128", "--data.batch_size", "1", "--sheet.size", "64"]
+    small = ["--data.size", "256", "--sheet.size", "64"]
     run = offline(examples, "fit", *config, *short, *small)
     assert run.returncode == 0, run.stderr
     told = (run.stdout + run.stderr).split("Trained:")[1]
