@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def meant(name: str, names: Iterable[str], what: str) -> str:
-    """What to say of an unknown name: those that have it in theirs, or the one spelled nearly so; else all of them.
+    """What to say of an unknown name: those that have it in theirs, and the one spelled nearly so; else all of them.
 
     Case doesn't matter.
 
@@ -19,7 +19,7 @@ def meant(name: str, names: Iterable[str], what: str) -> str:
     >>> meant("oil", ["great_wave", "ink"], "styles")
     'styles: great_wave, ink'
     """
-    lowered = {known.lower(): known for known in names}
-    parts = [known for low, known in lowered.items() if name and name.lower() in low]
-    close = parts or [lowered[low] for low in difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)]
-    return f"did you mean {' or '.join(close)}?" if close else f"{what}: {', '.join(lowered.values())}"
+    names, lowered = list(names), name.lower()
+    nearly = difflib.get_close_matches(lowered, [known.lower() for known in names], n=1, cutoff=0.5)
+    close = [known for known in names if (len(lowered) > 2 and lowered in known.lower()) or known.lower() in nearly]
+    return f"did you mean {' or '.join(close)}?" if close else f"{what}: {', '.join(names)}"

@@ -6,6 +6,7 @@ import yaml
 
 from nst_lightning import __version__
 from nst_lightning.cli import COMMANDS, _function, main
+from nst_lightning.spelling import meant
 
 
 def test_help_lists_every_command(capsys):
@@ -39,6 +40,19 @@ def test_every_command_has_help(name, capsys):
     for argument, nargs in COMMANDS[name].positional.items():
         assert argument in positional
         assert nargs != "*" or "(required)" not in positional
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "said"),
+    [
+        ("a", ["wave", "sea"], "names: wave, sea"),  # too short to mean those that have it in theirs
+        ("wave", ["great_wave", "Wave", "ink"], "did you mean great_wave or Wave?"),
+        ("z", ["Wave", "wave"], "names: Wave, wave"),
+        ("", ["wave"], "names: wave"),
+    ],
+)
+def test_names_that_may_be_meant(name, names, said):
+    assert meant(name, names, "names") == said
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -171,6 +171,7 @@ def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
         (["--model.styles", "{a: a.jpg}"], ["--model.styles", "{a: a.jpg}"]),
         (["--model.styles=[a.jpg]"], ["--model.styles=[a.jpg]"]),
         (["--model.styles", "null"], ["--model.styles", "null"]),
+        (["--model.styles", "{a: a.jpg}", "b.jpg"], ["--model.styles", "{a: a.jpg}", "b.jpg"]),
         (["--model.style", "a.jpg"], ["--model.style", "a.jpg"]),
     ],
 )

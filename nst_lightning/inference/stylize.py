@@ -15,7 +15,7 @@ def stylize(
     photos: list[str],
     model: str = DEFAULT_MODEL,
     output: str = "out",
-    style: list[str] | None = None,
+    style: str | list[str] | None = None,
     strength: float = 1.0,
     preserve_color: float = 0.0,
     size: int | None = None,
@@ -44,7 +44,7 @@ def stylize(
     check_size(size)
     jobs = _plan(photos, Path(output), format)
     stylizer = Stylizer(model, threads=threads)
-    blend = None if style is None else ",".join(style)
+    blend = ",".join(style) if isinstance(style, list) else style
     stylizer.controls(blend, strength, preserve_color)  # wrong ones are refused before any work
     failed = 0
     for source, target in jobs:

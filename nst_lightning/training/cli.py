@@ -119,7 +119,7 @@ class StyleTransferCLI(RunCLI):
         if config.ckpt_path is None:
             return
         if self.config.subcommand != "fit":
-            config.model.init_from, config.model.only_new_styles = None, False
+            config.model.init_from, config.model.only_new_styles, config.model.credits = None, False, None
         elif config.model.init_from is not None:
             start = expand_path(config.model.init_from)
             if start.suffix and not start.is_file():  # without a suffix it is a bundled one's name
@@ -184,7 +184,7 @@ def _with_styles_listed(arguments: list[str]) -> list[str]:
         else:
             place = place if files else len(others)
             files += [value] if equals else []
-    if not files or (len(files) == 1 and (files[0].startswith(("[", "{")) or files[0] == "null")):
+    if not files or any(file.startswith(("[", "{")) or file == "null" for file in files):
         return arguments
     return [*others[:place], name, json.dumps(files), *others[place:]]
 

@@ -175,17 +175,18 @@ class StyleTransfer(L.LightningModule):
         self._styles = Styles(network, files, style_shares, style_frequencies)
         self.title = title or ", ".join(files)
         self._described["license"] = license or known.get("license", "")
-        if only_new_styles:
-            self._described["size"] = known.get("size", str(size))
         weights = {name: round(style_weight * style_shares.get(name, 1), 6) for name in files}
         own = {
             "credits": _credits(credits, self._styles, painter, title),
             "style_weights": weights,
             "sizes": dict.fromkeys(files, size),
         }
+        before = of_styles(known)
+        if "size" in known:  # before styles had sizes of their own
+            before["sizes"] = dict.fromkeys(self._styles.known, int(known["size"])) | before["sizes"]
         self._of_styles = {
-            key: {name: said for name, said in before.items() if name not in files} | own[key]
-            for key, before in of_styles(known).items()
+            key: {name: said for name, said in of_all.items() if name not in files} | own[key]
+            for key, of_all in before.items()
         }
 
     @property
@@ -266,8 +267,8 @@ class StyleTransfer(L.LightningModule):
         batches, styles = sum(self.trainer.num_val_batches), list(self.paintings)
         if batches < len(styles) and not self.trainer.sanity_checking:
             rank_zero_warn(
-                f"data.val: {batches} batches are too few for {len(styles)} styles, which they show in turn: "
-                f"val/loss leaves out {', '.join(styles[batches:])}"
+                f"validation (data.val, trainer.limit_val_batches) has fewer photos, {batches}, than there are styles, "
+                f"which they show in turn: val/loss leaves out {', '.join(styles[batches:])}"
             )
 
     def on_validation_epoch_end(self) -> None:
