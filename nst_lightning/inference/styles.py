@@ -47,8 +47,8 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
 
 def _sheet_of(model: str) -> Path | None:
     """The sheet that comes with a bundled network, if it has one."""
-    file = bundled_models()[model].with_suffix(".jpg") if model in bundled_models() else None
-    return file if file is not None and file.is_file() else None
+    network = bundled_models().get(model)
+    return network.with_suffix(".jpg") if network and network.with_suffix(".jpg").is_file() else None
 
 
 def _sheet(stylizer: Stylizer, photos: Sequence[Image.Image], sizes: Mapping[str, int], height: int) -> Image.Image:

@@ -88,8 +88,7 @@ def rate(
     chosen = _some(list_pictures(expand_path(photos)), count)
     if target is not None:
         keep_inputs([target], [*chosen, *files.values()])
-    names = stylizer.styles and list(files)
-    sizes = {name: network_size or stylizer.trained_size(name) or size for name in names or [None]}
+    sizes = {style: network_size or stylizer.trained_size(style) or size for style in files}
     contents, larger = [], []
     for image in map(read_rgb, chosen):  # photos may be large: none is kept as it is
         contents.append(resize_short_side(image, size))
@@ -102,7 +101,7 @@ def rate(
         painting = resize_short_side(read_rgb(file), size)
         name = style if stylizer.styles else None
         made = [
-            stylizer(image, size=sizes[name], style=name).resize(photo.size, Image.Resampling.LANCZOS)
+            stylizer(image, size=sizes[style], style=name).resize(photo.size, Image.Resampling.LANCZOS)
             for image, photo in zip(larger, contents)
         ]
         show = partial(_print, f"{style:{width}}", painting, encoder)

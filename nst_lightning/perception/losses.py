@@ -1,6 +1,6 @@
 """Content, style and total variation losses: pure functions, and the perceptual loss composed of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -286,17 +286,15 @@ class PerceptualLoss(nn.Module):
 
     @property
     def _for_style(self) -> tuple[int, str, int]:
-        """Of what is compared, what needs the largest pictures: the pixels, the layer, and the scale."""
-        return max(
-            (self.encoder.minimum_size(name) * max(self.scales), name, max(self.scales)) for name in self.style_layers
-        )
+        return self._least(self.style_layers, max(self.scales))
 
     @property
     def _for_content(self) -> tuple[int, str, int]:
-        return max(
-            (self.encoder.minimum_size(name) * self.content_scale, name, self.content_scale)
-            for name in self.content_layers
-        )
+        return self._least(self.content_layers, self.content_scale)
+
+    def _least(self, layers: Iterable[str], scale: int) -> tuple[int, str, int]:
+        """What layers need when pictures are shrunk: the pixels of a side, the layer that needs most, and the scale."""
+        return max((self.encoder.minimum_size(layer) * scale, layer, scale) for layer in layers)
 
     @staticmethod
     def _check_size(what: str, pictures: Tensor, least: tuple[int, str, int]) -> None:
