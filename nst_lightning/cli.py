@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from itertools import zip_longest
 
 from nst_lightning import __version__
@@ -109,6 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, 1 when the work failed, 2 when the request was wrong.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that a terminal can't show
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0 if arguments else 2

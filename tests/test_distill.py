@@ -147,7 +147,7 @@ def test_the_command_trains_and_names_the_file(tmp_path, monkeypatch, capsys, co
     again = ["--config", str(folder / "config.yaml"), "--ckpt_path", str(folder / "checkpoints/last.ckpt")]
     assert main(["distill", *again, "--trainer.max_steps", "3"]) == 0
     capsys.readouterr()
-    assert main(["distill", *again, "--model.widths", "[4, 6]"]) == 2
+    assert main(["distill", *again, "--trainer.max_steps", "3", "--model.widths", "[4, 6]"]) == 2
     assert "conv2_1.0.bias is (4,) there and (6,) here" in capsys.readouterr().err
     assert main(["distill", *again[:2], "--ckpt_path", str(ROOT / "checkpoints/johnson_base.ckpt")]) == 2
     assert "a checkpoint, but not of a compact encoder" in capsys.readouterr().err

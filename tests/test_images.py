@@ -165,6 +165,12 @@ def test_atomic_path_renames_only_on_success(tmp_path):
     assert (tmp_path / "new" / "file.txt").read_text(encoding="utf-8") == "done"
 
 
+def test_names_may_be_as_long_as_file_systems_allow(tmp_path, picture):
+    path = tmp_path / f"{'a' * 251}.png"
+    write_picture(path, picture(20, 20))
+    assert path.is_file()
+
+
 def test_list_pictures(tmp_path, photos):
     assert len(list_pictures(photos)) == 8
     with pytest.raises(PictureError, match="no such folder"):

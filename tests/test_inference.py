@@ -1,3 +1,4 @@
+import io
 import shutil
 import subprocess
 import sys
@@ -338,6 +339,27 @@ def test_command_goes_on_after_a_bad_photo_and_says_so(tmp_path, model, picture,
     assert "tiny.png: a photo of 10x40 is too small" in errors
     assert "2 of 3 photos could not be stylized" in errors
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_command_goes_on_where_a_picture_cannot_be_written(tmp_path, model, picture, capsys):
+    (tmp_path / "photos/below").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/below").write_text("a file, where a folder should be")
+    for name in ("below/a.png", "good.png"):
+        picture(40, 40).save(tmp_path / "photos" / name)
+    assert main(["stylize", str(tmp_path / "photos"), "--model", model, "--output", str(tmp_path / "out")]) == 1
+    errors = capsys.readouterr().err
+    assert f"{tmp_path}/photos/below/a.png: " in errors
+    assert "1 of 2 photos could not be stylized" in errors
+    assert (tmp_path / "out/good.png").is_file()
+
+
+def test_names_that_a_terminal_cannot_show(tmp_path, model, picture, monkeypatch):
+    picture(40, 40).save(tmp_path / "波.png")
+    screen = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screen, encoding="cp1252", write_through=True))
+    assert main(["stylize", str(tmp_path / "波.png"), "--model", model, "--output", str(tmp_path / "out")]) == 0
+    assert rb"\u6ce2.png" in screen.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import torch
 from PIL import Image
 
 from nst_lightning.cli import main
+from nst_lightning.export import export_onnx
 from nst_lightning.images import read_picture, resize_short_side, write_picture
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer
+from nst_lightning.networks import MultiStyleNet
 from nst_lightning.optimization.warm import picture_or_network
 
 
@@ -143,6 +145,14 @@ def test_a_style_that_comes_with_the_package_paints_the_start(picture, larger):
     expected = painted.resize(photo.size, Image.Resampling.LANCZOS)
     assert np.array_equal(picture_or_network("udnie")(photo), expected)
     assert np.array_equal(picture_or_network(f"{DEFAULT_MODEL}:udnie")(photo), expected)
+
+
+def test_a_style_with_a_dot_in_its_name_paints_the_start(tmp_path, picture):
+    path = tmp_path / "mine.ONNX"
+    export_onnx(MultiStyleNet(["ink", "st.ives"], [2, 2, 2], 2, [1]), path, metadata={"style": "ink, st.ives"})
+    photo = picture(60, 48)
+    expected = Stylizer(path)(photo, style="st.ives")
+    assert np.array_equal(picture_or_network(f"{path}:st.ives")(photo), expected)
 
 
 @pytest.mark.parametrize(

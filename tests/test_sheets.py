@@ -66,6 +66,16 @@ def test_bad_output(tmp_path, picture, painting, capsys, command):
     assert "sheet.gif: can't write this kind of file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["explain", "gallery"])
+@pytest.mark.parametrize("written", ["photo.png", "painting.png"])
+def test_a_sheet_does_not_overwrite_what_it_shows(tmp_path, picture, capsys, command, written):
+    photo, painting, output = (tmp_path / name for name in ("photo.png", "painting.png", written))
+    picture(80, 60).save(photo)
+    picture(70, 60).save(painting)
+    assert main([command, str(photo), "--style", str(painting), "--output", str(output)]) == 2
+    assert f"output: {output} would overwrite {output}, which is read" in capsys.readouterr().err
+
+
 def test_labels_have_room():
     sheet = draw_labelled([[("a rather long label below", Image.new("RGB", (20, 64)))]], height=64)
     assert sheet.width > 60

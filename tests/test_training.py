@@ -211,6 +211,31 @@ def test_a_disturbed_photo_is_the_photo_moved_and_noisy():
     assert unsteadiness(photos, photos, (1, 0)).item() == pytest.approx(1 / 6, rel=0.1)  # of independent numbers
 
 
+def test_nothing_is_saved_amid_a_step(tmp_path, compact_weights, painting, photos):
+    saved = []
+
+    class Save(LastCheckpoint):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            before = self._saved_at
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            saved.extend([(batch_idx + 1, self._saved_at)] if self._saved_at != before else [])
+
+    module, data = module_of(compact_weights, painting), data_of(photos, batch_size=1)
+    for checkpoint in (None, str(tmp_path / "checkpoints/step-000002.ckpt")):
+        save = Save(every_n_steps=2, keep_all=True)
+        trainer = trainer_of(tmp_path, max_steps=3, accumulate_grad_batches=2, callbacks=[save])
+        trainer.fit(module, data, ckpt_path=checkpoint)
+    assert saved == [(4, 2)]
+
+
+def test_a_sheet_has_its_photos_once(tmp_path, compact_weights, painting, photos):
+    sheet = SampleSheet(1, count=2, size=64)
+    for _ in range(2):
+        trainer = trainer_of(tmp_path, max_steps=1, callbacks=[sheet], enable_checkpointing=False)
+        trainer.fit(module_of(compact_weights, painting), data_of(photos, val=str(photos)))
+    assert len(sheet._photos) == 2
+
+
 @pytest.mark.parametrize(
     ("largest", "smallest", "rows", "columns"),
     [(256, 8, 8, 4), (256, 62, 8, 2), (256, 64, 8, 0), (256, 300, 0, 0), (224, 8, 32, 4), (48, 62, 194, 2)],

@@ -7,14 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.inference import Stylizer
-from nst_lightning.training.cli import _with_styles_listed
+from nst_lightning.training.callbacks import run_folder
+from nst_lightning.training.cli import RunCLI, StyleTransferCLI, _with_styles_listed
 
 
-def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys):
+class Elsewhere(DummyLogger):
+    """A logger whose folder all runs share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys, monkeypatch):
     assert main(["fit", "--config", config]) == 0
     run = tmp_path / "runs/version_0"
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
@@ -62,8 +71,16 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
 
     assert before == {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
 
+    into_itself = ["--data.predict", str(tmp_path / "new"), "--writer.output", str(tmp_path / "new/out")]
+    assert main(["predict", *saved, *last, *into_itself]) == 2
+    assert f"writer.output: {tmp_path}/new/out is not allowed; it must be outside" in capsys.readouterr().err
+
+    assert main(["fit", *saved, *last]) == 2
+    assert "trainer.max_steps: 4 is not allowed with --ckpt_path" in capsys.readouterr().err
     assert main(["export", str(run / "checkpoints/best.ckpt"), "--output", str(tmp_path / "best.onnx")]) == 0
     assert "largest difference" in capsys.readouterr().out
+    monkeypatch.setenv("RUN", str(run))
+    last = ["--ckpt_path", "$RUN/checkpoints/last.ckpt"]
     assert main(["fit", *saved, *last, "--trainer.max_steps", "6"]) == 0
     assert torch.load(tmp_path / "runs/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
 
@@ -129,6 +146,32 @@ def test_a_misspelt_key_in_a_config_is_named(tmp_path, config, capsys):
     (tmp_path / "wrong.yaml").write_text(spelt)
     assert main(["fit", "--config", str(tmp_path / "wrong.yaml")]) == 2
     assert "batchsize" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "logger"),
+    [([], "default"), (["--trainer.logger", "false"], "none"), (["--trainer.logger", "Elsewhere"], "other")],
+)
+def test_each_run_has_a_folder_of_its_own(tmp_path, config, monkeypatch, options, logger):
+    monkeypatch.setattr(RunCLI, "after_fit", lambda self: None, raising=False)
+    monkeypatch.setattr(StyleTransferCLI, "after_fit", lambda self: None)
+    folders = []
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: folders.append(run_folder(self.trainer)))
+    monkeypatch.setenv("MY_RUNS", str(tmp_path / "runs"))
+    if logger == "other":
+        options = ["--trainer.logger", f"{Elsewhere.__module__}.{Elsewhere.__name__}"]
+    for _ in range(2):
+        assert main(["fit", "--config", config, "--trainer.default_root_dir", "$MY_RUNS", *options]) == 0
+        folders[-1].mkdir(parents=True)
+    assert folders == [tmp_path / "runs/version_0", tmp_path / "runs/version_1"]
+
+
+def test_a_callback_of_ones_own(config, monkeypatch):
+    callbacks = []
+    monkeypatch.setattr(StyleTransferCLI, "after_fit", lambda self: None)
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: callbacks.extend(self.trainer.callbacks))
+    assert main(["fit", "--config", config, "--trainer.callbacks", "LearningRateMonitor"]) == 0
+    assert {"LearningRateMonitor", "PictureRate", "SampleSheet"} <= {type(callback).__name__ for callback in callbacks}
 
 
 def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):

@@ -37,7 +37,8 @@ def benchmark(
     """Print content, style across scales and grit of optimized pictures after so many seconds, for several methods.
 
     Methods: `lbfgs` and `adam` at full size and one scale from the photo, as Gatys et al. did; the `pyramid` that
-    `optimize` uses; and `warm`, its last two levels from a transfer network's picture. Medians over the pictures.
+    `optimize` uses; and `warm`, its levels of 260 pixels or more, from a transfer network's picture. Medians over the
+    pictures.
 
     Args:
         photos: a photo, or a folder of photos.

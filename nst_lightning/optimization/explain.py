@@ -3,9 +3,10 @@
 import itertools
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from nst_lightning.images import draw_labelled, read_rgb, writable, write_picture
+from nst_lightning.images import draw_labelled, keep_inputs, read_rgb, writable, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.device import device_named
 from nst_lightning.optimization.plan import plan
@@ -49,6 +50,7 @@ def explain(
         raise ValueError(f"layers: {layers} is not allowed; it must name one or more")
     keep_freed_memory()
     target, place = writable(output), device_named(device)
+    keep_inputs([target], map(Path, [photo, style]))
     content, painting = read_rgb(photo), read_rgb(style)
     encoder = encoder_of(vgg19, compact, pooling=pooling)
     encoder.require(layers)

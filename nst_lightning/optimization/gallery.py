@@ -2,12 +2,13 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from nst_lightning.images import draw_labelled, read_rgb, writable, write_picture
+from nst_lightning.images import draw_labelled, keep_inputs, read_rgb, writable, write_picture
 from nst_lightning.optimization import OptimizeOptions, optimize_picture
 from nst_lightning.optimization.device import device_named
 from nst_lightning.optimization.single_scale import style_shares
@@ -71,6 +72,7 @@ def gallery(
         raise ValueError(f"only: {unknown[0]!r} is not allowed; it must be some of {', '.join(VARIANTS)}")
     keep_freed_memory()
     target = writable(output)
+    keep_inputs([target], map(Path, [photo, *style]))
     place = device_named(device)
     content, paintings = read_rgb(photo), [read_rgb(path) for path in style]
     encoder = encoder_of(vgg19, compact)

@@ -23,8 +23,9 @@ FIRST_SIDE = 260
 
 def picture_or_network(init: str) -> Image.Image | Network:
     """What a path, or the name of a bundled network, stands for."""
-    path = Path(init)
-    if ".onnx" in path.suffix.lower() or not (path.suffix or path.is_file()):
+    path, file = Path(init), init.rpartition(":")[0]
+    is_network = init.lower().endswith(".onnx") or file.lower().endswith(".onnx") or file in bundled_models()
+    if is_network or not (path.suffix or path.is_file()):
         return network_of(init)
     return read_rgb(path)
 

@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter, Checkpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch import Tensor
@@ -56,6 +57,7 @@ class SampleSheet(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Read the photos."""
+        self._photos = []
         if not self.every_n_steps or not trainer.is_global_zero:
             return
         if self.folder is not None:
@@ -71,6 +73,10 @@ class SampleSheet(L.Callback):
                 break
         if not self._photos:
             raise PictureError("sheet.photos: none of the photos can be read")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Where the run begins there is nothing to draw yet."""
+        self._drawn_at = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -94,7 +100,7 @@ class SampleSheet(L.Callback):
         write_picture(path, sheet)
         rank_zero_info(f"sample sheet: {path}")
         for logger in trainer.loggers:
-            if isinstance(logger, L.pytorch.loggers.TensorBoardLogger):
+            if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
 
     def _sheet(self, pl_module: L.LightningModule, step: int) -> Image.Image:
@@ -147,6 +153,10 @@ class LastCheckpoint(Checkpoint):
             raise ValueError(f"checkpoint.every_n_steps: {every_n_steps} is not allowed; it must be 1 or more")
         self.every_n_steps, self.keep_all = every_n_steps, keep_all
         self._saved_at, self._last = -1, None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Where the run begins there is nothing to save yet, nor between the batches of its first step."""
+        self._saved_at = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -220,6 +230,11 @@ class PictureWriter(BasePredictionWriter):
         if not isinstance(trainer.datamodule, PhotoDataModule):
             raise ValueError("PictureWriter: photos must come from a PhotoDataModule, which knows their names")
         root = expand_path(trainer.datamodule.folders["predict"])
+        if self.output.resolve().is_relative_to(root.resolve()):
+            raise ValueError(
+                f"writer.output: {self.output} is not allowed; it must be outside of {root}, or the next `predict` "
+                "takes its pictures for photos"
+            )
         self._names = [path.relative_to(root) for path in trainer.datamodule.photos("predict")]
         trainer.predict_loop.return_predictions = False  # they would all be kept in memory
 
@@ -247,7 +262,9 @@ class PictureWriter(BasePredictionWriter):
 
 def run_folder(trainer: L.Trainer) -> Path:
     """Where a run keeps its files. All processes must ask together: Lightning has them agree on it."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
+    if isinstance(trainer.logger, TensorBoardLogger | CSVLogger):
+        return Path(trainer.log_dir)
+    return Path(trainer.strategy.broadcast(trainer.default_root_dir))  # folders of other loggers are shared by runs
 
 
 @torch.no_grad()

@@ -40,8 +40,10 @@ class SaveRunConfig(SaveConfigCallback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Save it in the run's folder."""
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        path = run_folder(trainer) / self.config_filename
+        if stage == "fit" and trainer.is_global_zero:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, path, skip_none=False, overwrite=self.overwrite)
 
 
 class RunCLI(LightningCLI):
@@ -64,13 +66,16 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Log to TensorBoard and CSV in one folder, unless other loggers were asked for."""
         config = self.config_init[self.subcommand].trainer
-        config.default_root_dir = root = config.default_root_dir or "runs"
+        config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
+        board = TensorBoardLogger(root, name=None)
         if self.subcommand != "fit":
             config.logger = config.logger or False
         elif config.logger is None:
-            board = TensorBoardLogger(root, name=None)
             config.logger = [board, CSVLogger(root, name=None, version=board.version)]
-        config.callbacks = [*(config.callbacks or []), PictureRate()]
+        else:
+            config.default_root_dir = board.log_dir  # a folder of its own, as with our loggers
+        callbacks = config.callbacks or []
+        config.callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), PictureRate()]
         return super().instantiate_trainer(**kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -82,6 +87,7 @@ class RunCLI(LightningCLI):
             if self.config.subcommand != "fit" and config.model.init_from is None:
                 raise ValueError("--ckpt_path: missing; it names the checkpoint to use")
             return
+        config.ckpt_path = str(expand_path(config.ckpt_path))
         content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
         if "pytorch-lightning_version" not in content:
             raise ValueError(f"--ckpt_path: {config.ckpt_path} was not written by Lightning")
@@ -90,6 +96,12 @@ class RunCLI(LightningCLI):
             from_weights = ", or start from its weights with --model.init_from" if ours else ""
             raise ValueError(
                 f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume from; use last.ckpt{from_weights}"
+            )
+        steps, last = content["global_step"], config.trainer.max_steps
+        if self.config.subcommand == "fit" and steps >= last > 0:
+            raise ValueError(
+                f"trainer.max_steps: {last} is not allowed with --ckpt_path; {config.ckpt_path} is at step {steps} "
+                "already, so it must be more"
             )
 
 
