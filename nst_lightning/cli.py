@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, 1 when the work failed, 2 when the request was wrong.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if isinstance(sys.stdout, TextIOWrapper):
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that a terminal can't show
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())

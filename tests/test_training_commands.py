@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.inference import Stylizer
 from nst_lightning.training.callbacks import run_folder
-from nst_lightning.training.cli import RunCLI, StyleTransferCLI, _with_styles_listed
+from nst_lightning.training.cli import RunCLI, SaveRunConfig, StyleTransferCLI, _with_styles_listed
 
 
 class Elsewhere(DummyLogger):
@@ -21,6 +22,8 @@ class Elsewhere(DummyLogger):
 
     def __init__(self) -> None:
         super().__init__()
+
+    save_dir = "shared"
 
 
 def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys, monkeypatch):
@@ -164,6 +167,29 @@ def test_each_run_has_a_folder_of_its_own(tmp_path, config, monkeypatch, options
         assert main(["fit", "--config", config, "--trainer.default_root_dir", "$MY_RUNS", *options]) == 0
         folders[-1].mkdir(parents=True)
     assert folders == [tmp_path / "runs/version_0", tmp_path / "runs/version_1"]
+
+
+def test_a_saved_config_is_one_file(tmp_path, config, monkeypatch):
+    """Also where sections came from files of their own, even of one name."""
+    monkeypatch.setattr(StyleTransferCLI, "after_fit", lambda self: None)
+    monkeypatch.setattr(RunCLI, "_run_subcommand", _set_up)
+    sections = []
+    for section in ("data", "trainer"):
+        path = tmp_path / section / "config.yaml"
+        path.parent.mkdir()
+        path.write_text(yaml.safe_dump(yaml.safe_load(Path(config).read_text(encoding="utf-8"))[section]))
+        sections += [f"--{section}", str(path)]
+    assert main(["fit", "--config", config, *sections]) == 0
+    run = tmp_path / "runs/version_0"
+    assert [path.name for path in run.glob("*.yaml")] == ["config.yaml"]
+    assert main(["fit", "--config", str(run / "config.yaml")]) == 0
+
+
+def _set_up(cli, name):
+    """Has the configuration saved, and nothing trained."""
+    for callback in cli.trainer.callbacks:
+        if isinstance(callback, SaveRunConfig):
+            callback.setup(cli.trainer, cli.model, name)
 
 
 def test_a_callback_of_ones_own(config, monkeypatch):

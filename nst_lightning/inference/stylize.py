@@ -53,13 +53,14 @@ def stylize(
             picture = stylizer(photo.rgb, size=size, style=blend, strength=strength, preserve_color=preserve_color)
             alpha = photo.alpha.resize(picture.size) if photo.alpha else None
             write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
-            print(target)
         except (ValueError, OSError, RuntimeError) as error:
             message = str(error) if isinstance(error, PictureError) else f"{source}: {error}"
             if len(jobs) == 1:
                 raise RuntimeError(message) from error
             print(f"nst-lightning: {message}", file=sys.stderr)
             failed += 1
+        else:
+            print(target)
     if failed:
         raise RuntimeError(f"{failed} of {len(jobs)} photos could not be stylized, see above")
 

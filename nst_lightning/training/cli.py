@@ -43,7 +43,7 @@ class SaveRunConfig(SaveConfigCallback):
         path = run_folder(trainer) / self.config_filename
         if stage == "fit" and trainer.is_global_zero:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.parser.save(self.config, path, skip_none=False, overwrite=self.overwrite)
+            self.parser.save(self.config, path, skip_none=False, overwrite=self.overwrite, multifile=self.multifile)
 
 
 class RunCLI(LightningCLI):
@@ -70,7 +70,7 @@ class RunCLI(LightningCLI):
         board = TensorBoardLogger(root, name=None)
         if self.subcommand != "fit":
             config.logger = config.logger or False
-        elif config.logger is None:
+        elif config.logger in (None, True):
             config.logger = [board, CSVLogger(root, name=None, version=board.version)]
         else:
             config.default_root_dir = board.log_dir  # a folder of its own, as with our loggers
@@ -145,7 +145,7 @@ class StyleTransferCLI(RunCLI):
             "checkpoint": folder / "checkpoints" / "last.ckpt",
             "ONNX file": folder / self.config.fit.export.filename if self.config.fit.export.filename else None,
         }
-        lines = [f"  {name:12}{path}" for name, path in files.items() if path is not None]
+        lines = [f"  {name:12}{path}" for name, path in files.items() if path is not None and path.is_file()]
         if files["ONNX file"]:
             words = [sys.executable, "-m", "nst_lightning", "stylize", "photo.jpg"]
             words += ["--model", str(files["ONNX file"]), "--output", "out/"]
