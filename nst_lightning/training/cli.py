@@ -97,7 +97,7 @@ class RunCLI(LightningCLI):
             raise ValueError(
                 f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume from; use last.ckpt{from_weights}"
             )
-        steps, last = content["global_step"], config.trainer.max_steps
+        steps, last = content.get("global_step", 0), config.trainer.max_steps
         if self.config.subcommand == "fit" and steps >= last > 0:
             raise ValueError(
                 f"trainer.max_steps: {last} is not allowed with --ckpt_path; {config.ckpt_path} is at step {steps} "
