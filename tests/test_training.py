@@ -222,10 +222,11 @@ def test_nothing_is_saved_amid_a_step(tmp_path, compact_weights, painting, photo
 
     module, data = module_of(compact_weights, painting), data_of(photos, batch_size=1)
     for checkpoint in (None, str(tmp_path / "checkpoints/step-000002.ckpt")):
-        save = Save(every_n_steps=2, keep_all=True)
-        trainer = trainer_of(tmp_path, max_steps=3, accumulate_grad_batches=2, callbacks=[save])
+        callbacks = [Save(every_n_steps=2, keep_all=True), SampleSheet(2, count=1, size=64)]
+        trainer = trainer_of(tmp_path, max_steps=3, accumulate_grad_batches=2, callbacks=callbacks)
         trainer.fit(module, data, ckpt_path=checkpoint)
     assert saved == [(4, 2)]
+    assert {path.name for path in (tmp_path / "sheets").iterdir()} == {"step-000002.png", "step-000003.png"}
 
 
 def test_a_sheet_has_its_photos_once(tmp_path, compact_weights, painting, photos):

@@ -20,9 +20,6 @@ from nst_lightning.training.cli import RunCLI, SaveRunConfig, StyleTransferCLI, 
 class Elsewhere(DummyLogger):
     """A logger whose folder all runs share."""
 
-    def __init__(self) -> None:
-        super().__init__()
-
     save_dir = "shared"
 
 
@@ -152,21 +149,30 @@ def test_a_misspelt_key_in_a_config_is_named(tmp_path, config, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "logger"),
-    [([], "default"), (["--trainer.logger", "false"], "none"), (["--trainer.logger", "Elsewhere"], "other")],
+    "options",
+    [
+        [],
+        ["--trainer.logger", "true"],
+        ["--trainer.logger", "false"],
+        ["--trainer.logger", f"{__name__}.Elsewhere"],
+        ["--trainer.fast_dev_run", "true"],
+    ],
 )
-def test_each_run_has_a_folder_of_its_own(tmp_path, config, monkeypatch, options, logger):
-    monkeypatch.setattr(RunCLI, "after_fit", lambda self: None, raising=False)
+def test_each_run_has_a_folder_of_its_own(tmp_path, config, monkeypatch, options):
     monkeypatch.setattr(StyleTransferCLI, "after_fit", lambda self: None)
-    folders = []
-    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: folders.append(run_folder(self.trainer)))
+    folders, best = [], []
+
+    def note(cli, name):
+        folders.append(run_folder(cli.trainer))
+        best.append(Path(cli.config_init.fit.best.dirpath))
+
+    monkeypatch.setattr(RunCLI, "_run_subcommand", note)
     monkeypatch.setenv("MY_RUNS", str(tmp_path / "runs"))
-    if logger == "other":
-        options = ["--trainer.logger", f"{Elsewhere.__module__}.{Elsewhere.__name__}"]
     for _ in range(2):
         assert main(["fit", "--config", config, "--trainer.default_root_dir", "$MY_RUNS", *options]) == 0
         folders[-1].mkdir(parents=True)
     assert folders == [tmp_path / "runs/version_0", tmp_path / "runs/version_1"]
+    assert best == [folder / "checkpoints" for folder in folders]
 
 
 def test_a_saved_config_is_one_file(tmp_path, config, monkeypatch):

@@ -23,9 +23,8 @@ FIRST_SIDE = 260
 
 def picture_or_network(init: str) -> Image.Image | Network:
     """What a path, or the name of a bundled network, stands for."""
-    path, file = Path(init), init.rpartition(":")[0]
-    is_network = init.lower().endswith(".onnx") or file.lower().endswith(".onnx") or file in bundled_models()
-    if is_network or not (path.suffix or path.is_file()):
+    path = Path(init)
+    if _file_and_style(init) or path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
         return network_of(init)
     return read_rgb(path)
 
@@ -37,8 +36,9 @@ def network_of(model: str) -> Network:
         ModelError: there is no such network, or it has several styles and none is named.
         ValueError: it has no such style.
     """
-    file, colon, style = model.rpartition(":")
-    if colon and (file.lower().endswith(".onnx") or file in bundled_models()):
+    named = _file_and_style(model)
+    if named:
+        file, style = named
         stylizer = Stylizer(file)
         stylizer.controls(style)
         return partial(_at_its_size, stylizer, style)
@@ -48,6 +48,12 @@ def network_of(model: str) -> Network:
     if len(stylizer.styles) > 1:
         raise ModelError(f"model: {model} has several styles; name one of them, such as {model}:{stylizer.styles[0]}")
     return partial(_at_its_size, stylizer, None)
+
+
+def _file_and_style(model: str) -> tuple[str, str] | None:
+    """Of `styles.onnx:ink`, or of a bundled network's `name:ink`."""
+    file, _, style = model.rpartition(":")
+    return (file, style) if file.lower().endswith(".onnx") or file in bundled_models() else None
 
 
 def _at_its_size(stylizer: Stylizer, style: str | None, image: Image.Image) -> Image.Image:

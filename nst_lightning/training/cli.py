@@ -64,16 +64,19 @@ class RunCLI(LightningCLI):
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Log to TensorBoard and CSV in one folder, unless other loggers were asked for."""
-        config = self.config_init[self.subcommand].trainer
+        """One folder for all of a run; TensorBoard and CSV log to it, unless other loggers were asked for."""
+        whole = self.config_init[self.subcommand]
+        config = whole.trainer
         config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
         board = TensorBoardLogger(root, name=None)
         if self.subcommand != "fit":
             config.logger = config.logger or False
-        elif config.logger in (None, True):
+        elif config.logger in (None, True) and not config.fast_dev_run:  # which would drop them
             config.logger = [board, CSVLogger(root, name=None, version=board.version)]
         else:
-            config.default_root_dir = board.log_dir  # a folder of its own, as with our loggers
+            config.default_root_dir = board.log_dir
+        if self.subcommand == "fit":  # else it would lie where the first logger puts it
+            whole.best.dirpath = whole.best.dirpath or str(Path(board.log_dir, "checkpoints"))
         callbacks = config.callbacks or []
         config.callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), PictureRate()]
         return super().instantiate_trainer(**kwargs)
@@ -145,8 +148,9 @@ class StyleTransferCLI(RunCLI):
             "checkpoint": folder / "checkpoints" / "last.ckpt",
             "ONNX file": folder / self.config.fit.export.filename if self.config.fit.export.filename else None,
         }
-        lines = [f"  {name:12}{path}" for name, path in files.items() if path is not None and path.is_file()]
-        if files["ONNX file"]:
+        files = {name: path for name, path in files.items() if path is not None and path.is_file()}
+        lines = [f"  {name:12}{path}" for name, path in files.items()]
+        if "ONNX file" in files:
             words = [sys.executable, "-m", "nst_lightning", "stylize", "photo.jpg"]
             words += ["--model", str(files["ONNX file"]), "--output", "out/"]
             if isinstance(self.model.network, MultiStyleNet):
