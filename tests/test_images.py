@@ -15,6 +15,7 @@ from nst_lightning.images import (
     read_rgb,
     resize_short_side,
     to_rgb,
+    writable,
     write_picture,
 )
 
@@ -167,8 +168,11 @@ def test_atomic_path_renames_only_on_success(tmp_path):
 
 def test_names_may_be_as_long_as_file_systems_allow(tmp_path, picture):
     path = tmp_path / f"{'a' * 251}.png"
+    assert writable(path) == path and not list(tmp_path.iterdir())
     write_picture(path, picture(20, 20))
     assert path.is_file()
+    with pytest.raises(PictureError, match="can't be written: File name too long"):
+        writable(tmp_path / f"{'a' * 252}.png")
 
 
 def test_list_pictures(tmp_path, photos):

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from nst_lightning.images.deep import encode_png, encode_tiff, lower_bytes
 from nst_lightning.images.exif import tidy_exif
-from nst_lightning.images.paths import PictureError, atomic_path
+from nst_lightning.images.paths import PictureError, atomic_path, path_beside
 from nst_lightning.images.pixels import array_to_image, array_to_samples, image_to_array, samples_to_array
 
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -150,11 +150,9 @@ def writable(path: str | Path, *, bits: int = 8) -> Path:
     writable_format(path, bits=bits)
     if Path(path).is_dir():
         raise PictureError(f"{path}: is a folder, not a file")
-    trial = Path(path).with_name(f".{Path(path).name}.try")
     try:
-        with atomic_path(trial) as temporary:
+        with path_beside(path) as temporary:
             temporary.touch()
-        trial.unlink()
     except OSError as error:
         raise PictureError(f"{path}: can't be written: {error.strerror}") from error
     return Path(path)

@@ -23,12 +23,18 @@ def expand_path(path: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary file name beside `path`; renamed to `path` when the block ends well, removed when it doesn't."""
+def path_beside(path: str | Path) -> Iterator[Path]:
+    """A temporary file of the same name in a hidden folder beside `path`, whose own folder is made if it is missing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".nst-", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
+        yield Path(folder) / path.name
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary file name beside `path`; renamed to `path` when the block ends well, removed when it doesn't."""
+    with path_beside(path) as temporary:
         yield temporary
         temporary.replace(path)
 
