@@ -148,9 +148,9 @@ def writable(path: str | Path, *, bits: int = 8) -> Path:
         PictureError: see `writable_format`; it is a folder, or nothing can be written there.
     """
     writable_format(path, bits=bits)
-    if Path(path).is_dir():
-        raise PictureError(f"{path}: is a folder, not a file")
     try:
+        if Path(path).is_dir():
+            raise PictureError(f"{path}: is a folder, not a file")
         with path_beside(path) as temporary:
             temporary.touch()
     except OSError as error:
