@@ -96,6 +96,26 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     assert (after(photo) - before(photo, torch.full((3,), 1 / 3))).abs().max() > 0.01
 
 
+def test_a_run_starts_from_the_average_of_several(tmp_path, styles_of, photos):
+    files = []
+    for names, steps in (("abc", 1), ("abc", 3), ("ab", 1)):
+        folder = tmp_path / str(len(files))
+        module = styles_of(*names, credits={"a": f"Painter {len(files)}"})
+        trainer_of(folder, max_steps=steps, callbacks=[LastCheckpoint()]).fit(module, data_of(photos))
+        files.append(str(folder / "checkpoints/last.ckpt"))
+    one, other, two_styles = files
+    average = styles_of("new", init_from=[one, other], only_new_styles=True)
+    assert average.network.styles == ["new", "a", "b", "c"]
+    assert json.loads(average.metadata["credits"]) == {"a": "Painter 0"}
+    first, second = (load_network(file)[0].state_dict() for file in (one, other))
+    assert not torch.equal(first["tail.weight"], second["tail.weight"])
+    for name, mean in average.network.state_dict().items():
+        expected = (first[name] + second[name]) / 2
+        torch.testing.assert_close(mean[:, 1:] if name.endswith(".table") else mean, expected)
+    with pytest.raises(ValueError, match=r"has the styles a, b; to be averaged with .* must have a, b, c"):
+        styles_of("new", init_from=[one, two_styles])
+
+
 def test_painter_and_title_are_those_of_the_run(styles_of):
     said = styles_of("a", "b", title="A tree", painter="I", credits={"b": "B"}).metadata
     assert json.loads(said["credits"]) == {"a": "I, A tree", "b": "B"}

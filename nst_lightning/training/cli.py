@@ -29,7 +29,7 @@ from nst_lightning.training.callbacks import (
 )
 from nst_lightning.training.data import PhotoDataModule
 from nst_lightning.training.distill import RECORD, Distillation
-from nst_lightning.training.module import StyleTransfer
+from nst_lightning.training.module import StyleTransfer, start_paths
 
 _ENCODERS = "VGG19 for best fidelity, CompactEncoder for speed and offline, EncoderChain for both"
 COMMANDS = ("fit", "validate", "test", "predict")
@@ -87,7 +87,7 @@ class RunCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         config.weights_only = True  # checkpoints are read as plain values, never as code
         if config.ckpt_path is None:
-            if self.config.subcommand != "fit" and config.model.init_from is None:
+            if self.config.subcommand != "fit" and not config.model.init_from:
                 raise ValueError("--ckpt_path: missing; it names the checkpoint to use")
             return
         config.ckpt_path = str(expand_path(config.ckpt_path))
@@ -135,10 +135,8 @@ class StyleTransferCLI(RunCLI):
             return
         if self.config.subcommand != "fit":
             config.model.init_from, config.model.only_new_styles, config.model.credits = None, False, None
-        elif config.model.init_from is not None:
-            start = expand_path(config.model.init_from)
-            if start.suffix and not start.is_file():  # without a suffix it is a bundled one's name
-                config.model.init_from = config.ckpt_path
+        elif any(start.suffix and not start.is_file() for start in start_paths(config.model.init_from)):
+            config.model.init_from = config.ckpt_path  # without a suffix it is a bundled one's name
 
     def after_fit(self) -> None:
         """Say what the run left, and how to use it."""

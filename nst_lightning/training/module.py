@@ -1,7 +1,8 @@
 """The LightningModule: a transfer network learns a style under a perceptual loss."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -68,8 +69,9 @@ class StyleTransfer(L.LightningModule):
         warmup_steps: over which the learning rate rises from zero.
         max_bad_steps: steps in a row with non-finite gradients, each skipped, after which training stops.
         init_from: a checkpoint of the same kind of network to start from, or the name of one that comes with the
-            package, such as `styles`. A `MultiStyleNet` learns those of the run's styles that it doesn't have yet;
-            the others of its own it keeps, but they change with it.
+            package, such as `styles`; or several, whose weights are averaged (Wortsman et al. 2022), such as two stages
+            of training. A `MultiStyleNet` learns those of the run's styles that it doesn't have yet; the others of its
+            own it keeps, but they change with it.
         only_new_styles: train only what belongs to the run's styles; the others of `init_from` stay as they are. Those
             of the same names go on from what it has.
         partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
@@ -106,7 +108,7 @@ class StyleTransfer(L.LightningModule):
         learning_rate: float = 2e-3,
         warmup_steps: int = 100,
         max_bad_steps: int = 10,
-        init_from: str | None = None,
+        init_from: str | list[str] | None = None,
         only_new_styles: bool = False,
         partial_strength: float = 0.5,
         title: str | None = None,
@@ -161,17 +163,19 @@ class StyleTransfer(L.LightningModule):
             f"grid {grid_weight}, stability {stability_weight}, {normalization}",
             "version": __version__,
         }
-        if init_from is None and isinstance(network, MultiStyleNet) and set(network.styles) - set(files):
+        if not init_from and isinstance(network, MultiStyleNet) and set(network.styles) - set(files):
             raise ValueError(
                 f"model.network.init_args.styles: {network.styles} is not allowed; the run has no painting for "
                 f"{', '.join(name for name in network.styles if name not in files)}"
             )
-        known = _start_from(init_from, network, unchanged=only_new_styles) if init_from is not None else {}
+        starts = start_paths(init_from)
+        known = _start_from(starts, network, unchanged=only_new_styles) if starts else {}
         again = [name for name in files if name in getattr(network, "styles", ())]
-        if init_from is not None and again:
-            rank_zero_info(f"{init_from} has {', '.join(again)} already: the run goes on from there")
+        if starts and again:
+            where = f"{starts[0]} has" if len(starts) == 1 else f"the average of {', '.join(map(str, starts))} has"
+            rank_zero_info(f"{where} {', '.join(again)} already: the run goes on from there")
         if only_new_styles:
-            _freeze_all_but_styles(network, init_from)
+            _freeze_all_but_styles(network, starts)
         self._styles = Styles(network, files, style_shares, style_frequencies)
         self.title = title or ", ".join(files)
         self._described["license"] = license or known.get("license", "")
@@ -352,40 +356,56 @@ def _credits(given: Mapping[str, str] | None, styles: Styles, painter: str | Non
     return (dict.fromkeys(styles.files, of_painting) if of_painting else {}) | dict(given or {})
 
 
-def _start_from(path: str, network: nn.Module, *, unchanged: bool) -> dict[str, str]:
-    """Copy the weights of a checkpoint; returns what it says of itself.
+def start_paths(init_from: str | list[str] | None) -> list[Path]:
+    """The checkpoints of `model.init_from`, or bundled ones' names: none, one, or several to be averaged."""
+    return [expand_path(path) for path in ([init_from] if isinstance(init_from, str) else init_from or [])]
+
+
+def _start_from(paths: Sequence[Path], network: nn.Module, *, unchanged: bool) -> dict[str, str]:
+    """Copy the weights of a checkpoint, or the average of several; returns what the first says of itself.
 
     Args:
-        path: the checkpoint, or the name of a bundled one.
+        paths: the checkpoints, or the names of bundled ones.
         network: where to; weights that fit may be meant for other dilations.
-        unchanged: whether the network must be the checkpoint's in these as well.
+        unchanged: whether the network must be the checkpoints' in these as well.
     """
-    source, metadata = load_network(expand_path(path))
-    if not isinstance(network, type(source)):
-        raise ValueError(
-            f"model.init_from: {path} holds a {type(source).__name__}, but model.network is a {type(network).__name__}"
-        )
-    if isinstance(network, MultiStyleNet) and isinstance(source, MultiStyleNet):
-        if network.styles not in ([], source.styles):
+    sources, said = zip(*(load_network(path) for path in paths))
+    for path, source in zip(paths, sources):
+        if not isinstance(network, type(source)):
+            found, wanted = type(source).__name__, type(network).__name__
+            raise ValueError(f"model.init_from: {path} holds a {found}, but model.network is a {wanted}")
+        if isinstance(source, MultiStyleNet) and source.styles != sources[0].styles:
             raise ValueError(
-                f"model.network.init_args.styles: {network.styles} is not allowed; leave it out, "
-                f"the styles of model.init_from come by themselves: {', '.join(source.styles)}"
+                f"model.init_from: {path} has the styles {', '.join(source.styles)}; "
+                f"to be averaged with {paths[0]} it must have {', '.join(sources[0].styles)}"
             )
-        network.replace_styles(source.styles)
+    if isinstance(network, MultiStyleNet):
+        _take_styles(sources[0], network)
+    for source in sources:
         for name, value in source.init_args.items():
             if unchanged and network.init_args[name] != value:
                 raise ValueError(
                     f"model.network.init_args.{name}: {network.init_args[name]} is not allowed with "
                     f"model.only_new_styles; it must be {value}, as in model.init_from"
                 )
-    check_state(source.state_dict(), network, "model.init_from")
-    network.load_state_dict(source.state_dict())
-    return metadata
+        check_state(source.state_dict(), network, "model.init_from")
+    states = [source.state_dict() for source in sources]
+    network.load_state_dict({key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]})
+    return said[0]
 
 
-def _freeze_all_but_styles(network: nn.Module, init_from: str | None) -> None:
+def _take_styles(source: MultiStyleNet, network: MultiStyleNet) -> None:
+    if network.styles not in ([], source.styles):
+        raise ValueError(
+            f"model.network.init_args.styles: {network.styles} is not allowed; leave it out, "
+            f"the styles of model.init_from come by themselves: {', '.join(source.styles)}"
+        )
+    network.replace_styles(source.styles)
+
+
+def _freeze_all_but_styles(network: nn.Module, starts: Sequence[Path]) -> None:
     """The rows of styles that aren't trained have no gradient, and optimizers leave them alone."""
-    if not isinstance(network, MultiStyleNet) or init_from is None:
+    if not isinstance(network, MultiStyleNet) or not starts:
         raise ValueError("model.only_new_styles: needs a MultiStyleNet, and model.init_from, a checkpoint of one")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.endswith(".table"))
