@@ -45,6 +45,16 @@ def test_the_other_encoder_takes_no_more_than_its_name(config, encoder, weights,
     assert (found.class_path.split(".")[-1], found.init_args.weights) == (encoder, weights)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("styles", "styles"), ("[a.ckpt, b.ckpt]", ["a.ckpt", "b.ckpt"]), ("null", None)]
+)
+def test_a_run_starts_from_one_or_several(given, expected, monkeypatch):
+    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
+    arguments = ["fit", f"--config={ROOT}/configs/style.yaml", "--model.init_from", given]
+    assert StyleTransferCLI(StyleTransfer, PhotoDataModule, args=arguments).config.fit.model.init_from == expected
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_configs_start_by_saying_what_they_are_for(path):
     assert path.read_text(encoding="utf-8").startswith("# ")

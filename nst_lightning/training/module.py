@@ -108,7 +108,7 @@ class StyleTransfer(L.LightningModule):
         learning_rate: float = 2e-3,
         warmup_steps: int = 100,
         max_bad_steps: int = 10,
-        init_from: str | list[str] | None = None,
+        init_from: list[str] | str | None = None,
         only_new_styles: bool = False,
         partial_strength: float = 0.5,
         title: str | None = None,
@@ -356,7 +356,7 @@ def _credits(given: Mapping[str, str] | None, styles: Styles, painter: str | Non
     return (dict.fromkeys(styles.files, of_painting) if of_painting else {}) | dict(given or {})
 
 
-def start_paths(init_from: str | list[str] | None) -> list[Path]:
+def start_paths(init_from: list[str] | str | None) -> list[Path]:
     """The checkpoints of `model.init_from`, or bundled ones' names: none, one, or several to be averaged."""
     return [expand_path(path) for path in ([init_from] if isinstance(init_from, str) else init_from or [])]
 
