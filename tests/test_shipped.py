@@ -21,7 +21,9 @@ ROOT = Path(__file__).parent.parent
 SINGLE = {"johnson_great_wave": "hokusai_great_wave.jpg", "johnson_wheat_field": "van_gogh_wheat_field.jpg"}
 MANY, HALF = DEFAULT_MODEL, f"{DEFAULT_MODEL}_fp16"
 CARDS = {**{name: f"{name}.md" for name in SINGLE}, MANY: "README.md"}
-RECIPE = yaml.safe_load((ROOT / f"configs/{MANY}.yaml").read_text(encoding="utf-8"))
+RECIPE, LAST = (
+    yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8")) for name in (MANY, f"{MANY}_balance")
+)
 
 
 def tensor_of(image):
@@ -85,13 +87,14 @@ def test_the_network_of_many_styles_is_one_too(name, megabytes, levels, picture)
     stylizer, photo = Stylizer(path), picture(83, 61)
     assert path.stat().st_size < megabytes * 1e6
     recipe = RECIPE["model"]
-    weights = {style: recipe["style_weight"] * share for style, share in recipe["style_shares"].items()}
+    shares = recipe["style_shares"] | LAST["model"]["style_shares"]
+    weights = {style: recipe["style_weight"] * share for style, share in shares.items()}
     assert network.styles == stylizer.styles == list(recipe["styles"])
     for described in (metadata, stylizer.metadata):
         assert json.loads(described["credits"]) == recipe["credits"]
         assert json.loads(described["style_weights"]) == pytest.approx(weights)
         assert described["license"] == recipe["license"]
-        assert described["steps"] == str(RECIPE["trainer"]["max_steps"])
+        assert described["steps"] == str(LAST["trainer"]["max_steps"])
         assert described["size"] == str(RECIPE["data"]["size"])
         assert json.loads(described["sizes"]) == dict.fromkeys(recipe["styles"], RECIPE["data"]["size"])
     for style, strength, keep in (("udnie", 1.0, 0.0), ("great_wave:3,pastel:1", 0.6, 1.0)):
