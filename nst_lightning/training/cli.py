@@ -29,7 +29,8 @@ from nst_lightning.training.callbacks import (
 )
 from nst_lightning.training.data import PhotoDataModule
 from nst_lightning.training.distill import RECORD, Distillation
-from nst_lightning.training.module import StyleTransfer, start_paths
+from nst_lightning.training.module import StyleTransfer
+from nst_lightning.training.start import start_paths
 
 _ENCODERS = "VGG19 for best fidelity, CompactEncoder for speed and offline, EncoderChain for both"
 COMMANDS = ("fit", "validate", "test", "predict")

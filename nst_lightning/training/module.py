@@ -1,8 +1,7 @@
 """The LightningModule: a transfer network learns a style under a perceptual loss."""
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import lightning as L
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from nst_lightning import __version__
 from nst_lightning.images import expand_path, read_rgb, resize_short_side
-from nst_lightning.networks import MultiStyleNet, load_network, network_record
+from nst_lightning.networks import MultiStyleNet, network_record
 from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, of_styles
 from nst_lightning.perception import Encoder, Normalization, PerceptualLoss
 from nst_lightning.perception.figures import Figures
@@ -25,6 +24,7 @@ from nst_lightning.spelling import meant
 from nst_lightning.training.muon import Muon
 from nst_lightning.training.schedule import along_a_cosine
 from nst_lightning.training.stability import disturbed, unsteadiness
+from nst_lightning.training.start import freeze_all_but_styles, start_from, start_paths
 from nst_lightning.training.styles import Draw, Styles, style_files
 
 _OPTIMIZER = "optimizer"
@@ -169,13 +169,13 @@ class StyleTransfer(L.LightningModule):
                 f"{', '.join(name for name in network.styles if name not in files)}"
             )
         starts = start_paths(init_from)
-        known = _start_from(starts, network, unchanged=only_new_styles) if starts else {}
+        known = start_from(starts, network, unchanged=only_new_styles) if starts else {}
         again = [name for name in files if name in getattr(network, "styles", ())]
         if starts and again:
             where = f"{starts[0]} has" if len(starts) == 1 else f"the average of {', '.join(map(str, starts))} has"
             rank_zero_info(f"{where} {', '.join(again)} already: the run goes on from there")
         if only_new_styles:
-            _freeze_all_but_styles(network, starts)
+            freeze_all_but_styles(network, starts)
         self._styles = Styles(network, files, style_shares, style_frequencies)
         self.title = title or ", ".join(files)
         self._described["license"] = license or known.get("license", "")
@@ -354,58 +354,3 @@ def _credits(given: Mapping[str, str] | None, styles: Styles, painter: str | Non
             raise ValueError(f"model.credits: there is no {name!r}; {meant(name, styles.known, 'styles')}")
     of_painting = ", ".join(filter(None, (painter, title)))
     return (dict.fromkeys(styles.files, of_painting) if of_painting else {}) | dict(given or {})
-
-
-def start_paths(init_from: list[str] | str | None) -> list[Path]:
-    """The checkpoints of `model.init_from`, or bundled ones' names: none, one, or several to be averaged."""
-    return [expand_path(path) for path in ([init_from] if isinstance(init_from, str) else init_from or [])]
-
-
-def _start_from(paths: Sequence[Path], network: nn.Module, *, unchanged: bool) -> dict[str, str]:
-    """Copy the weights of a checkpoint, or the average of several; returns what the first says of itself.
-
-    Args:
-        paths: the checkpoints, or the names of bundled ones.
-        network: where to; weights that fit may be meant for other dilations.
-        unchanged: whether the network must be the checkpoints' in these as well.
-    """
-    sources, said = zip(*(load_network(path) for path in paths))
-    for path, source in zip(paths, sources):
-        if not isinstance(network, type(source)):
-            found, wanted = type(source).__name__, type(network).__name__
-            raise ValueError(f"model.init_from: {path} holds a {found}, but model.network is a {wanted}")
-        if isinstance(source, MultiStyleNet) and source.styles != sources[0].styles:
-            raise ValueError(
-                f"model.init_from: {path} has the styles {', '.join(source.styles)}; "
-                f"to be averaged with {paths[0]} it must have {', '.join(sources[0].styles)}"
-            )
-    if isinstance(network, MultiStyleNet):
-        _take_styles(sources[0], network)
-    for source in sources:
-        for name, value in source.init_args.items():
-            if unchanged and network.init_args[name] != value:
-                raise ValueError(
-                    f"model.network.init_args.{name}: {network.init_args[name]} is not allowed with "
-                    f"model.only_new_styles; it must be {value}, as in model.init_from"
-                )
-        check_state(source.state_dict(), network, "model.init_from")
-    states = [source.state_dict() for source in sources]
-    network.load_state_dict({key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]})
-    return said[0]
-
-
-def _take_styles(source: MultiStyleNet, network: MultiStyleNet) -> None:
-    if network.styles not in ([], source.styles):
-        raise ValueError(
-            f"model.network.init_args.styles: {network.styles} is not allowed; leave it out, "
-            f"the styles of model.init_from come by themselves: {', '.join(source.styles)}"
-        )
-    network.replace_styles(source.styles)
-
-
-def _freeze_all_but_styles(network: nn.Module, starts: Sequence[Path]) -> None:
-    """The rows of styles that aren't trained have no gradient, and optimizers leave them alone."""
-    if not isinstance(network, MultiStyleNet) or not starts:
-        raise ValueError("model.only_new_styles: needs a MultiStyleNet, and model.init_from, a checkpoint of one")
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name.endswith(".table"))
