@@ -51,6 +51,7 @@ class RunCLI(LightningCLI):
     """LightningCLI with one folder a run, checkpoints as options, and one-line errors."""
 
     record: str  # what checkpoints of this kind say they are
+    resumed_at: int | None = None  # the step of the checkpoint that a `fit` goes on from
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks, each with options of its own."""
@@ -107,6 +108,15 @@ class RunCLI(LightningCLI):
                 f"trainer.max_steps: {last} is not allowed with --ckpt_path; {config.ckpt_path} is at step {steps} "
                 "already, so it must be more"
             )
+        self.resumed_at = steps
+
+    def after_fit(self) -> None:
+        """A run that began at its end, which Lightning counts in epochs and time as well, has done nothing."""
+        if self.trainer.global_step == self.resumed_at:
+            raise ValueError(
+                f"--ckpt_path: {self.config.fit.ckpt_path} is at the end of its run already; to go on, "
+                "trainer.max_steps, max_epochs or max_time must be more"
+            )
 
 
 class StyleTransferCLI(RunCLI):
@@ -141,6 +151,7 @@ class StyleTransferCLI(RunCLI):
 
     def after_fit(self) -> None:
         """Say what the run left, and how to use it."""
+        super().after_fit()
         folder = run_folder(self.trainer)
         files = {
             "sheet": max((folder / "sheets").glob("*.png"), default=None),
