@@ -14,7 +14,7 @@ from nst_lightning.training.distill import Distillation
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 STAGES = [*(f"{i:02}" for i in range(1, 14)), "11_balance", "12_balance", "14_balance"]
-CHANGES = {"styles_balance": "styles", "15_balance": "15", "16_balance": "16", **dict.fromkeys(STAGES, "14")}
+CHANGES = dict.fromkeys(STAGES, "14") | {f"{name}_balance": name for name in ("15", "16", "19", "styles")}
 """Configurations that say only what they have different from another."""
 
 
