@@ -14,7 +14,11 @@ from nst_lightning.training.distill import Distillation
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 STAGES = [*(f"{i:02}" for i in range(1, 14)), "11_balance", "12_balance", "14_balance"]
-CHANGES = dict.fromkeys(STAGES, "14") | {f"{name}_balance": name for name in ("15", "16", "19", "styles")}
+CHANGES = {
+    **dict.fromkeys(STAGES, "14"),
+    **dict.fromkeys(("18", "19", "19_balance", "20"), "17"),
+    **{f"{name}_balance": name for name in ("15", "16", "styles")},
+}
 """Configurations that say only what they have different from another."""
 
 
