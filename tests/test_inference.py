@@ -319,6 +319,17 @@ def test_command_formats(tmp_path, model, picture, ending, kind):
         assert written.format == kind
 
 
+def test_command_writes_a_single_photo_to_the_file_asked_for(tmp_path, model, picture, capsys):
+    picture(40, 40).save(tmp_path / "a.png")
+    assert main(["stylize", str(tmp_path / "a.png"), "--model", model, "--output", str(tmp_path / "new/b.jpg")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'new/b.jpg'}\n"
+    with Image.open(tmp_path / "new/b.jpg") as written:
+        assert written.format == "JPEG"
+    (tmp_path / "folder.png").mkdir()  # such as an earlier version made
+    assert main(["stylize", str(tmp_path / "a.png"), "--model", model, "--output", str(tmp_path / "folder.png")]) == 0
+    assert (tmp_path / "folder.png/a.png").is_file()
+
+
 def test_command_turns_transparency_with_the_size(tmp_path, model, picture):
     write_picture(tmp_path / "a.png", Picture(picture(80, 60), Image.new("L", (80, 60), 128)))
     assert (
@@ -370,6 +381,10 @@ def test_names_that_a_terminal_cannot_show(tmp_path, model, picture, monkeypatch
         (["a.png", "--model", "nowhere.onnx"], 2, "model: no such file: nowhere.onnx; bundled networks: johnson_"),
         (["a.png", "--model", "johnson_wave"], 2, "no such file: johnson_wave; did you mean johnson_great_wave?"),
         (["a.png", "--output", "."], 2, "output: a.png would overwrite a.png, which is read"),
+        (["a.png", "--output", "a.png"], 2, "output: a.png would overwrite a.png, which is read"),
+        (["a.png", "b/a.png", "--output", "c.png"], 2, "output: c.png is a file's name; for several photos it must be"),
+        (["b", "--output", "c.png"], 2, "output: c.png is a file's name; for several photos it must be a folder's"),
+        (["a.png", "--output", "c.png", "--format", "jpg"], 2, "format: jpg is not allowed with a file's name, c.png"),
         (["a.png", "--quality", "0"], 2, "quality: 0 is not allowed"),
         (["a.png", "--threads", "-1"], 2, "threads: -1 is not allowed"),
         (["a.png", "--format", "bmp"], 2, "format"),
@@ -389,6 +404,7 @@ def test_command_refuses_in_one_line(tmp_path, model, picture, monkeypatch, caps
     assert len(lines) == 1
     assert message in lines[0]
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "c.png").exists()
 
 
 def test_starts_without_torch_in_well_under_a_second():

@@ -28,14 +28,16 @@ def stylize(
     Args:
         photos: picture files, and folders that are searched recursively.
         model: the .onnx file, or the name of a bundled network: `styles`, which has many, or one of a single style.
-        output: folder to write to; folders below a given folder are kept.
+        output: folder to write to; folders below a given folder are kept. Of a single photo, also the file to write:
+            .jpg, .png, .webp or .tif.
         style: one of the styles of a network that has several, by default the first, or a blend of them,
             `great_wave:2,starry_night:1`, or given several times. The command `styles` lists them.
         strength: from 0, the photo itself, to 1.
         preserve_color: from 0 to 1, the photo's own colours.
         size: short side in pixels to scale photos to first; by default they keep their size. Smaller makes strokes
             larger in the picture.
-        format: of the files written; `keep` writes each as it was read, or as PNG where that format can't be written.
+        format: of the files in the folder; `keep` writes each as it was read, or as PNG where that format can't be
+            written.
         quality: of JPEG and WebP, 1 to 100.
         threads: processor threads to use; 0 lets ONNX Runtime choose.
     """
@@ -68,12 +70,17 @@ def stylize(
 def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[Path, Path]]:
     """Every photo and the file it becomes; refuses two of the same name before any work is done."""
     jobs: dict[Path, Path] = {}
+    file = output.suffix.lower() in WRITABLE and not output.is_dir()
+    if file and (len(photos) > 1 or Path(photos[0]).is_dir()):
+        raise PictureError(f"output: {output} is a file's name; for several photos it must be a folder's")
+    if file and file_format != "keep":
+        raise ValueError(f"format: {file_format} is not allowed with a file's name, {output}, whose ending says it")
     for given in map(Path, photos):
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
         for source in pictures_to_do(given, output) if given.is_dir() else [given]:
             name = source.relative_to(given) if given.is_dir() else Path(source.name)
-            target = output / _renamed(name, file_format)
+            target = output if file else output / _renamed(name, file_format)
             if jobs.setdefault(target, source) != source:
                 raise ValueError(f"photos: {jobs[target]} and {source} would both be written to {target}")
     keep_inputs(jobs, jobs.values())
