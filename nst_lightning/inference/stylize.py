@@ -6,7 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from nst_lightning.images import WRITABLE, PictureError, keep_inputs, pictures_to_do, read_picture, write_picture
+from PIL import Image
+
+from nst_lightning.images import (
+    WRITABLE,
+    PictureError,
+    keep_inputs,
+    pictures_to_do,
+    read_picture,
+    writable_format,
+    write_picture,
+)
 from nst_lightning.inference.models import DEFAULT_MODEL
 from nst_lightning.inference.stylizer import Stylizer, check_size
 
@@ -70,11 +80,7 @@ def stylize(
 def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[Path, Path]]:
     """Every photo and the file it becomes; refuses two of the same name before any work is done."""
     jobs: dict[Path, Path] = {}
-    file = output.suffix.lower() in WRITABLE and not output.is_dir()
-    if file and (len(photos) > 1 or Path(photos[0]).is_dir()):
-        raise PictureError(f"output: {output} is a file's name; for several photos it must be a folder's")
-    if file and file_format != "keep":
-        raise ValueError(f"format: {file_format} is not allowed with a file's name, {output}, whose ending says it")
+    file = _is_file(output, photos, file_format)
     for given in map(Path, photos):
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
@@ -85,6 +91,18 @@ def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[P
                 raise ValueError(f"photos: {jobs[target]} and {source} would both be written to {target}")
     keep_inputs(jobs, jobs.values())
     return [(source, target) for target, source in jobs.items()]
+
+
+def _is_file(output: Path, photos: Sequence[str], file_format: str) -> bool:
+    """Whether `output` is the picture of a single photo, by its ending, and no folder; refuses one that can't be."""
+    if output.suffix.lower() not in Image.registered_extensions() or output.is_dir():
+        return False
+    if len(photos) > 1 or Path(photos[0]).is_dir():
+        raise PictureError(f"output: {output} is a file's name; for several photos it must be a folder's")
+    if file_format != "keep":
+        raise ValueError(f"format: {file_format} is not allowed with a file's name, {output}, whose ending says it")
+    writable_format(output)
+    return True
 
 
 def _renamed(name: Path, file_format: str) -> Path:
