@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from nst_lightning.export import export_onnx
-from nst_lightning.networks import MultiStyleNet
+from nst_lightning.networks import JohnsonNet, MultiStyleNet
 from nst_lightning.perception import CompactEncoder
 from nst_lightning.perception.weights import VGG_BLOCKS
 
@@ -68,6 +68,21 @@ def compact_weights(tmp_path_factory) -> str:
 def encoder(compact_weights) -> CompactEncoder:
     """The compact encoder with those weights."""
     return CompactEncoder(compact_weights)
+
+
+@pytest.fixture(scope="session")
+def network() -> JohnsonNet:
+    """A small network of one style."""
+    torch.manual_seed(0)
+    return JohnsonNet(4, 1, 3).eval()
+
+
+@pytest.fixture(scope="session")
+def model(network, tmp_path_factory) -> str:
+    """The same as ONNX file."""
+    path = tmp_path_factory.mktemp("model") / "style.onnx"
+    export_onnx(network, path, metadata={"style": "test"})
+    return str(path)
 
 
 @pytest.fixture(scope="session")
