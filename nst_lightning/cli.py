@@ -5,12 +5,12 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from io import TextIOWrapper
 from itertools import zip_longest
 
 from nst_lightning import __version__
-from nst_lightning.spelling import meant
+from nst_lightning.errors import UserError, WorkError, suggest_names
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Command:
     flags: tuple[str, ...] = ()
 
 
-TRAINING = "nst_lightning.training.cli:main"
+_HERE = "nst_lightning.commands"
+TRAINING = f"{_HERE}.training:main"
 COMMANDS = {
     "fit": Command(TRAINING, "train a transfer network on a folder of photos and a painting"),
     "validate": Command(TRAINING, "losses and quality figures of a checkpoint on held-out photos"),
@@ -40,63 +41,64 @@ COMMANDS = {
     "predict": Command(TRAINING, "stylize a folder of photos with a checkpoint"),
     "distill": Command(TRAINING, "train a compact encoder to see as VGG-19 does"),
     "export": Command(
-        "nst_lightning.export.onnx:export",
+        f"{_HERE}.export:export",
         "write a checkpoint as ONNX file",
         {"checkpoint": None},
         repeatable=("styles",),
         flags=("half",),
     ),
     "stylize": Command(
-        "nst_lightning.inference.stylize:stylize",
-        "stylize photos with an ONNX file",
-        {"photos": "+"},
-        repeatable=("style",),
+        f"{_HERE}.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}, repeatable=("style",)
     ),
     "styles": Command(
-        "nst_lightning.inference.styles:styles", "the styles of a network of many, and photos in each", {"photos": "*"}
+        f"{_HERE}.styles:styles", "list the styles of a network, and draw photos in each", {"photos": "*"}
     ),
     "optimize": Command(
-        "nst_lightning.optimization.command:optimize",
+        f"{_HERE}.optimize:optimize",
         "paint one photo in the style of a painting, slowly and well",
         {"photo": None},
-        repeatable=("style", "style_share", "mask"),
+        repeatable=("style", "blend_weight", "mask"),
         flags=("resume", "geometric_weights", "correlation_chain", "blur"),
     ),
-    "explain": Command(
-        "nst_lightning.optimization.explain:explain",
-        "what each layer keeps of content and style, as a sheet",
-        {"photo": None},
+    "evaluate pictures": Command(
+        f"{_HERE}.evaluate_pictures:evaluate_pictures",
+        "content, style and grit of stylized pictures",
+        {"pictures": "+"},
     ),
-    "gallery": Command(
-        "nst_lightning.optimization.gallery:gallery",
+    "evaluate network": Command(
+        f"{_HERE}.evaluate_network:evaluate_network",
+        "the same of a network's pictures, style by style, beside optimized ones",
+        {"model": None},
+        repeatable=("paintings", "only"),
+    ),
+    "evaluate encoder": Command(
+        f"{_HERE}.evaluate_encoder:evaluate_encoder", "compact encoders beside VGG-19", {"encoders": "+"}
+    ),
+    "evaluate optimizer": Command(
+        f"{_HERE}.evaluate_optimizer:evaluate_optimizer",
+        "how good optimized pictures are after so many seconds",
+        repeatable=("method",),
+        flags=("geometric_weights", "correlation_chain", "blur"),
+    ),
+    "evaluate speed": Command(
+        f"{_HERE}.evaluate_speed:evaluate_speed",
+        "how fast ONNX files are, beside Johnson's network",
+        {"models": "+"},
+    ),
+    "figures gallery": Command(
+        f"{_HERE}.figures_gallery:figures_gallery",
         "one photo optimized in every way, as a sheet",
         {"photo": None},
         repeatable=("style",),
     ),
-    "examples": Command("nst_lightning.examples.command:examples", "example photos and style pictures, in a folder"),
-    "compare": Command(
-        "nst_lightning.optimization.compare:compare", "compact encoders beside VGG-19", {"encoders": "+"}
+    "figures explain": Command(
+        f"{_HERE}.figures_explain:figures_explain",
+        "what each layer keeps of content and style, as a sheet",
+        {"photo": None},
     ),
-    "benchmark": Command(
-        "nst_lightning.optimization.benchmark:benchmark",
-        "how good optimized pictures are after so many seconds",
-        repeatable=("method",),
-    ),
-    "rate": Command(
-        "nst_lightning.optimization.rate:rate",
-        "how good a network's pictures are, style by style, beside optimized ones",
-        {"model": None},
-        repeatable=("paintings", "only"),
-    ),
-    "speed": Command(
-        "nst_lightning.export.speed:speed", "how fast ONNX files are, beside Johnson's network", {"models": "+"}
-    ),
-    "measure": Command(
-        "nst_lightning.perception.measure:measure",
-        "content, style and grit of stylized pictures",
-        {"photo": None, "painting": None, "pictures": "+"},
-    ),
+    "examples": Command(f"{_HERE}.examples:examples", "write example photos and style pictures to a folder"),
 }
+FAMILIES = {name.split()[0] for name in COMMANDS if " " in name}
 PROGRAM = "python -m nst_lightning"
 
 
@@ -107,41 +109,62 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command and its own arguments; by default those of the process.
 
     Returns:
-        The exit code: 0, 1 when the work failed, 2 when the request was wrong.
+        The exit code: 0, 1 when the work failed, 2 when the request was wrong. Errors that are neither the user's nor
+        the machine's are raised.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that a terminal can't show
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
+        print(_help(list(COMMANDS)))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         print(f"nst-lightning {__version__}")
         return 0
     name, *rest = arguments
+    if name in FAMILIES:
+        members = [command for command in COMMANDS if command.startswith(f"{name} ")]
+        if not rest or rest[0] in ("-h", "--help"):
+            print(_help(members))
+            return 0 if rest else 2
+        name, rest = f"{name} {rest[0]}", rest[1:]
+        known = members
+    else:
+        known = [*dict.fromkeys(command.split()[0] for command in COMMANDS)]
     if name not in COMMANDS:
-        return _fail(f"unknown command {name!r}; {meant(name, COMMANDS, 'commands')}", 2)
+        return _fail(f"unknown command {name!r}; {suggest_names(name, known, 'commands')}", 2)
     try:
         if COMMANDS[name].target == TRAINING:
-            _function(TRAINING)(name, rest)
+            load_function(TRAINING)(name, rest)
         else:
             _call(name, rest)
-    except (ValueError, FileNotFoundError, ArgumentError) as error:
+    except (UserError, ArgumentError) as error:
         return _fail(f"{name}: {error}", 2, error)
     except KeyboardInterrupt:
         return 130  # as shells report it; what there was to save has been saved
-    except (OSError, RuntimeError, MemoryError, FloatingPointError) as error:
-        return _fail(f"{name}: {error}", 1, error)
+    except (WorkError, OSError, MemoryError) as error:
+        return _fail(f"{name}: {error or type(error).__name__}", 1, error)
     return 0
 
 
+def load_function(target: str) -> Callable:
+    """The function that `MODULE:NAME` stands for."""
+    module, function = target.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
 def _call(name: str, arguments: list[str]) -> None:
-    """Call a command's function with arguments parsed by its signature; its docstring is the help."""
+    """Call a command's function with arguments parsed by its signature; its docstring is the help.
+
+    The fields of option groups, parameters that are dataclasses, are options of their own.
+    """
+    from inspect import signature
+
     from docstring_parser import parse
     from jsonargparse import ArgumentParser
 
     command = COMMANDS[name]
-    function = _function(command.target)
+    function = load_function(command.target)
     help_of = {param.arg_name: param.description for param in parse(function.__doc__).params}
     parser = ArgumentParser(
         prog=f"{PROGRAM} {name}", description=parse(function.__doc__).short_description, exit_on_error=False
@@ -149,12 +172,20 @@ def _call(name: str, arguments: list[str]) -> None:
     for argument, nargs in command.positional.items():
         default = {"default": []} if nargs == "*" else {}  # else help would call it required
         parser.add_argument(argument, nargs=nargs, help=help_of[argument], **default)
-    parser.add_function_arguments(function, skip=set(command.positional), as_group=False)
-    arguments = [_spelled(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
-    function(**parser.instantiate_classes(parser.parse_args(arguments)).as_dict())
+    parameters = signature(function).parameters.items()
+    groups = {key: parameter.annotation for key, parameter in parameters if is_dataclass(parameter.annotation)}
+    parser.add_function_arguments(function, skip={*command.positional, *groups}, as_group=False)
+    for options in groups.values():
+        parser.add_class_arguments(options, as_group=False)
+    arguments = [_spell(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
+    given = parser.instantiate_classes(parser.parse_args(arguments)).as_dict()
+    grouped = {
+        key: options(**{each.name: given.pop(each.name) for each in fields(options)}) for key, options in groups.items()
+    }
+    function(**given, **grouped)
 
 
-def _spelled(argument: str, after: str | None, command: Command) -> str:
+def _spell(argument: str, after: str | None, command: Command) -> str:
     """`--style-weight` as the parser knows it, `--style_weight`; `--style` as `--style+`, which adds a value."""
     if not argument.startswith("--"):
         return argument
@@ -165,13 +196,8 @@ def _spelled(argument: str, after: str | None, command: Command) -> str:
     return f"--{name}{'+' if name in command.repeatable else ''}{equals}{value}"
 
 
-def _function(target: str) -> Callable:
-    module, function = target.split(":")
-    return getattr(importlib.import_module(module), function)
-
-
-def _help() -> str:
-    lines = [f"  {name:10}{command.summary}" for name, command in COMMANDS.items()]
+def _help(names: list[str]) -> str:
+    lines = [f"  {name:20}{COMMANDS[name].summary}" for name in names]
     return "\n".join(
         [f"usage: {PROGRAM} COMMAND ...", "", "commands:", *lines, "", f"{PROGRAM} COMMAND --help says more."]
     )

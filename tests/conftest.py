@@ -9,10 +9,10 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
+from nst_lightning.encoders import CompactEncoder
+from nst_lightning.encoders.weights import VGG19_BLOCKS
 from nst_lightning.export import export_onnx
 from nst_lightning.networks import JohnsonNet, MultiStyleNet
-from nst_lightning.perception import CompactEncoder
-from nst_lightning.perception.weights import VGG_BLOCKS
 
 torch.set_num_threads(1)  # the tensors here are tiny
 
@@ -50,7 +50,7 @@ def compact_weights(tmp_path_factory) -> str:
     generator = torch.Generator().manual_seed(0)
     narrow, wide = (4, 4, 6, 6, 6), (6, 6, 8, 8, 8)
     tensors, channels = {}, 3
-    for block, (count, width) in enumerate(zip(VGG_BLOCKS, narrow), 1):
+    for block, (count, width) in enumerate(zip(VGG19_BLOCKS, narrow), 1):
         for i in range(1, (count if block < 5 else 1) + 1):
             tensors[f"conv{block}_{i}.weight"] = (
                 torch.randn(width, channels, 3, 3, generator=generator) * (2 / (9 * channels)) ** 0.5
@@ -142,7 +142,7 @@ def config(tmp_path, monkeypatch, compact_weights, painting, photos) -> str:
                 "init_args": {"width": 4, "blocks": 1, "kernel_size": 3},
             },
             "encoder": {
-                "class_path": "nst_lightning.perception.CompactEncoder",
+                "class_path": "nst_lightning.encoders.CompactEncoder",
                 "init_args": {"weights": compact_weights},
             },
         },

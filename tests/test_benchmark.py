@@ -1,13 +1,13 @@
 import pytest
 
 from nst_lightning.cli import main
+from nst_lightning.commands.evaluate_optimizer import _Watch
+from nst_lightning.commands.evaluate_pictures import Judge
+from nst_lightning.encoders import CompactEncoder
 from nst_lightning.export import export_onnx
 from nst_lightning.images import list_pictures, read_rgb
 from nst_lightning.networks import JohnsonNet
 from nst_lightning.optimization import OptimizeOptions, Progress, optimize_picture
-from nst_lightning.optimization.benchmark import _Watch
-from nst_lightning.perception import CompactEncoder
-from nst_lightning.perception.measure import Judge
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +61,10 @@ def test_looks_when_the_time_has_come():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--method", "sgd"], "method: ['sgd'] is not allowed; it must be of lbfgs, adam, pyramid"),
-        (["--method", "warm"], "method: ['warm'] is not allowed"),
-        (["--count", "0"], "count: 0 is not allowed; it must be 1 or more"),
-        (["--seconds", "[]"], "seconds: [] is not allowed"),
+        (["--method", "sgd"], "method must be of lbfgs, adam, pyramid, got ['sgd']"),
+        (["--method", "warm"], "method must be .*, got ['warm']"),
+        (["--count", "0"], "count must be >= 1, got 0"),
+        (["--seconds", "[]"], "seconds must be .*, got []"),
     ],
 )
 def test_bad_requests(capsys, photos, painting, compact_weights, change, message):

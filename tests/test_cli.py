@@ -6,7 +6,7 @@ import yaml
 
 from nst_lightning import __version__
 from nst_lightning.cli import COMMANDS, _function, main
-from nst_lightning.spelling import meant
+from nst_lightning.errors import suggest_names
 
 
 def test_help_lists_every_command(capsys):
@@ -52,7 +52,7 @@ def test_every_command_has_help(name, capsys):
     ],
 )
 def test_names_that_may_be_meant(name, names, said):
-    assert meant(name, names, "names") == said
+    assert suggest_names(name, names, "names") == said
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from nst_lightning.cli import main
-from nst_lightning.perception.compact import BUNDLED_FILE
+from nst_lightning.encoders.compact import BUNDLED_FILE
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,16 @@ import pytest
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
-from nst_lightning.training import ExportOnnx, LastCheckpoint, PhotoDataModule, SampleSheet, StyleTransfer
-from nst_lightning.training.callbacks import PictureWriter
-from nst_lightning.training.cli import DistillationCLI, RunCLI, StyleTransferCLI
-from nst_lightning.training.distill import Distillation
+from nst_lightning.commands.training import DistillationCLI, RunCLI, StyleTransferCLI
+from nst_lightning.distillation.module import Distillation
+from nst_lightning.training import (
+    ExportOnnx,
+    LastCheckpoint,
+    PhotoDataModule,
+    PictureWriter,
+    SampleSheet,
+    StyleTransfer,
+)
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))

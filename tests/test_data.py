@@ -149,7 +149,7 @@ def test_validation_photos_are_whole(photos):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 31}, "data.size: 31 is not allowed; it must be 32 or more"),
+        ({"size": 31}, "size must be >= 32, got 31"),
         ({"max_scale": 0.5}, "data.max_scale: 0.5"),
         ({"surroundings": -1}, "data.surroundings: -1"),
         ({"batch_size": 0}, "data.batch_size: 0"),

@@ -2,18 +2,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from nst_lightning.perception import compact as compact_module
+from nst_lightning.perception import encoders as encoders_module
+from nst_lightning.perception import weights as weights_module
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.models import vgg
 
+from nst_lightning.encoders import VGG19, CompactEncoder, EncoderChain
+from nst_lightning.encoders.base import ALL_LAYERS
+from nst_lightning.encoders.compact import BUNDLED_FILE
 from nst_lightning.images import image_to_array, read_rgb, resize_short_side
-from nst_lightning.perception import VGG19, CompactEncoder, EncoderChain
-from nst_lightning.perception import compact as compact_module
-from nst_lightning.perception import encoders as encoders_module
-from nst_lightning.perception import weights as weights_module
-from nst_lightning.perception.compact import BUNDLED_FILE
-from nst_lightning.perception.encoders import ALL_LAYERS
-from nst_lightning.perception.metrics import ChannelCorrelation
+from nst_lightning.metrics.distances import ChannelCorrelation
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -35,7 +35,7 @@ def whole_file(features, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def early_file(features, tmp_path_factory):
-    """Ends at relu2_1, with a normalisation of its own."""
+    """Ends at relu2_1, with a normalization of its own."""
     path = tmp_path_factory.mktemp("vgg") / "early.safetensors"
     state = {f"features.{key}": value for key, value in features.state_dict().items() if int(key.split(".")[0]) <= 5}
     save_file(state, path, metadata={"mean": "0.5,0.4,0.3", "std": "0.2,0.2,0.2"})
@@ -77,10 +77,10 @@ def test_every_layer_is_torchvisions(features, whole_file):
 
 def test_padding_and_pooling_of_the_first_block(features, whole_file):
     x = torch.rand(1, 3, 16, 16)
-    normalised = (x - MEAN) / STD
-    padded = F.conv2d(F.pad(normalised, (1, 1, 1, 1), mode="replicate"), features[0].weight, features[0].bias)
+    normalized = (x - MEAN) / STD
+    padded = F.conv2d(F.pad(normalized, (1, 1, 1, 1), mode="replicate"), features[0].weight, features[0].bias)
     torch.testing.assert_close(VGG19(whole_file, padding="replicate")(x, ["conv1_1"])["conv1_1"], padded)
-    before = features[:4](normalised.clone())
+    before = features[:4](normalized.clone())
     for pooling, pooled in (
         ("average", before.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))),
         ("l2", encoders_module._L2_GAIN * before.unfold(2, 2, 2).unfold(3, 2, 2).square().mean((4, 5)).sqrt()),
@@ -103,7 +103,7 @@ def test_runs_no_deeper_than_needed(whole_file):
     encoder(torch.rand(1, 3, 32, 32), ["relu1_1", "conv1_2"])
 
 
-def test_early_file_and_its_normalisation(features, early_file):
+def test_early_file_and_its_normalization(features, early_file):
     encoder = VGG19(early_file)
     assert encoder.layers[-1] == "relu2_1"
     x = torch.rand(1, 3, 16, 16)

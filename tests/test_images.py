@@ -7,6 +7,7 @@ from nst_lightning.images import (
     PictureError,
     array_to_image,
     atomic_path,
+    check_writable,
     draw_sheet,
     expand_path,
     image_to_array,
@@ -15,7 +16,6 @@ from nst_lightning.images import (
     read_rgb,
     resize_short_side,
     to_rgb,
-    writable,
     write_picture,
 )
 
@@ -24,17 +24,17 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
 def test_every_mode_becomes_rgb_of_the_same_look(tmp_path, mode):
-    grey = Image.fromarray(np.linspace(0, 255, 64 * 48).reshape(48, 64).astype(np.uint8))
+    gray = Image.fromarray(np.linspace(0, 255, 64 * 48).reshape(48, 64).astype(np.uint8))
     if mode.startswith("I"):
-        sixteen = (np.asarray(grey).astype(np.uint16) * 257).astype(np.int32 if mode == "I" else np.uint16)
+        sixteen = (np.asarray(gray).astype(np.uint16) * 257).astype(np.int32 if mode == "I" else np.uint16)
         image = Image.fromarray(sixteen)
     else:
-        image = grey.convert("RGB").quantize() if mode == "P" else grey.convert("RGB").convert(mode)
+        image = gray.convert("RGB").quantize() if mode == "P" else gray.convert("RGB").convert(mode)
     image.save(tmp_path / "picture.tif")
     read = read_rgb(tmp_path / "picture.tif")
     assert (read.mode, read.size) == ("RGB", (64, 48))
     if mode != "1":
-        assert np.abs(np.asarray(read).astype(int) - np.asarray(grey.convert("RGB")).astype(int)).max() <= 4
+        assert np.abs(np.asarray(read).astype(int) - np.asarray(gray.convert("RGB")).astype(int)).max() <= 4
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -168,12 +168,12 @@ def test_atomic_path_renames_only_on_success(tmp_path):
 
 def test_names_may_be_as_long_as_file_systems_allow(tmp_path, picture):
     path = tmp_path / f"{'a' * 251}.png"
-    assert writable(path) == path
+    assert check_writable(path) == path
     assert not list(tmp_path.iterdir())
     write_picture(path, picture(20, 20))
     assert path.is_file()
     with pytest.raises(PictureError, match="can't be written: File name too long"):
-        writable(tmp_path / f"{'a' * 252}.png")
+        check_writable(tmp_path / f"{'a' * 252}.png")
 
 
 def test_list_pictures(tmp_path, photos):

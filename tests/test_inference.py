@@ -37,7 +37,7 @@ def test_stylizer_does_what_the_network_does(network, model, picture):
         ({"strength": 0}, ([1, 0, 0], 0, 0)),
     ],
 )
-def test_styles_strength_and_colours(many, many_model, picture, options, controls):
+def test_styles_strength_and_colors(many, many_model, picture, options, controls):
     photo, (style, strength, keep) = picture(70, 51), controls
     stylizer = Stylizer(many_model)
     assert stylizer.styles == ["ink", "glass", "wood"]
@@ -54,16 +54,16 @@ def test_styles_strength_and_colours(many, many_model, picture, options, control
         ({"style": "las"}, "style: there is no 'las'; did you mean glass"),
         ({"style": "wode"}, "style: there is no 'wode'; did you mean wood"),
         ({"style": "van_gogh"}, "style: there is no 'van_gogh'; styles: ink, glass, wood"),
-        ({"style": "ink:much"}, "style: 'ink:much' is not allowed; it must be a name, or NAME:WEIGHT"),
-        ({"style": {"ink": 1, "wood": -1}}, "style: the weight -1 of wood is not allowed; it must be 0 or more"),
-        ({"style": "ink:-1,ink:2"}, "style: the weight -1 of ink is not allowed"),
-        ({"style": "ink:inf"}, "style: the weight inf of ink is not allowed"),
+        ({"style": "ink:much"}, "style must be a name, or NAME:WEIGHT, got 'ink:much'"),
+        ({"style": {"ink": 1, "wood": -1}}, "style must be >= 0, got the weight -1 of wood"),
+        ({"style": "ink:-1,ink:2"}, "style must be .*, got the weight -1 of ink"),
+        ({"style": "ink:inf"}, "style must be .*, got the weight inf of ink"),
         ({"style": {}}, "style: {} is not allowed; one weight must be above 0"),
-        ({"style": "ink:nan"}, "style: the weight nan of ink is not allowed"),
+        ({"style": "ink:nan"}, "style must be .*, got the weight nan of ink"),
         ({"style": "ink:0"}, "style: 'ink:0' is not allowed; one weight must be above 0"),
         ({"style": ""}, "style: there is no ''"),
-        ({"strength": 1.5}, "strength: 1.5 is not allowed; it must be 0 to 1"),
-        ({"preserve_color": float("nan")}, "preserve_color: nan is not allowed; it must be 0 to 1"),
+        ({"strength": 1.5}, "strength must be 0 to 1, got 1.5"),
+        ({"preserve_color": float("nan")}, "preserve_color must be 0 to 1, got nan"),
     ],
 )
 def test_bad_styles(many_model, picture, options, message):
@@ -147,8 +147,8 @@ def test_the_bundled_styles_have_a_sheet(capsys):
     ("arguments", "message"),
     [
         (["styles", "--output", "sheet.png"], "output: sheet.png is not allowed without a photo to draw"),
-        (["styles", "--size", "0"], "size: 0 is not allowed; it must be 32 or more"),
-        (["stylize", "photo.png", "--size", "10"], "size: 10 is not allowed; it must be 32 or more"),
+        (["styles", "--size", "0"], "size must be >= 32, got 0"),
+        (["stylize", "photo.png", "--size", "10"], "size must be >= 32, got 10"),
     ],
 )
 def test_bad_requests_are_refused_at_once(tmp_path, picture, monkeypatch, capsys, arguments, message):
@@ -195,7 +195,7 @@ def test_size_scales_the_short_side(model, picture):
 
 
 @pytest.mark.parametrize(
-    ("size", "option", "message"), [((20, 64), None, "20x64 is too small"), ((64, 64), 31, "size: 31 is not allowed")]
+    ("size", "option", "message"), [((20, 64), None, "20x64 is too small"), ((64, 64), 31, "size must be .*, got 31")]
 )
 def test_too_small(model, picture, size, option, message):
     with pytest.raises(ValueError, match=message):
@@ -217,9 +217,9 @@ def test_photos_are_turned_upright(model, tmp_path, picture):
 
 
 def test_sixteen_bit_pictures_keep_their_tones(model, picture):
-    grey = picture(40, 40).convert("L")
-    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    np.testing.assert_array_equal(np.asarray(Stylizer(model)(sixteen)), np.asarray(Stylizer(model)(grey)))
+    gray = picture(40, 40).convert("L")
+    sixteen = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    np.testing.assert_array_equal(np.asarray(Stylizer(model)(sixteen)), np.asarray(Stylizer(model)(gray)))
 
 
 def test_a_model_of_one_size_is_refused(tmp_path):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from nst_lightning.perception import CompactEncoder, ContentDistance, Grit, StyleDistance
-from nst_lightning.perception.measure import measure
-from nst_lightning.perception.metrics import SCALES, STYLE_LAYERS, fine_energy
+from nst_lightning.commands.evaluate_pictures import measure
+from nst_lightning.encoders import CompactEncoder
+from nst_lightning.metrics.distances import SCALES, STYLE_LAYERS, ContentDistance, Grit, StyleDistance, fine_energy
 
 
 def pictures_of(seed, count=4):
@@ -83,7 +83,7 @@ def test_measure_prints_the_photo_first(capsys, compact_weights, photos, paintin
     assert figures[0, 0] == 0  # the photo has its own content
     np.testing.assert_array_equal(figures[0], figures[2])
     assert figures[1, 1] < 0.5 * figures[0, 1]  # the painting, squeezed to the photo's shape, has its own style
-    with pytest.raises(ValueError, match="size: 64 is not allowed"):
+    with pytest.raises(ValueError, match="size must be .*, got 64"):
         measure(str(photo), painting, [painting], size=64)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nst_lightning.training.muon import Muon, orthogonalized
+from nst_lightning.training.muon import Muon, orthogonalize
 
 
 def parameters(*shapes):
@@ -41,7 +41,7 @@ def test_everything_else_moves_as_under_adam():
 
 @pytest.mark.parametrize("shape", [(7, 20), (20, 7), (9, 9)])
 def test_singular_values_come_near_one(shape):
-    values = torch.linalg.svdvals(orthogonalized(1000 * parameters(shape)[0]))
+    values = torch.linalg.svdvals(orthogonalize(1000 * parameters(shape)[0]))
     assert values.min() > 0.5
     assert values.max() < 1.3
 

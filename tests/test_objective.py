@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from nst_lightning.encoders import CompactEncoder, Encoder
+from nst_lightning.encoders.base import ALL_LAYERS, reach_of, run_convolutions, stride_of
+from nst_lightning.losses import total_variation_loss
 from nst_lightning.optimization import OptimizeOptions
-from nst_lightning.optimization.memory import LEAST_TILE, bytes_of_copies, bytes_per_pixel, tile_side
+from nst_lightning.optimization.memory import bytes_of_copies, bytes_per_pixel, tile_side
 from nst_lightning.optimization.objective import Objective, shrunk
 from nst_lightning.optimization.single_scale import Region
-from nst_lightning.optimization.tiles import tiles_of
-from nst_lightning.perception import CompactEncoder, Encoder, total_variation_loss
-from nst_lightning.perception.encoders import ALL_LAYERS, reach_of, run_convolutions, stride_of
+from nst_lightning.optimization.tiles import LEAST_TILE, tiles_of
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 
@@ -142,7 +143,7 @@ def test_all_layers_are_all_there_are(compact_weights, geometric):
 
 @pytest.mark.parametrize("geometric", [False, True])
 def test_a_chain_of_all_layers_is_its_formula(compact_weights, geometric):
-    """Most neighbours have features of the same size, some of half of it."""
+    """Most neighbors have features of the same size, some of half of it."""
     encoder, depth = EveryLayer(compact_weights), 13
     options = OptimizeOptions(
         style_layers="all",
@@ -212,7 +213,7 @@ def test_style_at_several_scales_is_its_formula(encoder):
     assert losses["style"] == pytest.approx(0.75 * at_one + 0.25 * at_half, rel=1e-4)  # a quarter would be too small
 
 
-def test_the_papers_own_normalisation(encoder):
+def test_the_papers_own_normalization(encoder):
     """Gatys et al. 2015: L_content = 1/2 sum (F-P)^2, E_l = 1/(4 N^2 M^2) sum (G-A)^2."""
     layer = "relu2_1"
     options = OptimizeOptions(content_layers={layer: 1}, style_layers={layer: 1}, scales={1: 1}, normalization="gatys")

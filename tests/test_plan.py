@@ -4,10 +4,10 @@ import pytest
 import torch
 from PIL import Image
 
+from nst_lightning.commands.warm_start import warm_start_options
 from nst_lightning.optimization import OptimizeOptions
 from nst_lightning.optimization.device import used_memory
 from nst_lightning.optimization.plan import LEAST_HISTORY, plan
-from nst_lightning.optimization.warm import warmed
 from nst_lightning.system import keep_freed_memory
 
 
@@ -27,7 +27,7 @@ def test_the_plan(encoder):
         (2000, 7),
     ]
     with pytest.raises(
-        ValueError, match=r"a photo of 200x80 at size 64 is too small for .*is 26, and must be 32 or more; size 80"
+        ValueError, match=r"a photo of 200x80 at size 64 is too small for .*is 26, and must be >= 32; size 80"
     ):
         sizes((200, 80), size=64)
 
@@ -54,10 +54,10 @@ def test_little_memory_makes_tiles_and_then_shortens_the_history(encoder, monkey
 @pytest.mark.parametrize(("size", "levels"), [(256, 1), (384, 2), (512, 2), (1024, 4), (4096, 8)])
 def test_a_network_paints_at_the_size_it_knows(size, levels):
     network, picture = (lambda photo: photo), Image.new("RGB", (8, 8))
-    assert warmed(OptimizeOptions(size=size), (4000, 3000), network).levels == levels
-    assert warmed(OptimizeOptions(size=0), (size, 100), network).levels == levels
-    assert warmed(OptimizeOptions(size=size), (4000, 3000), picture).levels == 2
-    assert warmed(OptimizeOptions(size=size, levels=3), (4000, 3000), network).levels == 3
+    assert warm_start_options(OptimizeOptions(size=size), (4000, 3000), network).levels == levels
+    assert warm_start_options(OptimizeOptions(size=0), (size, 100), network).levels == levels
+    assert warm_start_options(OptimizeOptions(size=size), (4000, 3000), picture).levels == 2
+    assert warm_start_options(OptimizeOptions(size=size, levels=3), (4000, 3000), network).levels == 3
 
 
 def test_wide_photos_and_warm_starts(encoder):

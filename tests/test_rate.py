@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from nst_lightning.cli import main
+from nst_lightning.commands.evaluate_network import _files_of
+from nst_lightning.commands.evaluate_pictures import Judge
+from nst_lightning.encoders import CompactEncoder
 from nst_lightning.export import export_onnx
 from nst_lightning.images import read_rgb, resize_short_side
 from nst_lightning.inference import Stylizer
 from nst_lightning.networks import JohnsonNet
-from nst_lightning.optimization.rate import _files_of
-from nst_lightning.perception import CompactEncoder
-from nst_lightning.perception.measure import Judge
 
 ROW = ("content", "style", "at 1", "at 1/2", "at 1/4", "grit")
 
@@ -85,9 +85,9 @@ def test_optimized_pictures_are_beside_the_networks(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--count", "0"], "count: 0 is not allowed; it must be 1 or more"),
-        (["--size", "100"], "size: 100 is not allowed; it must be 128 or more"),
-        (["--network_size", "31"], "network_size: 31 is not allowed; it must be 32 or more"),
+        (["--count", "0"], "count must be >= 1, got 0"),
+        (["--size", "100"], "size must be >= 128, got 100"),
+        (["--network_size", "31"], "network_size must be >= 32, got 31"),
         (["--photos", "nowhere"], "nowhere"),
         (["--only", "[ink, gras]"], "only: there is no 'gras'; did you mean glass?"),
         (["--sheet", "a.png"], "sheet: a.png would be empty; give optimized, the number of photos in it"),

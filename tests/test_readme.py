@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from nst_lightning import cli
+from nst_lightning.commands.training import RunCLI, StyleTransferCLI, _with_styles_listed, main
 from nst_lightning.inference import Stylizer
 from nst_lightning.networks import MultiStyleNet
 from nst_lightning.training import PhotoDataModule, StyleTransfer
-from nst_lightning.training.cli import RunCLI, StyleTransferCLI, _with_styles_listed, main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *(ROOT / "export").glob("*.md"), ROOT / "nst_lightning/perception/compact_encoder.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "export").glob("*.md"), ROOT / "nst_lightning/encoders/compact_encoder.md"]
 TEXTS = [page.read_text(encoding="utf-8") for page in PAGES]
 TEXT = TEXTS[0]
 SHELL = "".join(re.findall(r"```sh\n(.*?)```", "".join(TEXTS), re.DOTALL)).replace("\\\n", " ")
@@ -80,7 +80,7 @@ def test_the_command_for_many_styles_trains_the_network_that_ships(monkeypatch):
 
 
 def test_folders_import_what_the_readme_says():
-    section = TEXT.split("## Architecture")[1].split("## Licence")[0]
+    section = TEXT.split("## Architecture")[1].split("## License")[0]
     folders = {name: "" for name in re.findall(r"^  (\w+)/ ", section, re.MULTILINE)}
     folders |= dict(re.findall(r"^  (\w+)/ .*  -> ([a-z ]+?)  ", section, re.MULTILINE))
     assert set(folders) == {path.parent.name for path in (ROOT / "nst_lightning").glob("*/__init__.py")}

@@ -10,12 +10,12 @@ import torch
 import yaml
 from PIL import Image
 
-from nst_lightning.examples.command import STYLES
+from nst_lightning.commands.examples import STYLES
+from nst_lightning.encoders import VGG19, CompactEncoder, EncoderChain
 from nst_lightning.images import image_to_array, list_pictures, read_rgb, resize_short_side
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer, bundled_models
+from nst_lightning.metrics.evaluator import Figures
 from nst_lightning.networks import load_network
-from nst_lightning.perception import VGG19, CompactEncoder, EncoderChain
-from nst_lightning.perception.figures import Figures
 
 ROOT = Path(__file__).parent.parent
 SINGLE = {"johnson_great_wave": "hokusai_great_wave.jpg", "johnson_wheat_field": "van_gogh_wheat_field.jpg"}
@@ -145,7 +145,7 @@ def test_no_grid(shared):
 
 @pytest.mark.weights
 def test_borders_are_painted_as_the_rest(shared):
-    """Colours of the outermost pixels, next to those far from the border, in the average over parts of photos.
+    """Colors of the outermost pixels, next to those far from the border, in the average over parts of photos.
 
     Parts are nearly twice as large as the network's own size: at that size some styles have a composition, as their
     paintings do, such as a sky at the top.

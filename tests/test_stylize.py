@@ -12,7 +12,7 @@ from nst_lightning.inference import Stylizer
 
 def test_command_keeps_names_folders_alpha_profiles_and_exif(tmp_path, model, photos, picture, capsys):
     alpha = Image.linear_gradient("L").resize((50, 40))
-    profile, exif = b"a colour profile", Image.Exif()
+    profile, exif = b"a color profile", Image.Exif()
     exif[0x013B] = "The artist"
     write_picture(tmp_path / "cut-out.png", Picture(picture(50, 40), alpha, profile, exif.tobytes()))
     out = tmp_path / "out"
@@ -113,8 +113,8 @@ def test_names_that_a_terminal_cannot_show(tmp_path, model, picture, monkeypatch
         (["a.png", "--output", "c.gif"], 2, "c.gif: can't write this kind of file; endings allowed: .jpg"),
         (["b", "--output", "c.png"], 2, "output: c.png is a file's name; for several photos it must be a folder's"),
         (["a.png", "--output", "c.png", "--format", "jpg"], 2, "format: jpg is not allowed with a file's name, c.png"),
-        (["a.png", "--quality", "0"], 2, "quality: 0 is not allowed"),
-        (["a.png", "--threads", "-1"], 2, "threads: -1 is not allowed"),
+        (["a.png", "--quality", "0"], 2, "quality must be .*, got 0"),
+        (["a.png", "--threads", "-1"], 2, "threads must be .*, got -1"),
         (["a.png", "--format", "bmp"], 2, "format"),
         (["a.png", "--output", "a.png/out"], 1, "a.png/out"),
     ],

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from training_runs import data_of, module_of, trainer_of, weights_of
 
+from nst_lightning.encoders import CompactEncoder
 from nst_lightning.networks import JohnsonNet, load_network
-from nst_lightning.perception import CompactEncoder
 from nst_lightning.training import ExportOnnx, LastCheckpoint, PictureRate, SampleSheet, StyleTransfer
 from nst_lightning.training.module import _cut_at_random
-from nst_lightning.training.stability import disturbed, unsteadiness
+from nst_lightning.training.stability import disturb, unsteadiness
 
 
 def test_training_lowers_the_loss(tmp_path, compact_weights, painting, photos):
@@ -62,7 +62,7 @@ def test_mixed_precision_validates_at_any_size(tmp_path, compact_weights, painti
     module, data = module_of(compact_weights, painting, size=128), data_of(photos, size=128)
     trainer_of(tmp_path, max_steps=2, precision="bf16-mixed", limit_val_batches=1).fit(module, data)
     assert weights_of(module).isfinite().all()
-    with pytest.raises(ValueError, match=r"trainer\.precision: 'bf16-true' is not allowed"):
+    with pytest.raises(ValueError, match=r"trainer\.precision must be .*, got 'bf16-true'"):
         trainer_of(tmp_path, max_steps=2, precision="bf16-true").fit(module, data)
 
 
@@ -201,11 +201,11 @@ def test_sheet_needs_photos_without_our_data(tmp_path, compact_weights, painting
 
 def test_a_disturbed_photo_is_the_photo_moved_and_noisy():
     photos = torch.rand(2, 3, 80, 96)
-    again, (down, right) = disturbed(photos, seed=(0, 3))
+    again, (down, right) = disturb(photos, seed=(0, 3))
     moved = photos.roll((down, right), (2, 3))
     assert (again - moved).std().item() == pytest.approx(0.02, rel=0.1)
-    assert disturbed(photos, seed=(0, 3))[0].equal(again)
-    shifts = {disturbed(photos, seed=(0, step))[1] for step in range(200)}
+    assert disturb(photos, seed=(0, 3))[0].equal(again)
+    shifts = {disturb(photos, seed=(0, step))[1] for step in range(200)}
     assert {shift for pair in shifts for shift in pair} == set(range(-4, 5))
     assert unsteadiness(photos, moved, (down, right)).item() == 0  # painting nothing is steady
     assert unsteadiness(photos, photos, (1, 0)).item() == pytest.approx(1 / 6, rel=0.1)  # of independent numbers
@@ -268,7 +268,7 @@ def test_stability_makes_pictures_steadier(tmp_path, compact_weights, painting, 
         module, data = module_of(compact_weights, painting, stability_weight=weight), data_of(photos)
         trainer_of(tmp_path, max_steps=25, enable_checkpointing=False).fit(module, data)
         photo = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
-        again, shift = disturbed(photo, seed=(7,))
+        again, shift = disturb(photo, seed=(7,))
         return unsteadiness(module(photo), module(again), shift).item()
 
     assert trained(100.0) < 0.7 * trained(0.0)
@@ -277,8 +277,8 @@ def test_stability_makes_pictures_steadier(tmp_path, compact_weights, painting, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"style_scale": 0}, "model.style_scale: 0 is not allowed"),
-        ({"optimizer": "sgd"}, "model.optimizer: sgd is not allowed; it must be adam or muon"),
+        ({"style_scale": 0}, "style_scale must be .*, got 0"),
+        ({"optimizer": "sgd"}, "optimizer must be adam or muon, got sgd"),
         ({"learning_rate": -1}, "model.learning_rate: -1"),
         ({"style_weight": -3.0}, "style_weight: -3.0"),
         ({"style_layers": {"relu7_1": 1.0}}, "unknown layer 'relu7_1'"),

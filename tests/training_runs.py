@@ -3,8 +3,8 @@
 import lightning as L
 import torch
 
+from nst_lightning.encoders import CompactEncoder
 from nst_lightning.networks import JohnsonNet
-from nst_lightning.perception import CompactEncoder
 from nst_lightning.training import PhotoDataModule, StyleTransfer
 
 

@@ -27,16 +27,16 @@ def smooth_noise(random: np.random.Generator, size: int, cells: int, octaves: in
 
 
 def mix(first: Array, second: Array, share: Array) -> Array:
-    """Colours between `first` and `second`, of shape (..., 3); `share` of shape (...) is clipped to [0, 1]."""
+    """Colors between `first` and `second`, of shape (..., 3); `share` of shape (...) is clipped to [0, 1]."""
     share = np.clip(share, 0, 1)[..., None]
     return first * (1 - share) + second * share
 
 
-def ramp(colours: Array, place: Array) -> Array:
-    """Colours between neighbours in a row of them, of shape (count, 3): the first at place 0, the last at 1."""
-    place = np.clip(place, 0, 0.999) * (len(colours) - 1)
+def ramp(colors: Array, place: Array) -> Array:
+    """Colors between neighbors in a row of them, of shape (count, 3): the first at place 0, the last at 1."""
+    place = np.clip(place, 0, 0.999) * (len(colors) - 1)
     lower = place.astype(int)
-    return mix(colours[lower], colours[lower + 1], place - lower)
+    return mix(colors[lower], colors[lower + 1], place - lower)
 
 
 def step(values: Array, width: float) -> Array:
@@ -51,14 +51,14 @@ def blur(field: Array, radius: float) -> Array:
     return np.asarray(image.filter(ImageFilter.GaussianBlur(radius))) / 255
 
 
-def lit(colours: Array, relief: Array, strength: float) -> Array:
-    """Colours of shape (H, W, 3) under light from above left on a relief of shape (H, W)."""
+def lit(colors: Array, relief: Array, strength: float) -> Array:
+    """Colors of shape (H, W, 3) under light from above left on a relief of shape (H, W)."""
     down, across = np.gradient(relief)
     slope = -strength * (down + across)
-    shaded = colours * (1 + np.clip(slope, -0.5, 0.35))[..., None]
+    shaded = colors * (1 + np.clip(slope, -0.5, 0.35))[..., None]
     return np.clip(shaded + np.clip(slope - 0.2, 0, 0.25)[..., None], 0, 1)
 
 
-def to_image(colours: Array) -> Image.Image:
-    """An RGB picture from colours in [0, 1] of shape (H, W, 3)."""
-    return Image.fromarray((np.clip(colours, 0, 1) * 255).round().astype(np.uint8))
+def to_image(colors: Array) -> Image.Image:
+    """An RGB picture from colors in [0, 1] of shape (H, W, 3)."""
+    return Image.fromarray((np.clip(colors, 0, 1) * 255).round().astype(np.uint8))

@@ -12,52 +12,52 @@ HILLS = np.array([(0.42, 0.36, 0.55), (0.20, 0.42, 0.46), (0.72, 0.56, 0.22), (0
 def impasto(size: int = 768, seed: int = 0) -> Image.Image:
     """Draw it, `size` pixels square."""
     random = np.random.default_rng(seed)
-    colours, angles = _scene(size, random)
+    colors, angles = _scene(size, random)
     scale = 2  # drawn larger and reduced, for smooth edges
-    paint = to_image(colours).resize((scale * size, scale * size))  # the ground shows between strokes
+    paint = to_image(colors).resize((scale * size, scale * size))  # the ground shows between strokes
     relief = Image.new("L", paint.size, 128)
     for width, cover in ((0.055, 2.5), (0.034, 2.0), (0.020, 1.6), (0.012, 0.7)):
         for start in random.uniform(-0.02, 1.02, (round(cover / (5 * width * width)), 2)):
-            _stroke(paint, relief, colours, angles, start, width, random)
+            _stroke(paint, relief, colors, angles, start, width, random)
     paint, relief = (image.resize((size, size), Image.Resampling.LANCZOS) for image in (paint, relief))
     return to_image(lit(np.asarray(paint) / 255, np.asarray(relief) / 255, strength=1.1))
 
 
 def _scene(size: int, random: np.random.Generator) -> tuple[Array, Array]:
-    """Colours of shape (size, size, 3), and the directions in radians in which they are painted."""
+    """Colors of shape (size, size, 3), and the directions in radians in which they are painted."""
     x, y = grid(size)
     to_sun = np.hypot(x - 0.64, y - 0.30)
     wobble = 0.06 * smooth_noise(random, size, 4, octaves=2)
-    colours = ramp(SKY, (to_sun + wobble - 0.09) / 0.62)
-    colours = mix(np.array([1.0, 0.97, 0.80]), colours, step(to_sun - 0.085, 0.01))
+    colors = ramp(SKY, (to_sun + wobble - 0.09) / 0.62)
+    colors = mix(np.array([1.0, 0.97, 0.80]), colors, step(to_sun - 0.085, 0.01))
     angles = np.arctan2(y - 0.30, x - 0.64) + np.pi / 2 + 0.9 * smooth_noise(random, size, 3)
-    for i, colour in enumerate(HILLS):
+    for i, color in enumerate(HILLS):
         phase, slope = random.uniform(0, 6), random.uniform(-0.12, 0.12)
         top = 0.50 + 0.105 * i + slope * (x - 0.5) + 0.05 * np.sin(5 * x + phase) + 0.02 * np.sin(13 * x + 2 * phase)
         depth = y - top
         inside = step(depth, 0.006)
         furrows = np.sin(70 / (1 + i) * (depth + 0.25 * x * (-1) ** i) * 2 * np.pi / 2)
-        lights = mix(colour * 0.72, np.clip(colour * 1.35 + 0.06, 0, 1), 0.5 + 0.5 * furrows)
+        lights = mix(color * 0.72, np.clip(color * 1.35 + 0.06, 0, 1), 0.5 + 0.5 * furrows)
         lights = mix(lights, np.array([1.0, 0.80, 0.45]), 0.55 * np.exp(-depth / 0.015) * (x > 0.2))
-        colours = mix(colours, lights, inside)
+        colors = mix(colors, lights, inside)
         ridge = np.arctan2(np.gradient(top, axis=1) * size, 1) + 0.35 * (-1) ** i
         angles = np.where(depth > 0, ridge + 0.4 * smooth_noise(random, size, 4), angles)
-    return colours, angles
+    return colors, angles
 
 
 def _stroke(
     paint: Image.Image,
     relief: Image.Image,
-    colours: Array,
+    colors: Array,
     angles: Array,
     start: Array,
     width: float,
     random: np.random.Generator,
 ) -> None:
     """One stroke that follows the directions: a bundle of bristles, each of its own tone and height."""
-    size, side = len(colours), paint.width
+    size, side = len(colors), paint.width
     column, row = np.clip(start * size, 0, size - 1).astype(int)
-    colour = colours[row, column] + random.normal(0, 0.035, 3) + random.normal(0, 0.03)
+    color = colors[row, column] + random.normal(0, 0.035, 3) + random.normal(0, 0.03)
     ways = []
     for length in (-0.8 * width, 0.8 * width):  # both ways from the start
         points = [start]
@@ -74,7 +74,7 @@ def _stroke(
         first, last = random.integers(0, 2), len(path) - random.integers(0, 2)
         offset = path[first:last] + 0.5 * width * across * normal[first:last]
         points = [tuple(p) for p in offset * side]
-        tone = np.clip(colour + random.normal(0, 0.035), 0, 1)
+        tone = np.clip(color + random.normal(0, 0.035), 0, 1)
         height = int(np.clip(random.normal(128 + 60 * abs(across), 34), 0, 255))
         thick = max(2, round(1.9 * width * side / bristles))
         lines.line(points, fill=tuple(int(255 * c) for c in tone), width=thick, joint="curve")

@@ -16,25 +16,25 @@ def ink_wash(size: int = 768, seed: int = 0) -> Image.Image:
     x, y = grid(size)
     grain = smooth_noise(random, size, 260, octaves=2)
     wet = smooth_noise(random, size, 7, octaves=5)
-    colours = PAPER * (1 + 0.018 * grain)[..., None]
+    colors = PAPER * (1 + 0.018 * grain)[..., None]
     moon = np.hypot(x - 0.70, y - 0.19) + 0.004 * wet
     halo = 0.30 * step(moon - 0.085, 0.006) * np.exp(-np.clip(moon - 0.085, 0, 1) / 0.16)
-    colours = _soak(colours, halo * (1 + 0.5 * wet), INK * 0.75)
+    colors = _soak(colors, halo * (1 + 0.5 * wet), INK * 0.75)
     for i in range(6):
-        colours = _range(colours, x, y, random, i, wet, grain)
-    colours = _splashes(colours, x, y, random, wet)
+        colors = _range(colors, x, y, random, i, wet, grain)
+    colors = _splashes(colors, x, y, random, wet)
     across, down = (x - 0.10) / 0.032, (y - 0.10) / 0.042
     seal = (np.maximum(np.abs(across), np.abs(down)) + 0.03 * wet < 1) & (grain < 0.75)
     carved = (np.abs(np.hypot(across, down) - 0.55) < 0.12) | (np.abs(across) + 0.1 * wet < 0.12)
-    return to_image(_soak(colours, 0.75 * (seal & ~carved), SEAL))
+    return to_image(_soak(colors, 0.75 * (seal & ~carved), SEAL))
 
 
-def _soak(colours: Array, density: Array, ink: Array) -> Array:
-    """Colours under a layer of ink of the density given, which absorbs light as ink does."""
-    return colours * (1 - np.clip(ink, 0, 1)) ** (1.6 * np.clip(density, 0, 1.2))[..., None]
+def _soak(colors: Array, density: Array, ink: Array) -> Array:
+    """Colors under a layer of ink of the density given, which absorbs light as ink does."""
+    return colors * (1 - np.clip(ink, 0, 1)) ** (1.6 * np.clip(density, 0, 1.2))[..., None]
 
 
-def _range(colours: Array, x: Array, y: Array, random: np.random.Generator, i: int, wet: Array, grain: Array) -> Array:
+def _range(colors: Array, x: Array, y: Array, random: np.random.Generator, i: int, wet: Array, grain: Array) -> Array:
     """A mountain range, darker and lower than the one behind, that fades into mist below."""
     size = len(x)
     outline = smooth_noise(random, size, 3 + i, octaves=6)[size // 2][None, :]
@@ -48,10 +48,10 @@ def _range(colours: Array, x: Array, y: Array, random: np.random.Generator, i: i
     folds = smooth_noise(random, size, 11 + 2 * i, octaves=3) + 2.2 * outline
     strokes = np.exp(-((np.sin(9 * folds + 26 * depth) / 0.30) ** 2)) * np.exp(-depth / (0.8 * fade))
     dry = step(0.55 * strokes + 0.28 * grain - 0.42, 0.35) * (0.10 + 0.10 * i)
-    return _soak(colours, inside * (wash + edge + dry), INK)
+    return _soak(colors, inside * (wash + edge + dry), INK)
 
 
-def _splashes(colours: Array, x: Array, y: Array, random: np.random.Generator, wet: Array) -> Array:
+def _splashes(colors: Array, x: Array, y: Array, random: np.random.Generator, wet: Array) -> Array:
     """Drops of thin and thick ink, each with the dark rim of a dried drop."""
     density = np.zeros_like(x)
     for _ in range(110):
@@ -60,4 +60,4 @@ def _splashes(colours: Array, x: Array, y: Array, random: np.random.Generator, w
         distance = np.hypot(x - cx, y - cy) * (1 + 0.25 * wet) / radius
         rim = np.exp(-(((distance - 0.93) / 0.12) ** 2))
         density += random.uniform(0.08, 0.5) * (step(1 - distance, 0.2) * 0.6 + 0.6 * rim * (distance < 1.2))
-    return _soak(colours, density, INK)
+    return _soak(colors, density, INK)

@@ -16,7 +16,7 @@ def mosaic(size: int = 768, seed: int = 0) -> Image.Image:
     random = np.random.default_rng(seed)
     x, y = grid(size)
     bend = [0.012 * smooth_noise(random, size, 7) for _ in range(2)]  # set by hand
-    fan, centre, radius, angle = _fans(x + bend[0], y + bend[1])
+    fan, center, radius, angle = _fans(x + bend[0], y + bend[1])
     ring = np.clip((radius * RINGS).astype(int), 0, RINGS - 1)
     count = np.maximum(3, np.round(2 * np.pi * (ring + 0.5) * 0.8))  # stones about as long as wide
     along = angle / (2 * np.pi) * count + _drawn(random, fan, ring)
@@ -24,21 +24,21 @@ def mosaic(size: int = 768, seed: int = 0) -> Image.Image:
     gaps = [0.5 - np.abs(part % 1 - 0.5) for part in (radius * RINGS, along)]
     edge = np.minimum(*gaps) - 0.055 - 0.05 * (stone[..., 0] - 0.5)
     kind = (ring + 2 * (fan % 2)) % len(WARM)
-    sunken = step(centre - 0.5 + 0.12 * (stone[..., 1] - 0.5), 0.5)
-    colours = mix(WARM[kind], COOL[kind], sunken)
-    colours = colours * (0.78 + 0.42 * stone[..., 2])[..., None] + 0.10 * (stone[..., 3:] - 0.5)
-    colours = colours * (1 + 0.10 * smooth_noise(random, size, 110))[..., None]
+    sunken = step(center - 0.5 + 0.12 * (stone[..., 1] - 0.5), 0.5)
+    colors = mix(WARM[kind], COOL[kind], sunken)
+    colors = colors * (0.78 + 0.42 * stone[..., 2])[..., None] + 0.10 * (stone[..., 3:] - 0.5)
+    colors = colors * (1 + 0.10 * smooth_noise(random, size, 110))[..., None]
     mortar = np.array([0.24, 0.21, 0.22]) * (1 + 0.35 * smooth_noise(random, size, 90, octaves=2))[..., None]
     inside = step(edge, 0.05)
     tilt = 1.2 * (stone[..., 4] - 0.5) * (radius * RINGS % 1) + 1.2 * (stone[..., 5] - 0.5) * (along % 1)
     relief = blur(np.clip(inside * (0.55 + 0.4 * tilt), 0, 1), size / 500)
-    return to_image(lit(mix(mortar, colours, inside), 2.2 * relief, strength=1.0))
+    return to_image(lit(mix(mortar, colors, inside), 2.2 * relief, strength=1.0))
 
 
 def _fans(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
     """Of each pixel its fan's number and height in the picture; where in the fan it is: radius (0 to 1) and angle."""
     reach = 0.5 / FANS
-    number, centre, radius, angle = (np.zeros(x.shape, kind) for kind in (int, float, float, float))
+    number, center, radius, angle = (np.zeros(x.shape, kind) for kind in (int, float, float, float))
     for row in range(-1, 2 * FANS + 4):  # each row lies over the one above
         middle = row * reach
         column = np.floor(x * FANS + 0.5 * (row % 2)).astype(int)
@@ -46,10 +46,10 @@ def _fans(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
         distance = np.hypot(across, y - middle) / reach
         over = distance < 1
         values = (row * 64 + column + 64, np.full(x.shape, middle), distance, np.arctan2(y - middle, across))
-        number, centre, radius, angle = (
-            np.where(over, new, old) for new, old in zip(values, (number, centre, radius, angle))
+        number, center, radius, angle = (
+            np.where(over, new, old) for new, old in zip(values, (number, center, radius, angle))
         )
-    return number, centre, radius, angle
+    return number, center, radius, angle
 
 
 def _drawn(random: np.random.Generator, *numbers: Array, shape: tuple[int, ...] = ()) -> Array:

@@ -16,9 +16,9 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor, nn
 
+from nst_lightning.errors import WorkError, require
 from nst_lightning.images import atomic_path
-from nst_lightning.networks import MultiStyleNet, load_network
-from nst_lightning.networks.checkpoint import of_styles
+from nst_lightning.networks import MultiStyleNet
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
 OPSET = 20
@@ -40,18 +40,17 @@ def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, 
         network: on any device; a copy on the CPU is exported.
         path: where to, ending in .onnx.
         metadata: names and values stored in the file.
-        half: store and compute in float16, all but the instance normalisations; inputs and output stay float32.
+        half: store and compute in float16, all but the instance normalizations; inputs and output stay float32.
 
     Returns:
         The largest absolute difference between ONNX Runtime and torch.
 
     Raises:
-        ValueError: `path` doesn't end in .onnx.
+        UserError: `path` doesn't end in .onnx.
         RuntimeError: the file doesn't reproduce the network.
     """
     path = Path(path)
-    if path.suffix.lower() != ".onnx":
-        raise ValueError(f"output: {path} is not allowed; the file name must end in .onnx")
+    require("output", str(path), path.suffix.lower() == ".onnx", "a file name that ends in .onnx")
     network = copy.deepcopy(network).cpu().float().eval()
     with atomic_path(path) as temporary:
         _write(network, temporary)
@@ -59,34 +58,13 @@ def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, 
             onnx.save(_halved(onnx.load(temporary)), temporary)
         difference = _largest_difference(network, temporary)
         if not difference <= (HALF_TOLERANCE if half else TOLERANCE):
-            raise RuntimeError(f"{path}: not written, ONNX Runtime differs from torch by {difference:.2g} of 1")
+            raise WorkError(f"{path}: not written, ONNX Runtime differs from torch by {difference:.2g} of 1")
         model = onnx.load(temporary)
         _forget_source(model.graph)
         described = {**metadata, **_described(network), "largest_difference": f"{difference:.2e}"}
         onnx.helper.set_model_props(model, described)
         onnx.save(model, temporary)
     return difference
-
-
-def export(checkpoint: str, output: str, styles: list[str] | None = None, half: bool = False) -> None:
-    """Export a checkpoint of `fit` as ONNX file.
-
-    Args:
-        checkpoint: the .ckpt file, or the name of one that comes with the package, such as `styles`.
-        output: the .onnx file to write.
-        styles: which of a network's many the file should have, the default one first; by default all.
-        half: in float16, half as large; inputs and output stay float32.
-    """
-    network, metadata = load_network(checkpoint)
-    if styles is not None:
-        if not isinstance(network, MultiStyleNet):
-            raise ValueError(f"styles: not allowed for {checkpoint}, a network of one style")
-        network.keep_styles(styles)
-        for key, said in of_styles(metadata).items():
-            metadata[key] = json.dumps({name: said[name] for name in styles if name in said})
-        metadata["style"] = ", ".join(styles)
-    difference = export_onnx(network, output, metadata=metadata, half=half)
-    print(f"{output}: largest difference from torch {difference:.1e}")
 
 
 def _controls(network: nn.Module) -> dict[str, Tensor]:
@@ -124,7 +102,7 @@ def _write(network: nn.Module, path: Path) -> None:
 
 
 def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """In float16; sums over all positions, as in instance normalisation, overflow there."""
+    """In float16; sums over all positions, as in instance normalization, overflow there."""
     with _quiet():
         model = convert_float_to_float16(
             model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, "InstanceNormalization"]

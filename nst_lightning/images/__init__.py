@@ -1,13 +1,13 @@
 """Pictures in and out, with NumPy and Pillow only."""
 
-from nst_lightning.images.colour import ColourMatch, luma, match_colour, match_luma, to_grey, with_luma
+from nst_lightning.images.color import ColorMatch, luma, match_color, match_luma, to_gray, with_luma
 from nst_lightning.images.files import (
     WRITABLE,
     Picture,
+    check_writable,
     read_picture,
     read_rgb,
     to_rgb,
-    writable,
     writable_format,
     write_picture,
 )
@@ -15,38 +15,38 @@ from nst_lightning.images.paths import (
     PictureError,
     atomic_path,
     expand_path,
-    keep_inputs,
     list_pictures,
     pictures_to_do,
+    refuse_overwriting_inputs,
 )
 from nst_lightning.images.pixels import array_to_image, image_to_array, resize_array, resize_short_side
-from nst_lightning.images.sheet import draw_labelled, draw_sheet
+from nst_lightning.images.sheet import draw_labeled, draw_sheet
 
 __all__ = [
     "WRITABLE",
-    "ColourMatch",
+    "ColorMatch",
     "Picture",
     "PictureError",
     "array_to_image",
     "atomic_path",
-    "draw_labelled",
+    "check_writable",
+    "draw_labeled",
     "draw_sheet",
     "expand_path",
     "image_to_array",
-    "keep_inputs",
     "list_pictures",
     "luma",
-    "match_colour",
+    "match_color",
     "match_luma",
     "pictures_to_do",
     "read_picture",
     "read_rgb",
+    "refuse_overwriting_inputs",
     "resize_array",
     "resize_short_side",
-    "to_grey",
+    "to_gray",
     "to_rgb",
     "with_luma",
-    "writable",
     "writable_format",
     "write_picture",
 ]

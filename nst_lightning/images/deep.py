@@ -28,7 +28,7 @@ def lower_bytes(image: ImageFile.ImageFile) -> list[Any] | None:
         raw_mode, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         kind, _, depth = str(raw_mode).partition(";")
         if kind not in ("RGB", "RGBA", "RGBX") or depth not in ("16B", "16L", "16N"):
-            return None  # RGBa too: its colours are divided by alpha, which takes whole values
+            return None  # RGBa too: its colors are divided by alpha, which takes whole values
         other = f"{kind};16{_OTHER_ORDER[depth[-1]]}"
         tiles.append(tile._replace(args=(other, *rest) if rest else other))
     return tiles or None
@@ -40,8 +40,8 @@ def encode_png(samples: np.ndarray, icc_profile: bytes | None = None, exif: byte
     pixels = samples.astype(">u2", order="C").view(np.uint8)  # (H, W, 2 * channels)
     rows = _differences(pixels).reshape(height, -1)
     filtered = np.insert(rows, 0, 1, axis=1)  # each row's filter: 1 is the difference from the pixel to the left
-    colour_type = 2 if channels == 3 else 6
-    chunks = [(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, colour_type, 0, 0, 0))]
+    color_type = 2 if channels == 3 else 6
+    chunks = [(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, color_type, 0, 0, 0))]
     if icc_profile:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
     if exif:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from nst_lightning.errors import UserError, require
 from nst_lightning.images.deep import encode_png, encode_tiff, lower_bytes
 from nst_lightning.images.exif import tidy_exif
 from nst_lightning.images.paths import PictureError, atomic_path, path_beside
@@ -29,7 +30,7 @@ class Picture:
         rgb: the pixels, rotated as the EXIF orientation says: an image of mode RGB, or where 8 bits a channel are too
             few, a float array of shape (3, H, W) in [0, 1].
         alpha: the transparency as image of the same size, mode L or I;16, or None if the file had none.
-        icc_profile: the colour profile that the RGB values refer to, or None for sRGB.
+        icc_profile: the color profile that the RGB values refer to, or None for sRGB.
         exif: EXIF data without orientation and thumbnail, or None if the file had none.
     """
 
@@ -40,7 +41,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         if isinstance(self.rgb, np.ndarray) and (self.rgb.ndim != 3 or len(self.rgb) != 3):
-            raise ValueError(f"rgb: an array of shape {self.rgb.shape} is not allowed; it must be (3, H, W)")
+            raise UserError(f"rgb must be an image or an array of shape (3, H, W), got shape {self.rgb.shape}")
 
 
 def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
@@ -49,14 +50,13 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     Args:
         path: the file.
         bits: with 8, `rgb` is an image. With 16, it is a float32 array, exact for PNG and TIFF files of 16 bits a
-            channel: RGB, RGBA or grey. All other files give the values of their 8-bit image.
+            channel: RGB, RGBA or gray. All other files give the values of their 8-bit image.
 
     Raises:
         PictureError: the file is missing, damaged or no picture; the message is one line that names it.
-        ValueError: `bits` is neither 8 nor 16.
+        UserError: `bits` is neither 8 nor 16.
     """
-    if bits not in (8, 16):
-        raise ValueError(f"bits: {bits} is not allowed; it must be 8 or 16")
+    require("bits", bits, bits in (8, 16), "8 or 16")
     with _opened(path) as image:
         picture = Picture(to_rgb(image), _alpha(image), _rgb_profile(image), _exif(image, path))
     return picture if bits == 8 else _deepened(picture, path)
@@ -85,7 +85,7 @@ def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode as RGB, rotated as its EXIF orientation says. Transparency is dropped.
 
-    16-bit grey is scaled to 8 bits, floats are taken to lie in [0, 1] if none is larger, and CMYK goes by its profile.
+    16-bit gray is scaled to 8 bits, floats are taken to lie in [0, 1] if none is larger, and CMYK goes by its profile.
     """
     return _upright(_converted(image), image)
 
@@ -101,7 +101,7 @@ def write_picture(
 
     Args:
         path: where to; the folder is made if it is missing. JPEG has no transparency: it is laid on white.
-        picture: the picture, with its alpha, colour profile and EXIF data, or just its pixels.
+        picture: the picture, with its alpha, color profile and EXIF data, or just its pixels.
         quality: of JPEG and WebP, 1 to 100.
         bits: a channel; 16 for PNG and TIFF only.
 
@@ -133,15 +133,15 @@ def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = 
     if file_format is None:
         raise PictureError(f"{path}: can't write this kind of file; endings allowed: {', '.join(WRITABLE)}")
     if bits not in ((8, 16) if file_format in ("PNG", "TIFF") else (8,)):
-        raise PictureError(f"{path}: bits: {bits} is not allowed; it must be 8, or 16 for a .png, .tif or .tiff file")
+        raise PictureError(f"{path}: bits must be 8, or 16 for a .png, .tif or .tiff file, got {bits}")
     largest = LARGEST.get(file_format, max(size))
     if max(size) > largest:
         found = f"{size[0]}x{size[1]}"
-        raise PictureError(f"{path}: size {found} is not allowed; {file_format} has {largest} pixels a side at most")
+        raise PictureError(f"{path}: the sides of a {file_format} must be <= {largest} pixels, got {found}")
     return file_format
 
 
-def writable(path: str | Path, *, bits: int = 8) -> Path:
+def check_writable(path: str | Path, *, bits: int = 8) -> Path:
     """The path, tried out: a picture can be written there.
 
     Raises:
@@ -194,11 +194,11 @@ def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
 
 
 def _converted(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey; Pillow's own conversion would clip it to white
-        return _grey(np.asarray(image) / 257)
+    if image.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it to white
+        return _gray(np.asarray(image) / 257)
     if image.mode == "F":
         values = np.asarray(image)
-        return _grey(values * 255 if values.max() <= 1 else values)
+        return _gray(values * 255 if values.max() <= 1 else values)
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK" and profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
@@ -209,7 +209,7 @@ def _converted(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _grey(values: np.ndarray) -> Image.Image:
+def _gray(values: np.ndarray) -> Image.Image:
     return Image.fromarray((values.clip(0, 255) + 0.5).astype(np.uint8)).convert("RGB")
 
 
@@ -220,7 +220,7 @@ def _alpha(image: Image.Image) -> Image.Image | None:
 
 
 def _rgb_profile(image: Image.Image) -> bytes | None:
-    """The colour profile, unless it describes the CMYK or grey values that the conversion left behind."""
+    """The color profile, unless it describes the CMYK or gray values that the conversion left behind."""
     return image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P", "PA", "RGBX") else None
 
 
@@ -244,8 +244,8 @@ def _read_samples(path: str | Path) -> np.ndarray | None:
     """The upright 16-bit samples of a file, shape (H, W, 1, 3 or 4), or None if that isn't what Pillow finds in it."""
     with _opened(path) as image:
         if image.mode.startswith("I"):
-            grey = np.asarray(image).clip(0, 65535).astype(np.uint16)
-            return np.asarray(_upright(Image.fromarray(grey), image))[..., None]
+            gray = np.asarray(image).clip(0, 65535).astype(np.uint16)
+            return np.asarray(_upright(Image.fromarray(gray), image))[..., None]
         lower = lower_bytes(image)
         if lower is None:
             return None

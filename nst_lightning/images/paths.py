@@ -8,8 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from nst_lightning.errors import UserError
 
-class PictureError(ValueError):
+
+class PictureError(UserError):
     """A picture file is missing, unreadable or can't be written in the format asked for."""
 
 
@@ -18,7 +20,7 @@ def expand_path(path: str | Path) -> Path:
     expanded = os.path.expandvars(Path(path).expanduser())
     if "$" in expanded:
         missing = expanded.split("$", 1)[1].split("/", 1)[0].strip("{}")
-        raise ValueError(f"{path}: the environment variable {missing} is not set")
+        raise UserError(f"{path}: the environment variable {missing} is not set")
     return Path(expanded)
 
 
@@ -78,7 +80,7 @@ def pictures_to_do(folder: Path, output: Path) -> list[Path]:
     return found
 
 
-def keep_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
+def refuse_overwriting_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Refuse to write over what is read.
 
     Raises:

@@ -31,7 +31,7 @@ def draw_sheet(
     return _stacked(strips, margin)
 
 
-def draw_labelled(rows: Sequence[Sequence[tuple[str, Image.Image]]], *, height: int = 256) -> Image.Image:
+def draw_labeled(rows: Sequence[Sequence[tuple[str, Image.Image]]], *, height: int = 256) -> Image.Image:
     """Draw rows of pictures, each with a label below it.
 
     Args:
@@ -39,11 +39,11 @@ def draw_labelled(rows: Sequence[Sequence[tuple[str, Image.Image]]], *, height: 
         height: of every picture on the sheet, in pixels.
     """
     margin, font = max(4, height // 24), ImageFont.load_default(max(11, height // 18))
-    strips = [_strip([_labelled(label, _fit(image, height), font) for label, image in row], margin) for row in rows]
+    strips = [_strip([_labeled(label, _fit(image, height), font) for label, image in row], margin) for row in rows]
     return _stacked(strips, margin)
 
 
-def _labelled(label: str, image: Image.Image, font: ImageFont.FreeTypeFont) -> Image.Image:
+def _labeled(label: str, image: Image.Image, font: ImageFont.FreeTypeFont) -> Image.Image:
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     _, top, right, bottom = draw.multiline_textbbox((0, 0), label or " ", font=font)
     cell = Image.new("RGB", (max(image.width, int(right)), image.height + int(bottom + top) + 4), PAPER)

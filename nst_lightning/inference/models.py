@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nst_lightning.spelling import meant
+from nst_lightning.errors import UserError, suggest_names
 
 DEFAULT_MODEL = "styles"
 """The bundled network of many styles."""
@@ -11,7 +11,7 @@ _FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "export")
 """Where an installed package has them, and a clone of its repository."""
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A file is missing, damaged, or an ONNX model of something else."""
 
 
@@ -31,4 +31,4 @@ def find_model(model: str | Path) -> Path:
         return path
     if str(model) in bundled:
         return bundled[str(model)]
-    raise ModelError(f"model: no such file: {path}; {meant(str(model), bundled, 'bundled networks')}")
+    raise ModelError(f"model: no such file: {path}; {suggest_names(str(model), bundled, 'bundled networks')}")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from nst_lightning.spelling import meant
+from nst_lightning.errors import UserError, require, suggest_names
 
 
 def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]) -> list[float]:
@@ -14,7 +14,7 @@ def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]
         styles: the names of all styles.
 
     Raises:
-        ValueError: a name is unknown, or a weight is no number of 0 or more, or all weights are 0.
+        UserError: a name is unknown, or a weight is no number of 0 or more, or all weights are 0.
 
     >>> style_weights("ink:3,wood", ["glass", "ink", "wood"])
     [0.0, 0.75, 0.25]
@@ -23,12 +23,11 @@ def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]
     asked = _parsed(style) if isinstance(style, str) else list(style.items())
     for name, weight in asked:
         if name not in styles:
-            raise ValueError(f"style: there is no {name!r}; {meant(name, styles, 'styles')}")
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"style: the weight {weight:g} of {name} is not allowed; it must be 0 or more")
+            raise UserError(f"style: there is no {name!r}; {suggest_names(name, styles, 'styles')}")
+        require(f"style: the weight of {name}", weight, 0 <= weight < math.inf, ">= 0")
     largest = max((weight for _, weight in asked), default=0)
     if not largest:
-        raise ValueError(f"style: {style!r} is not allowed; one weight must be above 0")
+        raise UserError(f"style must have a weight > 0, got {style!r}")
     total = sum(weight / largest for _, weight in asked)  # a sum of the weights themselves could overflow
     return [sum(weight / largest for name, weight in asked if name == of_all) / total for of_all in styles]
 
@@ -40,5 +39,5 @@ def _parsed(text: str) -> list[tuple[str, float]]:
         try:
             asked.append((name, float(weight) if colon else 1.0))
         except ValueError:
-            raise ValueError(f"style: {part.strip()!r} is not allowed; it must be a name, or NAME:WEIGHT") from None
+            raise UserError(f"style must be a name, or NAME:WEIGHT, got {part.strip()!r}") from None
     return asked

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from nst_lightning.errors import UserError, WorkError, require, require_at_least
 from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
 from nst_lightning.inference.models import ModelError, find_model
 from nst_lightning.inference.style_weights import style_weights
@@ -31,8 +32,7 @@ class Stylizer:
     """
 
     def __init__(self, model: str | Path, *, threads: int = 0, providers: list[str] | None = None) -> None:
-        if threads < 0:
-            raise ValueError(f"threads: {threads} is not allowed; it must be 0 or more")
+        require_at_least(0, threads=threads)
         path = find_model(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -68,19 +68,19 @@ class Stylizer:
                 have a fixed size in pixels, so a smaller size makes them larger in the picture.
             style: the name of one of `styles`, by default the first, or several with their weights.
             strength: from 0, the image itself, to 1.
-            preserve_color: from 0 to 1, the image's own colours.
+            preserve_color: from 0 to 1, the image's own colors.
 
         Returns:
             An RGB image, as large as the upright image or its scaled self.
 
         Raises:
-            ValueError: the image or `size` is smaller than 32 pixels, the style is unknown, a number is out of range,
+            UserError: the image or `size` is smaller than 32 pixels, the style is unknown, a number is out of range,
                 or the network has one style and nothing to adjust.
             RuntimeError: ONNX Runtime failed, as when the image is too large for the memory.
         """
         check_size(size)
         if size is None and min(image.size) < MINIMUM_SIZE:
-            raise ValueError(
+            raise UserError(
                 f"a photo of {image.width}x{image.height} is too small: at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
             )
         controls = self.controls(style, strength, preserve_color)
@@ -90,7 +90,7 @@ class Stylizer:
         try:
             (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None], **controls})
         except Exception as error:  # as above
-            raise RuntimeError(f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first(error)})") from None
+            raise WorkError(f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first(error)})") from None
         return array_to_image(picture[0])
 
     def trained_size(self, style: str | None = None) -> int | None:
@@ -107,13 +107,10 @@ class Stylizer:
     ) -> dict[str, np.ndarray]:
         """The network's inputs besides the photo; arguments and errors are those of a call."""
         for name, value in (("strength", strength), ("preserve_color", preserve_color)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}: {value} is not allowed; it must be 0 to 1")
+            require(name, value, 0 <= value <= 1, "from 0 to 1")
         if not self.styles:
             if (style, strength, preserve_color) != (None, 1, 0):
-                raise ValueError(
-                    "style, strength and preserve_color: this network has one style, and nothing to adjust"
-                )
+                raise UserError("style, strength and preserve_color: this network has one style, and nothing to adjust")
             return {}
         values = style_weights(style, self.styles), [strength], [preserve_color]
         return {name: np.array(value, np.float32) for name, value in zip(CONTROLS, values)}
@@ -121,8 +118,7 @@ class Stylizer:
 
 def check_size(size: int | None) -> None:
     """Refuse short sides to scale photos to that the networks can't take; None leaves photos as they are."""
-    if size is not None and size < MINIMUM_SIZE:
-        raise ValueError(f"size: {size} is not allowed; it must be {MINIMUM_SIZE} or more")
+    require_at_least(MINIMUM_SIZE, size=size)
 
 
 def _default_providers() -> list[str]:

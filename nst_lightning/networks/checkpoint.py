@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nst_lightning.errors import UserError
 from nst_lightning.networks.johnson import JohnsonNet
 from nst_lightning.networks.multi_style import MultiStyleNet
 
@@ -34,7 +35,7 @@ def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
     return {"class": type(network).__name__, "init_args": init_args, "metadata": dict(metadata)}
 
 
-def of_styles(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def per_style_metadata(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Those of the metadata, JSON objects, that say something of each style: who painted it, how it was trained."""
     return {key: json.loads(metadata.get(key, "{}")) for key in ("credits", "style_weights", "sizes")}
 
@@ -46,12 +47,12 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
         The network, on the CPU in evaluation mode, and its metadata.
 
     Raises:
-        ValueError: the file is missing, damaged or no such checkpoint.
+        UserError: the file is missing, damaged or no such checkpoint.
     """
     path, bundled = Path(path), _bundled()
     if not path.is_file() and not path.suffix:
         if str(path) not in bundled:
-            raise ValueError(f"{path}: no such checkpoint; bundled ones: {', '.join(bundled)}")
+            raise UserError(f"{path}: no such checkpoint; bundled ones: {', '.join(bundled)}")
         path = bundled[str(path)]
     checkpoint = read_checkpoint(path)
     try:
@@ -59,7 +60,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
         network = CLASSES[record["class"]](**record["init_args"])
         network.load_state_dict(network_state(checkpoint))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: not a checkpoint of a transfer network ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from None
     return network.eval(), record["metadata"]
@@ -69,13 +70,13 @@ def check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) 
     """Refuse a state of another network; PyTorch itself would load what happens to fit.
 
     Raises:
-        ValueError: names `argument` and the first tensor that differs.
+        UserError: names `argument` and the first tensor that differs.
     """
     own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
     for key in sorted(own.keys() | given.keys()):
         if own.get(key) != given.get(key):
-            raise ValueError(
+            raise UserError(
                 f"{argument}: the checkpoint holds another network than model.network: "
                 f"{key} is {given.get(key, 'missing')} there and {own.get(key, 'missing')} here"
             )
@@ -94,15 +95,15 @@ def read_checkpoint(path: Path, *, record: str = RECORD) -> dict:
         record: the entry that says what kind of checkpoint it is.
 
     Raises:
-        ValueError: the file is missing, damaged or no such checkpoint.
+        UserError: the file is missing, damaged or no such checkpoint.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such checkpoint")
+        raise UserError(f"{path}: no such checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for truncated, foreign and unsafe files
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path}: damaged, or no checkpoint ({reason})") from None
+        raise UserError(f"{path}: damaged, or no checkpoint ({reason})") from None
     if not isinstance(checkpoint, dict) or record not in checkpoint:
-        raise ValueError(f"{path}: a checkpoint, but not of a {record.replace('_', ' ')} of this package")
+        raise UserError(f"{path}: a checkpoint, but not of a {record.replace('_', ' ')} of this package")
     return checkpoint

@@ -6,13 +6,14 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nst_lightning.errors import require
 from nst_lightning.networks.layers import MINIMUM_SIZE, ConvNorm, ResidualBlock, Upsampling, upsample
 
 
 class JohnsonNet(nn.Module):
     """Convolution, down-samplings, residual blocks, resize-convolutions, convolution (Johnson et al. 2016).
 
-    The defaults are the paper's network, with instance normalisation, and with resize-convolutions (Odena et al. 2016)
+    The defaults are the paper's network, with instance normalization, and with resize-convolutions (Odena et al. 2016)
     in place of transposed ones. A picture comes out exactly as large as it went in.
 
     Args:
@@ -25,7 +26,7 @@ class JohnsonNet(nn.Module):
         upsampling: `nearest` or `bilinear`, which is softer and leaves no grid.
 
     Raises:
-        ValueError: an argument is out of range.
+        UserError: an argument is out of range.
     """
 
     def __init__(
@@ -89,5 +90,4 @@ def _check(
         ("dilations", dilations, all(1 <= d <= largest for d in dilations), f"1 to {largest} at this depth"),
         ("upsampling", upsampling, upsampling in ("nearest", "bilinear"), "nearest or bilinear"),
     ):
-        if not good:
-            raise ValueError(f"{name}: {value!r} is not allowed; it must be {allowed}")
+        require(name, value, good, allowed)

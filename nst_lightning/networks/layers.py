@@ -1,4 +1,4 @@
-"""Building blocks of transfer networks: reflection padding, instance normalisation, no transposed convolutions."""
+"""Building blocks of transfer networks: reflection padding, instance normalization, no transposed convolutions."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ Upsampling = Literal["nearest", "bilinear"]
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, pad: bool = True
 ) -> nn.Conv2d:
-    """Before a normalisation: no bias; reflection padding that keeps the size (divided by the stride), or none."""
+    """Before a normalization: no bias; reflection padding that keeps the size (divided by the stride), or none."""
     return nn.Conv2d(
         in_channels,
         out_channels,
@@ -22,12 +22,12 @@ def convolution(
         padding=dilation * (kernel_size // 2) if pad else 0,
         dilation=dilation,
         padding_mode="reflect" if pad else "zeros",
-        bias=False,  # the normalisation takes any constant away
+        bias=False,  # the normalization takes any constant away
     )
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution that keeps the size (divided by the stride, rounded up), then instance normalisation.
+    """Convolution that keeps the size (divided by the stride, rounded up), then instance normalization.
 
     Args:
         in_channels: of the input.

@@ -1,4 +1,4 @@
-"""One compact network for many styles, with adjustable strength and colours."""
+"""One compact network for many styles, with adjustable strength and colors."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nst_lightning.images.colour import LUMA
+from nst_lightning.errors import UserError, require, suggest_names
+from nst_lightning.images.color import LUMA
 from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
-from nst_lightning.spelling import meant
 
 _FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
 _DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
@@ -20,9 +20,9 @@ _MARGIN = 7  # pixels reflected on each side of the photo, which the convolution
 
 
 class MultiStyleNet(nn.Module):
-    """A transfer network for any number of styles, by conditional instance normalisation (Dumoulin et al. 2017).
+    """A transfer network for any number of styles, by conditional instance normalization (Dumoulin et al. 2017).
 
-    Instance normalisations have scales and shifts that belong to the style, one pair for each channel; so a blend of
+    Instance normalizations have scales and shifts that belong to the style, one pair for each channel; so a blend of
     styles is a blend of these numbers, and a new style costs a few thousand of them. They depend on the strength as
     well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
     convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth, which is fast,
@@ -40,7 +40,7 @@ class MultiStyleNet(nn.Module):
         dilations: one for each residual block at 1/8, 1 to 3.
 
     Raises:
-        ValueError: an argument is out of range, or a name occurs twice.
+        UserError: an argument is out of range, or a name occurs twice.
     """
 
     def __init__(
@@ -56,8 +56,7 @@ class MultiStyleNet(nn.Module):
             ("block_width", block_width, block_width >= 2, "2 or more"),
             ("dilations", dilations, all(1 <= d <= _DEEPEST for d in dilations), f"numbers from 1 to {_DEEPEST}"),
         ):
-            if not good:
-                raise ValueError(f"{name}: {value!r} is not allowed; it must be {allowed}")
+            require(name, value, good, allowed)
         self.styles: list[str] = []
         self.init_args = {
             "styles": self.styles,
@@ -77,8 +76,8 @@ class MultiStyleNet(nn.Module):
         self.narrow_4 = nn.Conv2d(quarter, half, 3)
         self.fine = nn.Conv2d(half, half, 3)
         self.tail = nn.Conv2d(half, 3 * 4, 3)
-        for unnormalised in (self.down_2, self.narrow_strokes, self.narrow_4, self.fine):
-            nn.init.kaiming_normal_(unnormalised.weight, nonlinearity="relu")  # torch's default would fade features
+        for unnormalized in (self.down_2, self.narrow_strokes, self.narrow_4, self.fine):
+            nn.init.kaiming_normal_(unnormalized.weight, nonlinearity="relu")  # torch's default would fade features
         self.register_buffer("blur", _blur_of_fours(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
         self.add_styles(styles)
@@ -87,14 +86,14 @@ class MultiStyleNet(nn.Module):
         """Make room for further styles, which begin as the average of those that are there, and come before them.
 
         Raises:
-            ValueError: a name is taken, empty, or has a comma, colon or slash in it, or blanks around it.
+            UserError: a name is taken, empty, or has a comma, colon or slash in it, or blanks around it.
         """
         for i, name in enumerate(names):
             if name in self.styles or name in names[:i]:
-                raise ValueError(f"styles: {name!r} is there already")
+                raise UserError(f"styles must be different names, got {name!r} twice")
             if not name or name != name.strip() or set(name) & set(",:/"):
-                raise ValueError(
-                    f"styles: {name!r} is not allowed; a name has no comma, colon or slash, nor blanks around"
+                raise UserError(
+                    f"styles must be names without comma, colon, slash and surrounding blanks, got {name!r}"
                 )
         self.styles[:0] = names
         for module in self._styled():
@@ -109,13 +108,13 @@ class MultiStyleNet(nn.Module):
         """Have only these of the styles, in this order.
 
         Raises:
-            ValueError: one of them is unknown, or named twice.
+            UserError: one of them is unknown, or named twice.
         """
         for i, name in enumerate(names):
             if name not in self.styles:
-                raise ValueError(f"styles: there is no {name!r}; {meant(name, self.styles, 'styles')}")
+                raise UserError(f"styles: there is no {name!r}; {suggest_names(name, self.styles, 'styles')}")
             if name in names[:i]:
-                raise ValueError(f"styles: {name!r} is given twice")
+                raise UserError(f"styles: {name!r} is given twice")
         rows = [self.styles.index(name) for name in names]
         self.styles[:] = names
         for module in self._styled():
@@ -144,10 +143,10 @@ class MultiStyleNet(nn.Module):
             RGB in [0, 1], same shape.
         """
         if not self.styles:
-            raise ValueError("styles: the network has none yet; give their names, or use add_styles")
+            raise UserError("styles: the network has none yet; give their names, or use add_styles")
         style = (self.controls["style"] if style is None else style).to(photos)
         if style.shape[-1] != len(self.styles):
-            raise ValueError(f"style: {style.shape[-1]} weights are not allowed; there are {len(self.styles)} styles")
+            raise UserError(f"style must be {len(self.styles)} weights, one for each style, got {style.shape[-1]}")
         style = style.view(-1, len(self.styles)).clamp_min(0)
         style = style / style.sum(1, keepdim=True).clamp_min(1e-6)
         strength = (self.controls["strength"] if strength is None else strength).to(photos).view(-1, 1).clamp(0, 1)
@@ -205,7 +204,7 @@ class _Styled(nn.Module):
 
 
 class _StyledNorm(_Styled):
-    """Instance normalisation whose scale and shift come from the code of style and strength, shape (N, 2 S)."""
+    """Instance normalization whose scale and shift come from the code of style and strength, shape (N, 2 S)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(2, 2 * channels)
@@ -237,7 +236,7 @@ class _StyledNoise(_Styled):
 
 
 class _StyledConv(nn.Module):
-    """3x3 convolution, padded by reflection or not at all, then a styled normalisation."""
+    """3x3 convolution, padded by reflection or not at all, then a styled normalization."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, pad: bool = True
@@ -281,7 +280,7 @@ def _enlarge(x: Tensor) -> Tensor:
 
 
 def _interleave(x: Tensor) -> Tensor:
-    """A picture from channels in the order of columns, rows, colours; as `pixel_shuffle`, which takes longer."""
+    """A picture from channels in the order of columns, rows, colors; as `pixel_shuffle`, which takes longer."""
     columns = torch.stack(x.chunk(2, dim=1), dim=-1).flatten(-2)
     return torch.stack(columns.chunk(2, dim=1), dim=-2).flatten(-3, -2)
 
@@ -289,7 +288,7 @@ def _interleave(x: Tensor) -> Tensor:
 def _blur_of_fours() -> Tensor:
     """The kernel, of shape (12, 12, 3, 3), of a blur of a picture that only takes what alternates from pixel to pixel.
 
-    It sees pixels in fours, as channels of an image of half the size, in the order of `_interleave`, each colour by
+    It sees pixels in fours, as channels of an image of half the size, in the order of `_interleave`, each color by
     itself. An average of 2x2 would hide differences between the four pixels in flat places only; this does in slopes
     as well.
     """

@@ -6,16 +6,17 @@ import psutil
 import torch
 from torch import nn
 
+from nst_lightning.errors import UserError
 from nst_lightning.system import give_back_freed_memory
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def device_named(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """The device of that name; `auto` is the accelerator that this machine has, or else the CPU.
 
     Raises:
-        ValueError: there is no such device.
+        UserError: there is no such device.
     """
     if name == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
@@ -23,7 +24,7 @@ def device_named(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # no such name, not built for it, none there
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device: {name} is not to be had ({reason}); it must be auto, cpu, cuda or mps") from error
+        raise UserError(f"device: {name} is not to be had ({reason}); it must be auto, cpu, cuda or mps") from error
 
 
 def device_of(module: nn.Module) -> torch.device:

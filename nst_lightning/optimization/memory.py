@@ -1,4 +1,4 @@
-"""How much memory and time an optimization takes, foretold, and how large its tiles may be."""
+"""How much memory and time an optimization takes, estimated beforehand, and how large its tiles may be."""
 
 import time
 from collections.abc import Sequence
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nst_lightning.encoders import Encoder
+from nst_lightning.encoders.base import reach_of, stride_of
+from nst_lightning.errors import UserError
 from nst_lightning.optimization.device import device_of
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
 from nst_lightning.optimization.tiles import LEAST_TILE
-from nst_lightning.perception import Encoder
-from nst_lightning.perception.encoders import reach_of, stride_of
 
 GB = 1e9
 FRAGMENTED = 1.2
@@ -42,7 +43,7 @@ def tile_side(
         limit: in bytes, for the whole process.
 
     Raises:
-        ValueError: the optimizer alone needs more; the message says which size would fit.
+        UserError: the optimizer alone needs more; the message says which size would fit.
     """
     pixels, copies = size[0] * size[1], bytes_of_copies(options, history)
     whole = used + pixels * (copies + per_pixel)
@@ -56,14 +57,14 @@ def tile_side(
     least = used + (LEAST_TILE + border) ** 2 * per_pixel
     share = max(0.0, (limit - used) / (whole - used), (limit - least) / (pixels * copies))
     fits = max(size) * share**0.5 - 2 * options.margin
-    raise ValueError(
-        f"max_memory: {limit / GB:.3g} GB is not allowed for a picture of {size[0]}x{size[1]}, margins included; "
-        f"it must be {min(whole, least + pixels * copies) / GB:.3g} GB or more"
-        + (f", or size {int(fits)} or less" if fits > 0 else "")
+    raise UserError(
+        f"max_memory must be >= {min(whole, least + pixels * copies) / GB:.3g} GB for a picture of "
+        f"{size[0]}x{size[1]}, margins included, got {limit / GB:.3g} GB"
+        + (f"; a size of {int(fits)} or less would fit" if fits > 0 else "")
     )
 
 
-def foretold_bytes(
+def estimate_bytes(
     pixels: int, tile: int | None, per_pixel: float, layers: Sequence[str], options: OptimizeOptions, history: int
 ) -> float:
     """What a level needs beyond what the process has already."""

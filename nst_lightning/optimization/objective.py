@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from nst_lightning.encoders import Encoder
+from nst_lightning.losses import shares_of, tent_downsample
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
-from nst_lightning.perception import Encoder
-from nst_lightning.perception.losses import shares_of
 
 
 class Objective:
@@ -20,7 +19,7 @@ class Objective:
         encoder: whose features are compared.
         photo: RGB in [0, 1], shape (1, 3, H, W).
         regions: which styles go where; where no mask reaches, the photo stays.
-        options: layers, scales, weights and normalisation. Scales at which the picture is smaller than `least` are left
+        options: layers, scales, weights and normalization. Scales at which the picture is smaller than `least` are left
             out.
         least: shortest side in pixels of a picture that has features at all layers.
         tile: side of the tiles in pixels that are held in memory one at a time; None takes the whole picture at once.
@@ -46,8 +45,8 @@ class Objective:
         self.of_scales = {
             factor: SingleScaleLoss(
                 encoder,
-                shrunk(photo, factor),
-                [_shrunk(region, factor) for region in regions],
+                tent_downsample(photo, factor),
+                [_downsampled(region, factor) for region in regions],
                 options,
                 content_weight=options.content_weight if factor == 1 else 0.0,
                 style_weight=options.style_weight * share,
@@ -64,7 +63,7 @@ class Objective:
         losses = {"content": 0.0, "style": 0.0, "variation": variation}
         picture.requires_grad_()
         for factor, of_scale in self.of_scales.items():
-            small = shrunk(picture, factor)
+            small = tent_downsample(picture, factor)
             content, style, slope = of_scale(small)
             losses["content"] += content
             losses["style"] += self.scales[factor] * style
@@ -92,21 +91,8 @@ def _variation(picture: Tensor) -> tuple[float, Tensor]:
     return variation, gradient
 
 
-def shrunk(pictures: Tensor, factor: int) -> Tensor:
-    """Pictures of shape (N, C, H, W) at 1/factor of their size, through a tent filter.
-
-    Plain averages would spread a small picture's gradient in blocks, which show as a pattern of that period.
-    """
-    if factor == 1:
-        return pictures
-    length, channels = 2 * factor - factor % 2, pictures.shape[1]
-    tent = factor - (torch.arange(length) - (length - 1) / 2).abs()
-    tent = (tent / tent.sum()).to(pictures).expand(channels, 1, 1, length)
-    padded = F.pad(pictures, ((length - factor) // 2,) * 4, mode="reflect")
-    columns = F.conv2d(padded, tent, stride=(1, factor), groups=channels)
-    return F.conv2d(columns, tent.mT, stride=(factor, 1), groups=channels)
-
-
-def _shrunk(region: Region, factor: int) -> Region:
-    paintings = [shrunk(painting, factor) for painting in region.paintings]
-    return replace(region, paintings=paintings, mask=None if region.mask is None else shrunk(region.mask, factor))
+def _downsampled(region: Region, factor: int) -> Region:
+    paintings = [tent_downsample(painting, factor) for painting in region.paintings]
+    return replace(
+        region, paintings=paintings, mask=None if region.mask is None else tent_downsample(region.mask, factor)
+    )

@@ -1,18 +1,18 @@
 """The settings of an optimization, with the defaults that look best."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from nst_lightning.images import ColourMatch
-from nst_lightning.perception import Normalization
+from nst_lightning.errors import UserError, require, require_above, require_at_least
+from nst_lightning.images import ColorMatch
+from nst_lightning.losses import Normalization
 
 Layers = dict[str, float] | Literal["all"]
 StyleStatistic = Literal["gram", "wasserstein", "mean_std"]
 Optimizer = Literal["lbfgs", "adam"]
 Start = Literal["content", "noise", "style"]
-Colour = Literal["style", "luminance", "histogram"]
-Recolour = Literal["before", "after"]
+Color = Literal["style", "luminance", "histogram"]
+Recolor = Literal["before", "after"]
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class OptimizeOptions:
         history: past steps that `lbfgs` remembers.
         learning_rate: of `adam`, in units of RGB in [0, 1].
         average: of `adam`'s iterates: the picture is their moving average with this decay, such as 0.99; 0 is the last.
-        start: from the photo's `content`, from `noise`, or from noise of the `style`'s mean and covariance of colours.
-        colour: the `style`'s colours, or the photo's: `luminance` transfers brightness alone, `histogram` recolours to
-            the photo's mean and covariance of colours (Gatys et al. 2016, Preserving Color).
-        colour_match: how `histogram` recolours: `pca`, `cholesky` or `symmetric`.
-        recolour: paintings `before` the transfer, or the picture `after` it.
+        start: from the photo's `content`, from `noise`, or from noise of the `style`'s mean and covariance of colors.
+        color: the `style`'s colors, or the photo's: `luminance` transfers brightness alone, `histogram` recolors to
+            the photo's mean and covariance of colors (Gatys et al. 2016, Preserving Color).
+        color_match: how `histogram` recolors: `pca`, `cholesky` or `symmetric`.
+        recolor: paintings `before` the transfer, or the picture `after` it.
         margin: pixels beyond each border that are optimized too and cut off at the end, so that nothing odd is left
             along the borders.
         seed: of the noise.
@@ -83,9 +83,9 @@ class OptimizeOptions:
     learning_rate: float = 0.02
     average: float = 0.0
     start: Start = "content"
-    colour: Colour = "style"
-    colour_match: ColourMatch = "pca"
-    recolour: Recolour = "before"
+    color: Color = "style"
+    color_match: ColorMatch = "pca"
+    recolor: Recolor = "before"
     margin: int = 16
     seed: int = 0
 
@@ -95,39 +95,22 @@ class OptimizeOptions:
             ("normalization", Normalization),
             ("optimizer", Optimizer),
             ("start", Start),
-            ("colour", Colour),
-            ("colour_match", ColourMatch),
-            ("recolour", Recolour),
+            ("color", Color),
+            ("color_match", ColorMatch),
+            ("recolor", Recolor),
         ):
-            if getattr(self, name) not in get_args(allowed):
-                choices = ", ".join(get_args(allowed))
-                raise ValueError(f"{name}: {getattr(self, name)} is not allowed; it must be one of {choices}")
-        for name, least in (
-            ("size", 0),
-            ("style_weight", 0),
-            ("content_weight", 0),
-            ("tv_weight", 0),
-            ("levels", 1),
-            ("iterations", 1),
-            ("refine_above", 1),
-            ("refine_iterations", 1),
-            ("history", 1),
-            ("margin", 0),
-            ("seed", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and not least <= value < math.inf:
-                raise ValueError(f"{name}: {value} is not allowed; it must be {least} or more")
-        for name, more_than in (("style_scale", 0), ("learning_rate", 0), ("factor", 1)):
-            if not more_than < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: {getattr(self, name)} is not allowed; it must be more than {more_than}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average: {self.average} is not allowed; it must be 0 or more and less than 1")
-        if self.average and self.optimizer != "adam":
-            raise ValueError(f"average: {self.average} is not allowed with optimizer {self.optimizer}; it must be 0")
+            require(name, getattr(self, name), getattr(self, name) in get_args(allowed), " or ".join(get_args(allowed)))
+        for name in ("size", "style_weight", "content_weight", "tv_weight", "margin", "seed"):
+            require_at_least(0, **{name: getattr(self, name)})
+        for name in ("levels", "iterations", "refine_above", "refine_iterations", "history"):
+            require_at_least(1, **{name: getattr(self, name)})
+        require_above(0, style_scale=self.style_scale, learning_rate=self.learning_rate)
+        require_above(1, factor=self.factor)
+        require("average", self.average, 0 <= self.average < 1, ">= 0 and < 1")
+        require("average", self.average, not self.average or self.optimizer == "adam", "0 unless the optimizer is adam")
         if self.style_weight == self.content_weight == 0:
-            raise ValueError("style_weight, content_weight: one of the two must be more than 0")
-        if 1 not in self.scales or min(self.scales) < 1 or not all(weight > 0 for weight in self.scales.values()):
-            raise ValueError(f"scales: {self.scales} is not allowed; it must be 1 and more, with weights above 0")
-        if self.correlation_chain and self.style_loss != "gram":
-            raise ValueError(f"style_loss: {self.style_loss} is not allowed with correlation_chain; it must be gram")
+            raise UserError("style_weight or content_weight must be > 0, got 0 for both")
+        good = 1 in self.scales and min(self.scales) >= 1 and all(weight > 0 for weight in self.scales.values())
+        require("scales", self.scales, good, "factors >= 1 with weights > 0, and have scale 1")
+        good = not self.correlation_chain or self.style_loss == "gram"
+        require("style_loss", self.style_loss, good, "gram with correlation_chain")

@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from nst_lightning.encoders import Encoder
+from nst_lightning.errors import UserError
 from nst_lightning.optimization.device import device_of, used_memory
-from nst_lightning.optimization.memory import GB, bytes_per_pixel, foretold_bytes, seconds_per_pixel, tile_side
+from nst_lightning.optimization.memory import GB, bytes_per_pixel, estimate_bytes, seconds_per_pixel, tile_side
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.single_scale import content_shares, style_shares
-from nst_lightning.perception import Encoder
 
 FIRST_SIDE = 96
 """Pixels that the long side of the first level has at least, unless `levels` says how many there are."""
@@ -62,7 +63,7 @@ def plan(
         max_memory: in bytes, for the whole process; None sets no limit.
 
     Raises:
-        ValueError: even the largest is too small, or it does not fit into the memory.
+        UserError: even the largest is too small, or it does not fit into the memory.
     """
     layers = layers_of(encoder, options)
     needed = smallest(encoder, layers)
@@ -77,16 +78,13 @@ def plan(
             levels.append(Level(width, height, iterations, min(options.history, iterations)))
     if not levels:
         shown = f"a photo of {size[0]}x{size[1]}" + (f" at size {options.size}" if options.size else "")
-        raise ValueError(
+        raise UserError(
             f"{shown} is too small for {', '.join(layers)}: its short side is {min(width, height)}, and must"
             f" be {needed} or more; size {math.ceil(needed * max(size) / min(size))} would do"
         )
     least = min(levels[0].width, levels[0].height)
     if options.margin >= least:
-        raise ValueError(
-            f"margin: {options.margin} is not allowed; "
-            f"it must be less than the short side of the smallest level, {least}"
-        )
+        raise UserError(f"margin must be less than the short side of the smallest level, {least}, got {options.margin}")
     if max_memory is None:
         return levels
     per_pixel, sides = bytes_per_pixel(encoder, options, masks=masks), [_size(level, options) for level in levels]
@@ -109,18 +107,18 @@ def _fitted(level: Level, tile_with: Callable[[int], int | None]) -> Level:
             tile = tile_with(history)
             if last or tile is None or tile >= GOOD_TILE:
                 return replace(level, history=history, tile=tile)
-        except ValueError:
+        except UserError:
             if last:
                 raise
         history -= 1
 
 
-def foretold(levels: Sequence[Level], encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> str:
+def estimate_cost(levels: Sequence[Level], encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> str:
     """A line about what is going to be done, and the time and memory that it will take."""
     layers, last = layers_of(encoder, options), levels[-1]
     width, height = _size(last, options)
     per_pixel = bytes_per_pixel(encoder, options, masks=masks)
-    needed = foretold_bytes(width * height, last.tile, per_pixel, layers, options, last.history)
+    needed = estimate_bytes(width * height, last.tile, per_pixel, layers, options, last.history)
     needed += used_memory(device_of(encoder))
     seconds = seconds_per_pixel(encoder, options, masks=masks) * sum(level.work for level in levels)
     seconds *= sum(1 / factor**2 for factor in options.scales)

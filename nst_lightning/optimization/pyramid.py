@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nst_lightning.encoders import Encoder
+from nst_lightning.errors import UserError, WorkError
 from nst_lightning.images import array_to_image, image_to_array, to_rgb
 from nst_lightning.optimization.minimize import State, minimize
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import OptimizeOptions
 from nst_lightning.optimization.plan import Level, layers_of, plan, smallest
 from nst_lightning.optimization.scene import Scene
-from nst_lightning.perception import Encoder
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-class OptimizationError(RuntimeError):
+class OptimizationError(WorkError):
     """An optimization that can't go on, such as for lack of memory.
 
     Args:
@@ -118,7 +119,7 @@ def optimize_picture(
         encoder: whose features are compared.
         options: how; by default what looks best.
         shares: weight of each painting in a blend; by default all the same.
-        masks: where each painting's style goes, in their order: white for its style, black for none, grey between.
+        masks: where each painting's style goes, in their order: white for its style, black for none, gray between.
             Where all are black the photo stays.
         init: a picture to start from, such as a transfer network's, in place of `options.start`.
         max_memory: in bytes, for the whole process; pictures that need more are worked on in tiles, with the same
@@ -129,7 +130,7 @@ def optimize_picture(
         state: of an interrupted call with the same arguments; it goes on exactly from there.
 
     Raises:
-        ValueError: the photo is too small for the deepest layer or too large for the memory, masks don't fit the photo,
+        UserError: the photo is too small for the deepest layer or too large for the memory, masks don't fit the photo,
             or an option doesn't fit.
         Interrupted: Ctrl-C; it has the picture so far, and a state to go on from.
         OptimizationError: the memory does not suffice, or `progress` raised a RuntimeError or OSError; it has the same.
@@ -170,7 +171,7 @@ def _pixels(photo: Image.Image | np.ndarray) -> np.ndarray:
     if not isinstance(photo, np.ndarray):
         return image_to_array(to_rgb(photo))
     if photo.ndim != 3 or len(photo) != 3:
-        raise ValueError(f"photo: an array of shape {photo.shape} is not allowed; it must be (3, H, W)")
+        raise UserError(f"photo must be an image or an array of shape (3, H, W), got shape {photo.shape}")
     return photo.astype(np.float32, copy=False)
 
 
@@ -227,7 +228,7 @@ class _Journal:
 
     def report(self, iteration: int, losses: dict[str, float], picture: Tensor) -> None:
         if not math.isfinite(losses["loss"]) and not self.history:
-            raise FloatingPointError("the loss is not a finite number: weights or pictures have others in them")
+            raise WorkError("the loss is not a finite number: weights or pictures have others in them")
         level, seconds = self.levels[self.level - 1], self.seconds()
         self.history.append({"level": self.level, "iteration": iteration, "seconds": seconds, **losses})
         if self.progress is None:
@@ -261,24 +262,24 @@ class _Journal:
         """Go on from such a state.
 
         Raises:
-            ValueError: it was made of other pictures, weights or options, or by another version.
+            UserError: it was made of other pictures, weights or options, or by another version.
         """
         try:
             return self._resume(state, options)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"state: made by another version, or damaged ({error})") from error
+            raise UserError(f"state: made by another version, or damaged ({error})") from error
 
     def _resume(self, state: dict[str, Any], options: OptimizeOptions) -> State:
         if state["made_of"] != self.made_of:
-            raise ValueError("state: made of other pictures or with another encoder; resume with the same")
+            raise UserError("state: made of other pictures or with another encoder; resume with the same")
         different = [name for name, value in asdict(options).items() if state["options"].get(name) != value]
         if different:
-            raise ValueError(f"state: made with other options: {', '.join(different)}; resume with the same")
+            raise UserError(f"state: made with other options: {', '.join(different)}; resume with the same")
         level, margin = self.levels[state["level"] - 1], 2 * options.margin
         height, width = state["minimization"]["pixels"].shape[-2:]
         if (width, height) != (level.width + margin, level.height + margin):
             found = f"{width - margin}x{height - margin}"
-            raise ValueError(f"state: of a picture of {found}, not {level.width}x{level.height}")
+            raise UserError(f"state: of a picture of {found}, not {level.width}x{level.height}")
         self.level = self.entered = state["level"]
         before = zip(self.levels, state["tiles"], state["histories"], strict=True)
         self.levels = [

@@ -8,18 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_lightning.optimization.options import Layers, OptimizeOptions
-from nst_lightning.optimization.tiles import LEAST_TILE, Tile, area_pooled, tiles_of
-from nst_lightning.perception import (
-    Encoder,
+from nst_lightning.encoders import Encoder
+from nst_lightning.encoders.base import ALL_LAYERS, stride_of
+from nst_lightning.errors import UserError
+from nst_lightning.losses import (
     Moments,
+    covariance_root,
     mean_std_loss,
     moments,
+    shares_of,
     style_loss,
     wasserstein_loss,
 )
-from nst_lightning.perception.encoders import ALL_LAYERS, stride_of
-from nst_lightning.perception.losses import covariance_root, shares_of
+from nst_lightning.optimization.options import Layers, OptimizeOptions
+from nst_lightning.optimization.tiles import LEAST_TILE, Tile, area_pooled, tiles_of
 from nst_lightning.system import give_back_freed_memory
 
 Pair = tuple[str, str]
@@ -47,7 +49,7 @@ class SingleScaleLoss:
         encoder: whose features are compared.
         photo: RGB in [0, 1], shape (1, 3, H, W).
         regions: which styles go where.
-        options: layers and normalisation.
+        options: layers and normalization.
         content_weight: weight of the content loss in the gradient.
         style_weight: weight of the style loss in the gradient.
         tile: side of the tiles in pixels that are held in memory one at a time; None takes the whole picture at once.
@@ -232,7 +234,7 @@ def style_shares(encoder: Encoder, options: OptimizeOptions) -> dict[Pair, float
     if not options.correlation_chain:
         return {(layer, layer): share for layer, share in shares_of("style_layers", weights).items()}
     if len(weights) < 2:
-        raise ValueError(f"style_layers: {list(weights)} is not allowed; correlation_chain needs two layers or more")
+        raise UserError(f"style_layers must be two or more with correlation_chain, got {list(weights)}")
     return shares_of("style_layers", {pair: weights[pair[1]] for pair in pairwise(weights)})
 
 

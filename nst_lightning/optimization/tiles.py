@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nst_lightning.perception.encoders import reach_of, stride_of
+from nst_lightning.encoders.base import reach_of, stride_of
 
 LEAST_TILE = 256
 """Pixels that a tile's side has at least: of smaller ones, the borders are most."""
@@ -61,7 +61,7 @@ def tiles_of(height: int, width: int, layers: Sequence[str], *, side: int | None
 
 
 def _slices(length: int, side: int, border: int, stride: int) -> list[tuple[slice, slice]]:
-    """Core and seen part of each tile along one axis; a last one too short to have features joins its neighbour."""
+    """Core and seen part of each tile along one axis; a last one too short to have features joins its neighbor."""
     starts = list(range(0, length, side))
     if len(starts) > 1 and length - starts[-1] < stride:
         starts.pop()

@@ -15,11 +15,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch import Tensor
 
+from nst_lightning.encoders import image_to_tensor
+from nst_lightning.errors import UserError, require, require_at_least
 from nst_lightning.export import export_onnx
 from nst_lightning.images import (
     PictureError,
     array_to_image,
-    draw_labelled,
+    draw_labeled,
     draw_sheet,
     expand_path,
     list_pictures,
@@ -27,7 +29,6 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.networks.layers import MINIMUM_SIZE
-from nst_lightning.perception.pixels import image_to_tensor
 from nst_lightning.training.data import PhotoDataModule, read_photo
 
 
@@ -44,13 +45,9 @@ class SampleSheet(L.Callback):
     """
 
     def __init__(self, every_n_steps: int = 250, photos: str | None = None, count: int = 4, size: int = 256) -> None:
-        for name, value, least in (
-            ("every_n_steps", every_n_steps, 0),
-            ("count", count, 1),
-            ("size", size, MINIMUM_SIZE),
-        ):
-            if value < least:
-                raise ValueError(f"sheet.{name}: {value} is not allowed; it must be {least} or more")
+        require_at_least(0, every_n_steps=every_n_steps)
+        require_at_least(1, count=count)
+        require_at_least(MINIMUM_SIZE, size=size)
         self.every_n_steps, self.folder, self.count, self.size = every_n_steps, photos, count, size
         self._photos: list[Image.Image] = []
         self._drawn_at = -1
@@ -65,14 +62,14 @@ class SampleSheet(L.Callback):
         elif isinstance(trainer.datamodule, PhotoDataModule):
             paths = trainer.datamodule.photos("val")
         else:
-            raise ValueError("sheet.photos: without a PhotoDataModule, a folder of photos to show must be given")
+            raise UserError("photos: without a PhotoDataModule, a folder of photos to show must be given")
         for path in paths:
             with contextlib.suppress(PictureError):  # the data module names unreadable files
                 self._photos.append(resize_short_side(read_photo(path, short_side=self.size), self.size))
             if len(self._photos) == self.count:
                 break
         if not self._photos:
-            raise PictureError("sheet.photos: none of the photos can be read")
+            raise PictureError("photos: none of the photos can be read")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Where the run begins there is nothing to draw yet."""
@@ -113,7 +110,7 @@ class SampleSheet(L.Callback):
         rows = [[(f"step {step}" if not i else "", photo) for i, photo in enumerate(self._photos)]]
         for style, (name, painting) in enumerate(pl_module.paintings.items()):
             rows.append([("", _stylize(pl_module, photo, style)) for photo in self._photos] + [(name, painting)])
-        return draw_labelled(rows, height=self.size)
+        return draw_labeled(rows, height=self.size)
 
 
 class ExportOnnx(L.Callback):
@@ -124,8 +121,8 @@ class ExportOnnx(L.Callback):
     """
 
     def __init__(self, filename: str = "style.onnx") -> None:
-        if filename and Path(filename).suffix != ".onnx":
-            raise ValueError(f"export.filename: {filename!r} is not allowed; it must end in .onnx, or be empty")
+        good = not filename or Path(filename).suffix == ".onnx"
+        require("filename", filename, good, "a name that ends in .onnx, or empty")
         self.filename = filename
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -149,8 +146,7 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, every_n_steps: int = 250, keep_all: bool = False) -> None:
-        if every_n_steps < 1:
-            raise ValueError(f"checkpoint.every_n_steps: {every_n_steps} is not allowed; it must be 1 or more")
+        require_at_least(1, every_n_steps=every_n_steps)
         self.every_n_steps, self.keep_all = every_n_steps, keep_all
         self._saved_at, self._last = -1, None
 
@@ -228,12 +224,12 @@ class PictureWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the photos' names."""
         if not isinstance(trainer.datamodule, PhotoDataModule):
-            raise ValueError("PictureWriter: photos must come from a PhotoDataModule, which knows their names")
+            raise UserError("PictureWriter: photos must come from a PhotoDataModule, which knows their names")
         root = expand_path(trainer.datamodule.folders["predict"])
         if self.output.resolve().is_relative_to(root.resolve()):
-            raise ValueError(
-                f"writer.output: {self.output} is not allowed; it must be outside of {root}, or the next `predict` "
-                "takes its pictures for photos"
+            raise UserError(
+                f"output must be outside of {root}, or the next `predict` takes its pictures for photos, "
+                f"got {self.output}"
             )
         self._names = [path.relative_to(root) for path in trainer.datamodule.photos("predict")]
         trainer.predict_loop.return_predictions = False  # they would all be kept in memory

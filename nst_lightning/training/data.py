@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from nst_lightning.errors import UserError, require_at_least
 from nst_lightning.images import PictureError, expand_path, list_pictures, read_rgb, resize_short_side
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
@@ -48,7 +49,7 @@ class PhotoDataModule(L.LightningDataModule):
         seed: of order, scales, crops and flips.
 
     Raises:
-        ValueError: a number is out of range. Folders are checked when they are first needed.
+        UserError: a number is out of range. Folders are checked when they are first needed.
     """
 
     def __init__(
@@ -66,16 +67,9 @@ class PhotoDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("size", size, MINIMUM_SIZE),
-            ("max_scale", max_scale, 1),
-            ("surroundings", surroundings, 0),
-            ("batch_size", batch_size, 1),
-            ("workers", workers, 0),
-            ("seed", seed, 0),
-        ):
-            if not value >= least:
-                raise ValueError(f"data.{name}: {value} is not allowed; it must be {least} or more")
+        require_at_least(MINIMUM_SIZE, size=size)
+        require_at_least(1, max_scale=max_scale, batch_size=batch_size)
+        require_at_least(0, surroundings=surroundings, workers=workers, seed=seed)
         self.folders = {"train": train, "val": val, "test": test, "predict": predict}
         self.size, self.max_scale, self.flip = size, max_scale, flip
         self.surroundings = surroundings
@@ -87,14 +81,14 @@ class PhotoDataModule(L.LightningDataModule):
         """The files of a split: `train`, `val`, `test` or `predict`.
 
         Raises:
-            ValueError: no folder is given for it, or the folder is missing or has no pictures.
+            UserError: no folder is given for it, or the folder is missing or has no pictures.
         """
         if self.folders[split] is None and split == "test":
             return self.photos("val")
         if split in ("train", "val") and self.folders["val"] is None:
             found = list_pictures(self._folder("train"))
             if len(found) < 2:
-                raise PictureError(f"{self._folder('train')}: a single photo can't be held out too; give data.val")
+                raise PictureError(f"{self._folder('train')}: a single photo can't be held out too; give val")
             every = max(20, len(found) // 32 + 1)
             return found[::every] if split == "val" else [path for i, path in enumerate(found) if i % every]
         return list_pictures(self._folder(split))
@@ -158,7 +152,7 @@ class PhotoDataModule(L.LightningDataModule):
     def _folder(self, split: str) -> Path:
         folder = self.folders[split]
         if folder is None:
-            raise ValueError(f"data.{split}: no folder of photos given")
+            raise UserError(f"{split} must be a folder of photos, got none")
         return expand_path(folder)
 
     def _loader(self, dataset: Dataset, **options: object) -> DataLoader:

@@ -1,7 +1,7 @@
 """The LightningModule: a transfer network learns a style under a perceptual loss."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import lightning as L
@@ -12,18 +12,16 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from nst_lightning import __version__
+from nst_lightning.encoders import Encoder, image_to_tensor, resize_tensor
+from nst_lightning.errors import UserError, WorkError, require, suggest_names
 from nst_lightning.images import expand_path, read_rgb, resize_short_side
+from nst_lightning.losses import Normalization, PerceptualLoss
+from nst_lightning.metrics import STYLE_LAYERS, Evaluator
 from nst_lightning.networks import MultiStyleNet, network_record
-from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, of_styles
-from nst_lightning.perception import Encoder, Normalization, PerceptualLoss
-from nst_lightning.perception.figures import Figures
-from nst_lightning.perception.metrics import STYLE_LAYERS
-from nst_lightning.perception.pixels import image_to_tensor
-from nst_lightning.perception.statistics import resize_to
-from nst_lightning.spelling import meant
+from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, per_style_metadata
 from nst_lightning.training.muon import Muon
-from nst_lightning.training.schedule import along_a_cosine
-from nst_lightning.training.stability import disturbed, unsteadiness
+from nst_lightning.training.schedule import cosine_with_warmup
+from nst_lightning.training.stability import disturb, unsteadiness
 from nst_lightning.training.start import freeze_all_but_styles, start_from, start_paths
 from nst_lightning.training.styles import Draw, Styles, style_files
 
@@ -81,7 +79,7 @@ class StyleTransfer(L.LightningModule):
         license: of the model, for its metadata.
 
     Raises:
-        ValueError: the painting can't be read, a weight or layer is not allowed, or `init_from` doesn't fit.
+        UserError: the painting can't be read, a weight or layer is not allowed, or `init_from` doesn't fit.
     """
 
     def __init__(
@@ -126,8 +124,7 @@ class StyleTransfer(L.LightningModule):
             ("stability_weight", stability_weight, stability_weight >= 0, "0 or more"),
             ("partial_strength", partial_strength, 0 <= partial_strength <= 1, "0 to 1"),
         ):
-            if not good:
-                raise ValueError(f"model.{name}: {value} is not allowed; it must be {allowed}")
+            require(name, value, good, allowed)
         files = style_files(network, style, styles)
         self.network = network
         self.size = size
@@ -151,9 +148,10 @@ class StyleTransfer(L.LightningModule):
             normalization=normalization,
         )
         self.paintings = {name: resize_short_side(image, size) for name, image in images.items()}
-        self.figures = nn.ModuleList(
-            Figures(encoder, image_to_tensor(painting)) for painting in self.paintings.values()
-        )
+        can_evaluate = set(STYLE_LAYERS) <= set(encoder.layers)
+        paintings = [image_to_tensor(painting) for painting in self.paintings.values()] if can_evaluate else []
+        self.evaluators = nn.ModuleList(Evaluator(encoder, painting) for painting in paintings)
+        self.photo_evaluators = nn.ModuleList(Evaluator(encoder, painting) for painting in paintings)
         self._described = {
             "painter": painter or "",
             "encoder": encoder.description,
@@ -164,8 +162,8 @@ class StyleTransfer(L.LightningModule):
             "version": __version__,
         }
         if not init_from and isinstance(network, MultiStyleNet) and set(network.styles) - set(files):
-            raise ValueError(
-                f"model.network.init_args.styles: {network.styles} is not allowed; the run has no painting for "
+            raise UserError(
+                f"network: {network.styles} must be styles of the run, which has no painting for "
                 f"{', '.join(name for name in network.styles if name not in files)}"
             )
         starts = start_paths(init_from)
@@ -185,7 +183,7 @@ class StyleTransfer(L.LightningModule):
             "style_weights": weights,
             "sizes": dict.fromkeys(files, size),
         }
-        before = of_styles(known)
+        before = per_style_metadata(known)
         if "size" in known:  # before styles had sizes of their own
             before["sizes"] = dict.fromkeys(self._styles.known, int(known["size"])) | before["sizes"]
         self._of_styles = {
@@ -207,9 +205,8 @@ class StyleTransfer(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Refuse precisions in which losses and Gram matrices would not be float32."""
         if self.trainer.precision.endswith("-true") and self.trainer.precision != "32-true":
-            raise ValueError(
-                f"trainer.precision: {self.trainer.precision!r} is not allowed; "
-                "it must be 32-true, bf16-mixed or 16-mixed"
+            raise UserError(
+                f"trainer.precision must be 32-true, bf16-mixed or 16-mixed, got {self.trainer.precision!r}"
             )
 
     def forward(self, photos: Tensor, style: int = 0) -> Tensor:
@@ -224,7 +221,7 @@ class StyleTransfer(L.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
         if batch_idx % 2:  # crops with surroundings: in turns as small photos, and as parts of large ones
-            photos = resize_to(photos, min(self.size, *photos.shape[-2:]))
+            photos = resize_tensor(photos, min(self.size, *photos.shape[-2:]))
         run = getattr(self.trainer.datamodule, "seed", None) or 0  # other crops, other draws
         seed = (run, self.current_epoch, batch_idx, self.global_rank)
         draw = self._styles.draw(len(photos), partial=self.partial_strength, seed=seed)
@@ -232,7 +229,7 @@ class StyleTransfer(L.LightningModule):
         seen = _cut_at_random(pictures, photos, largest=self.size, smallest=self.loss.smallest, seed=(*seed, 2))
         losses = self._losses(*seen, draw)
         if self.stability_weight:
-            again, shift = disturbed(photos, seed=(*seed, 1))
+            again, shift = disturb(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(again, draw), shift)
             losses["loss"] = losses["loss"] + self.stability_weight * losses["unsteadiness"]
         for name, value in losses.items():
@@ -248,18 +245,18 @@ class StyleTransfer(L.LightningModule):
         optimizer.zero_grad(set_to_none=True)  # an optimizer passes over parameters without gradient
         self._bad_steps += 1
         if self._bad_steps >= self.max_bad_steps:
-            raise FloatingPointError(
+            raise WorkError(
                 f"the loss was not finite for {self._bad_steps} steps in a row, the last of them step "
                 f"{self.global_step}; lower model.learning_rate or model.style_weight, or use 32-bit precision"
             )
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and the three figures of quality on held-out photos, which show the styles in turn."""
-        self._evaluate(photos, "val", batch_idx % len(self.figures))
+        self._evaluate(photos, "val", batch_idx % len(self.paintings))
 
     def test_step(self, photos: Tensor, batch_idx: int) -> None:
         """As in validation, every photo in every style, and the style figure of the photos themselves."""
-        for style in range(len(self.figures)):
+        for style in range(len(self.paintings)):
             self._evaluate(photos, "test", style)
 
     def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
@@ -286,7 +283,7 @@ class StyleTransfer(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer, with a linear warm-up and a cosine to zero over the run."""
         optimizer = self.optimizer_class(self.network.parameters(), lr=self.learning_rate)
-        return along_a_cosine(self.trainer, optimizer, warmup_steps=self.warmup_steps)
+        return cosine_with_warmup(self.trainer, optimizer, warmup_steps=self.warmup_steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the encoder and the metrics out, and say which network this is."""
@@ -300,11 +297,11 @@ class StyleTransfer(L.LightningModule):
         """Refuse the checkpoint of another network or optimizer; one of more styles than the run's has them all."""
         before, now = checkpoint.get(_OPTIMIZER, "adam"), self.optimizer_class.__name__.lower()
         if before != now and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            raise ValueError(f"ckpt_path: the checkpoint was trained with {before}; model.optimizer {now} can't go on")
+            raise UserError(f"ckpt_path: the checkpoint was trained with {before}; model.optimizer {now} can't go on")
         styles = checkpoint.get(RECORD, {}).get("init_args", {}).get("styles")
         if isinstance(self.network, MultiStyleNet) and styles is not None:
             self._styles.follow(styles)
-            for key, before in of_styles(checkpoint[RECORD]["metadata"]).items():
+            for key, before in per_style_metadata(checkpoint[RECORD]["metadata"]).items():
                 self._of_styles[key] = before | self._of_styles[key]
         check_state(network_state(checkpoint), self.network, "ckpt_path")
 
@@ -320,18 +317,31 @@ class StyleTransfer(L.LightningModule):
         losses = self._losses(pictures, photos, draw)
         for name, value in losses.items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
-        self.figures[style].add(pictures, photos, of_photos=stage == "test")
+        if self.evaluators:
+            self.evaluators[style].update(pictures, photos)
+        if self.evaluators and stage == "test":
+            self.photo_evaluators[style].update(photos, photos)
 
     def _log_figures(self, stage: str) -> None:
         """Of each style, and their average."""
         averages: dict[str, list[Tensor]] = {}
-        for style, figures in zip(self.paintings, self.figures):
-            for name, value in figures.take():
+        for style, *evaluators in zip(self.paintings, self.evaluators, self.photo_evaluators):
+            for name, value in _take(*evaluators):
                 averages.setdefault(name, []).append(value)
-                if len(self.figures) > 1:
+                if len(self.paintings) > 1:
                     self.log(f"{stage}/{style}/{name}", value, sync_dist=True)
         for name, values in averages.items():
             self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
+
+
+def _take(pictures: Evaluator, photos: Evaluator) -> Iterator[tuple[str, Tensor]]:
+    """Names and medians of the pictures' figures, and of the photos' own style if it was measured; begins anew."""
+    for prefix, evaluator in (("", pictures), ("photo_", photos)):
+        if evaluator.update_called:
+            for name, value in evaluator.compute().items():
+                if not prefix or name.startswith("style"):
+                    yield f"{prefix}{name}_median", value
+            evaluator.reset()
 
 
 def _cut_at_random(*images: Tensor, largest: int, smallest: int, seed: tuple[int, ...]) -> list[Tensor]:
@@ -351,6 +361,6 @@ def _credits(given: Mapping[str, str] | None, styles: Styles, painter: str | Non
     """Painter and title of the network's styles; those of the run have what is said of the painting."""
     for name in given or {}:
         if name not in styles.known:
-            raise ValueError(f"model.credits: there is no {name!r}; {meant(name, styles.known, 'styles')}")
+            raise UserError(f"model.credits: there is no {name!r}; {suggest_names(name, styles.known, 'styles')}")
     of_painting = ", ".join(filter(None, (painter, title)))
     return (dict.fromkeys(styles.files, of_painting) if of_painting else {}) | dict(given or {})

@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
             state["mean"] = torch.zeros_like(gradient)
         mean = state["mean"].lerp_(gradient, 1 - _MOMENTUM)
         direction = gradient.lerp(mean, _MOMENTUM).flatten(1)  # Nesterov's momentum
-        step = 0.2 * max(direction.shape) ** 0.5 * orthogonalized(direction)
+        step = 0.2 * max(direction.shape) ** 0.5 * orthogonalize(direction)
         return step.view_as(gradient)
 
     @staticmethod
@@ -64,7 +64,7 @@ class Muon(torch.optim.Optimizer):
         return mean / (square.sqrt() + _EPSILON)
 
 
-def orthogonalized(matrix: Tensor) -> Tensor:
+def orthogonalize(matrix: Tensor) -> Tensor:
     """About U V^T of a matrix U S V^T, by Newton and Schulz's iteration (Jordan et al. 2024).
 
     Singular values become 0.7 to 1.2; those of less than a thousandth of all together stay smaller.
@@ -73,7 +73,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
         matrix: shape (M, N).
     """
     if len(matrix) > matrix.shape[1]:
-        return orthogonalized(matrix.T).T
+        return orthogonalize(matrix.T).T
     a, b, c = _COEFFICIENTS
     x = matrix / matrix.norm().clamp_min(1e-7)
     for _ in range(_ITERATIONS):

@@ -6,8 +6,10 @@ from typing import Any
 import lightning as L
 import torch
 
+from nst_lightning.errors import UserError
 
-def along_a_cosine(trainer: L.Trainer, optimizer: torch.optim.Optimizer, *, warmup_steps: int) -> dict[str, Any]:
+
+def cosine_with_warmup(trainer: L.Trainer, optimizer: torch.optim.Optimizer, *, warmup_steps: int) -> dict[str, Any]:
     """An optimizer with a linear warm-up and a cosine to zero over the run, as `configure_optimizers` returns it.
 
     Args:
@@ -16,11 +18,11 @@ def along_a_cosine(trainer: L.Trainer, optimizer: torch.optim.Optimizer, *, warm
         warmup_steps: over which it rises, at most half the run.
 
     Raises:
-        ValueError: the run has no end.
+        UserError: the run has no end.
     """
     total = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
     if not math.isfinite(total):
-        raise ValueError("trainer.max_steps: the learning rate falls over the run, so its length must be given")
+        raise UserError("trainer.max_steps: the learning rate falls over the run, so its length must be given")
     warmup = min(warmup_steps, total // 2)
 
     def factor(step: int) -> float:

@@ -12,7 +12,7 @@ NOISE = 0.02
 _BORDER = 16  # what comes in at the border is new, and so is what the network makes of it
 
 
-def disturbed(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
+def disturb(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
     """Photos of shape (N, 3, H, W) shifted by some pixels and with noise, and by how many, down and to the right."""
     random = np.random.default_rng(seed)
     down, right = random.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, size=2).tolist()
@@ -26,7 +26,7 @@ def unsteadiness(pictures: Tensor, of_disturbed: Tensor, shift: tuple[int, int])
 
     Args:
         pictures: RGB in [0, 1], shape (N, 3, H, W).
-        of_disturbed: what the network made of the `disturbed` photos, same shape.
+        of_disturbed: what the network made of the disturbed photos, same shape.
         shift: by how many pixels, down and to the right.
     """
     height, width = pictures.shape[-2:]

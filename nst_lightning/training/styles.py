@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nst_lightning.errors import UserError
 from nst_lightning.images import expand_path
 from nst_lightning.networks import MultiStyleNet
 
@@ -39,7 +40,7 @@ class Styles:
         frequencies: how often single styles are drawn, by their names; by default 1.
 
     Raises:
-        ValueError: a share or frequency is out of range, or of a style that isn't one of the run's.
+        UserError: a share or frequency is out of range, or of a style that isn't one of the run's.
     """
 
     def __init__(
@@ -50,15 +51,15 @@ class Styles:
         frequencies: Mapping[str, float] = {},
     ) -> None:
         for argument, numbers, allowed in (
-            ("style_shares", shares, "0 or more"),
-            ("style_frequencies", frequencies, "more than 0"),
+            ("style_shares", shares, ">= 0"),
+            ("style_frequencies", frequencies, "> 0"),
         ):
             for name, number in numbers.items():
                 good = 0 < number < math.inf or (number == 0 and argument == "style_shares")
                 if name not in files or not good:
-                    raise ValueError(
-                        f"model.{argument}: {name}: {number} is not allowed; "
-                        f"give {allowed} for some of the run's styles, {', '.join(files)}"
+                    raise UserError(
+                        f"{argument} must be {allowed} for some of the run's styles, {', '.join(files)}; "
+                        f"got {number} for {name}"
                     )
         self.files, self._network = dict(files), None
         self._shares = torch.tensor([shares.get(name, 1.0) for name in files])
@@ -77,11 +78,11 @@ class Styles:
         """Let the network have a checkpoint's styles, whose numbers are about to be loaded.
 
         Raises:
-            ValueError: one of the run's is not among them.
+            UserError: one of the run's is not among them.
         """
         missing = [name for name in self.files if name not in styles]
         if missing:
-            raise ValueError(f"ckpt_path: the checkpoint has no style {missing[0]!r}; it has {', '.join(styles)}")
+            raise UserError(f"ckpt_path: the checkpoint has no style {missing[0]!r}; it has {', '.join(styles)}")
         if list(styles) != self.known:
             self._network.replace_styles(styles)
 
@@ -122,21 +123,19 @@ def style_files(
     """Names and files of the paintings that `model.style` or `model.styles` give.
 
     Raises:
-        ValueError: not one of the two is given, there are several for a network of one style, or two of one name.
+        UserError: not one of the two is given, there are several for a network of one style, or two of one name.
     """
     if (style is None) == (not styles):
-        raise ValueError("model.style: give either a painting, or several as model.styles (and `--model.style null`)")
+        raise UserError("model.style: give either a painting, or several as model.styles (and `--model.style null`)")
     if not styles:
         return {_name(style): style}
     if not isinstance(network, MultiStyleNet):
-        raise ValueError(f"model.styles: {type(network).__name__} has one style; give it as model.style")
+        raise UserError(f"model.styles: {type(network).__name__} has one style; give it as model.style")
     if isinstance(styles, Mapping):
         return dict(styles)
     named = {_name(file): file for file in styles}
     if len(named) < len(styles):
-        raise ValueError(
-            f"model.styles: {list(styles)} would give two styles one name; give their names, as name: file"
-        )
+        raise UserError(f"model.styles: {list(styles)} would give two styles one name; give their names, as name: file")
     return named
 
 

@@ -1,0 +1,95 @@
+"""The command `examples`: photographs and style pictures to train with, without a download."""
+
+import importlib.util
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from nst_lightning.errors import UserError
+from nst_lightning.examples import impasto, ink_wash, mosaic, pastel, watercolor
+from nst_lightning.images import atomic_path, expand_path, write_picture
+
+STYLES = {
+    "impasto": impasto,
+    "watercolor": watercolor,
+    "pastel": pastel,
+    "ink_wash": ink_wash,
+    "mosaic": mosaic,
+}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph that a package carries.
+
+    Args:
+        package: import name of the package.
+        file: in the package's folder.
+        credit: author and license.
+        held_out: whether it is for validation.
+    """
+
+    package: str
+    file: str
+    credit: str
+    held_out: bool = False
+
+
+_CC_BY = "CC BY 2.0, https://creativecommons.org/licenses/by/2.0/"
+PHOTOS = (
+    Photo("skimage", "data/astronaut.png", "NASA; public domain"),
+    Photo("skimage", "data/brick.png", "CC0Textures; CC0"),
+    Photo("skimage", "data/camera.png", "Lav Varshney; CC0"),
+    Photo("skimage", "data/grass.png", "linolafett; CC0"),
+    Photo("skimage", "data/gravel.png", "CC0Textures; CC0"),
+    Photo("skimage", "data/hubble_deep_field.jpg", "NASA; public domain"),
+    Photo("skimage", "data/rocket.jpg", "SpaceX; public domain"),
+    Photo(
+        "sklearn",
+        "datasets/images/flower.jpg",
+        f"vultilion, https://www.flickr.com/photos/vultilion/6056698931; {_CC_BY}",
+    ),
+    Photo("skimage", "data/chelsea.png", "Stefan van der Walt; CC0", held_out=True),
+    Photo("skimage", "data/coffee.png", "Rachel Michetti; CC0", held_out=True),
+    Photo(
+        "sklearn",
+        "datasets/images/china.jpg",
+        f"danielbuechele, https://www.flickr.com/photos/danielbuechele/6061409035; {_CC_BY}",
+        held_out=True,
+    ),
+)
+
+
+def examples(output: str = "examples") -> None:
+    """Write example photographs and style pictures into a folder: photos/train, photos/val and styles.
+
+    The photographs come from the packages scikit-image and scikit-learn, under free licenses (photos/CREDITS.txt); the
+    style pictures are drawn on the spot, always the same.
+
+    Args:
+        output: the folder.
+    """
+    folder = expand_path(output)
+    sources = [_file(photo) for photo in PHOTOS]
+    for name, draw in STYLES.items():
+        write_picture(folder / "styles" / f"{name}.png", draw())
+    for photo, source in zip(PHOTOS, sources):
+        with atomic_path(folder / "photos" / ("val" if photo.held_out else "train") / source.name) as temporary:
+            shutil.copyfile(source, temporary)
+    with atomic_path(folder / "photos" / "CREDITS.txt") as temporary:
+        temporary.write_text(
+            "".join(f"{Path(photo.file).name}: {photo.credit}\n" for photo in PHOTOS), encoding="utf-8"
+        )
+    print(f"{len(PHOTOS)} photos and {len(STYLES)} style pictures: {folder}")
+
+
+def _file(photo: Photo) -> Path:
+    """Where an installed package keeps a photograph; the package itself is not imported."""
+    spec = importlib.util.find_spec(photo.package)
+    path = Path(spec.submodule_search_locations[0]) / photo.file if spec else None
+    if path is None or not path.is_file():
+        raise UserError(
+            f"{Path(photo.file).name} is missing: the example photographs come with scikit-image and scikit-learn; "
+            "pip install scikit-image scikit-learn"
+        )
+    return path

@@ -1,0 +1,257 @@
+"""The command `optimize`: the best single picture of a photo and a painting."""
+
+import inspect
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image, ImageChops
+
+from nst_lightning.commands.optimize_files import Files, beside
+from nst_lightning.commands.optimize_progress import Meter
+from nst_lightning.commands.warm_start import Network, paint_first_level, picture_or_network, warm_start_options
+from nst_lightning.encoders import Encoder, Pooling, build_encoder
+from nst_lightning.encoders.weights import BUNDLED
+from nst_lightning.errors import UserError, WorkError
+from nst_lightning.images import (
+    WRITABLE,
+    PictureError,
+    array_to_image,
+    check_writable,
+    pictures_to_do,
+    read_picture,
+    read_rgb,
+    refuse_overwriting_inputs,
+    resize_array,
+    writable_format,
+)
+from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
+from nst_lightning.optimization.device import free_memory, select_device, used_memory
+from nst_lightning.optimization.memory import GB
+from nst_lightning.optimization.plan import Level, estimate_cost, layers_of, plan
+from nst_lightning.optimization.scene import check_pairs
+from nst_lightning.system import ALL_BLOCKS, keep_freed_memory, shell_line
+
+USABLE = 0.8
+"""Of the memory that is free, unless told otherwise: the estimate is no bound, and others need some."""
+LARGE_BLOCK = 2**25
+"""Bytes of blocks that aren't kept for the next one where there are tiles: a few of them would be too many."""
+
+
+def optimize(
+    photo: str,
+    style: list[str],
+    output: str,
+    style_share: list[float] | None = None,
+    mask: list[str] | None = None,
+    init: str | None = None,
+    vgg19: str | None = None,
+    compact: str | None = BUNDLED,
+    pooling: Pooling = "max",
+    device: str = "auto",
+    max_memory: float | None = None,
+    bits: Literal[8, 16] = 8,
+    preview: int = 0,
+    resume: bool = False,
+    **options: Any,
+) -> None:
+    """Optimize one picture: a photo painted in the style of one or several paintings.
+
+    The photo's transparency, color profile and EXIF data are kept. Beside `picture.png`, `picture.png.json` keeps all
+    settings, the command that makes it again and the losses of every iteration. Ctrl-C, or an error, writes the picture
+    so far, and `picture.png.state`, from which `--resume` goes on exactly.
+
+    Args:
+        photo: the photo, or a folder of photos.
+        style: a painting; given several times, their styles are blended, or go where their masks say.
+        output: the picture to write: .png, .jpg, .webp or .tif; for a folder of photos, a folder.
+        style_share: of each painting in the blend, as often as `style`; by default all the same.
+        mask: where a painting's style goes, white on black, as large as the photo or of its aspect ratio; as often as
+            `style`. Elsewhere the photo stays.
+        init: start from this picture, or from what a transfer network makes of the photo: an .onnx file, or a style
+            that comes with the package, such as `great_wave`. Unless `levels` says how many there are, from a picture
+            there are two, and a network paints one of 260 pixels or more, about what it was trained on.
+        vgg19: weights of VGG-19, for best fidelity: `imagenet`, `caffe`, or a file, which may end early.
+        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
+        pooling: of the encoder: `max`, `average` or `l2`.
+        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
+        max_memory: in GB of 10^9 bytes, for the whole process; pictures that need more are worked on in tiles, with the
+            same result, and where those would be small, L-BFGS remembers fewer steps. By default 80 % of what is free.
+        bits: a channel; 16 for .png and .tif only.
+        preview: write the picture so far every so many iterations; 0 never.
+        resume: go on from where Ctrl-C ended the same command; of a folder, make what is missing.
+        **options: see `OptimizeOptions`.
+    """
+    given = {**locals()}
+    settings = OptimizeOptions(**options)
+    check_pairs(len(style), None if mask is None else len(mask), style_share)
+    if not preview >= 0:
+        raise UserError(f"preview: {preview} is not allowed; it must be 0 or more")
+    if max_memory is not None and not 0 < max_memory < math.inf:
+        raise UserError(f"max_memory: {max_memory} is not allowed; it must be more than 0")
+    jobs = _jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
+    place = select_device(device)
+    memory = used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB
+    studio = _Studio(
+        given=given,
+        options=settings,
+        encoder=build_encoder(vgg19, compact, pooling=pooling).to(place),
+        pictures={
+            "styles": [read_rgb(path) for path in style],
+            "masks": None if mask is None else [_read_mask(path) for path in mask],
+            "shares": style_share,
+            "device": place,
+        },
+        first=None if init is None else picture_or_network(init),
+        max_memory=memory,
+    )
+    layers_of(studio.encoder, settings)  # unknown ones are refused once, not for every photo
+    if "all" in (settings.style_layers, settings.content_layers):
+        layers = [layer for layer in studio.encoder.layers if layer.startswith("relu")]
+        print(f"all layers: the encoder has {len(layers)} of VGG-19's 16, {', '.join(layers)}", file=sys.stderr)
+    if not Path(photo).is_dir():
+        ((source, target),) = jobs
+        studio.make(source, target, resume=resume)
+        return
+    failed = 0
+    for source, target in jobs:
+        begun = beside(target, "state").exists()
+        if resume and not begun and studio.has_made(source, target):
+            continue
+        try:
+            studio.make(source, target, resume=resume and begun)
+        except (ValueError, OSError, RuntimeError, MemoryError, FloatingPointError) as error:  # others may do well
+            print(f"nst-lightning: {source}: {error}", file=sys.stderr)
+            failed += 1
+    if failed:
+        raise WorkError(f"{failed} of {len(jobs)} photos could not be optimized, see above")
+
+
+@dataclass(frozen=True)
+class _Studio:
+    """What is the same for all photos of a command.
+
+    Args:
+        given: the command's arguments.
+        options: how to optimize.
+        encoder: against which.
+        pictures: further arguments of `optimize_picture`.
+        first: what to start from: a picture, or a network that makes one of the photo; None as the options say.
+        max_memory: in bytes.
+    """
+
+    given: dict[str, Any]
+    options: OptimizeOptions
+    encoder: Encoder
+    pictures: dict[str, Any]
+    first: Image.Image | Network | None
+    max_memory: float
+
+    def has_made(self, source: Path, target: Path) -> bool:
+        """Whether the same command has made this picture."""
+        try:
+            record = json.loads(beside(target, "json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return target.exists() and record.get("finished") and record.get("resumes") == self._resumes(source, target)
+
+    def make(self, source: Path, target: Path, *, resume: bool) -> None:
+        """Optimize one photo and write the picture and its record."""
+        bits, masks = self.given["bits"], len(self.pictures["masks"] or ())
+        photo = read_picture(source, bits=bits)
+        image = array_to_image(photo.rgb) if bits == 16 else photo.rgb
+        limits = {"masks": masks, "warm": self.first is not None, "max_memory": self.max_memory}
+        options = self.options if self.first is None else warm_start_options(self.options, image.size, self.first)
+        levels = plan(image.size, self.encoder, options, **limits)
+        tiled = any(level.tile for level in levels)
+        keep_freed_memory(below=LARGE_BLOCK if tiled else ALL_BLOCKS)
+        size = levels[-1].width, levels[-1].height
+        writable_format(target, bits=bits, size=size)
+        if bits == 16:
+            photo = replace(photo, rgb=resize_array(photo.rgb, size))  # a large one would stay in memory beside this
+        files = Files(target, photo, bits, self._about(source, target, options), levels)
+        state = files.read_state() if resume else None
+        print(estimate_cost(levels, self.encoder, options, masks=masks), file=sys.stderr)
+        meter = Meter(self.given["preview"], files.write_preview)
+        try:
+            result = optimize_picture(
+                photo.rgb,
+                encoder=self.encoder,
+                options=options,
+                init=self._init(image, levels) if state is None else None,
+                levels=levels,
+                progress=meter,
+                state=state,
+                **self.pictures,
+            )
+        except (Interrupted, OptimizationError) as stopped:
+            meter.end()
+            files.write_unfinished(stopped.result)
+            raise
+        meter.end()
+        try:
+            files.write(result)
+        except BaseException:  # whatever it was, all the work is done
+            files.write_state(result)
+            raise
+
+    def _init(self, photo: Image.Image, levels: list[Level]) -> Image.Image | None:
+        return paint_first_level(self.first, photo, levels) if callable(self.first) else self.first
+
+    def _command(self, source: Path, target: Path, **changes: Any) -> str:
+        return command_line(self.given | {"photo": str(source), "output": str(target), **changes})
+
+    def _resumes(self, source: Path, target: Path) -> str:
+        """The command, whatever its `--max-memory`: it may go on with less."""
+        return self._command(source, target, max_memory=None)
+
+    def _about(self, source: Path, target: Path, options: OptimizeOptions) -> dict[str, Any]:
+        return {
+            "command": self._command(source, target),
+            "resumes": self._resumes(source, target),
+            "folder": str(Path.cwd()),
+            "arguments": {name: value for name, value in self.given.items() if name != "options"},
+            "options": asdict(options),
+            "encoder": self.encoder.description,
+            "device": str(self.pictures["device"]),
+        }
+
+
+def command_line(given: dict[str, Any]) -> str:
+    """The command that makes the same picture; arguments that have their default values are left out."""
+    words = ["python", "-m", "nst_lightning", "optimize", given["photo"]]
+    defaults = {name: parameter.default for name, parameter in inspect.signature(optimize).parameters.items()}
+    defaults |= {field.name: getattr(OptimizeOptions(), field.name) for field in fields(OptimizeOptions)}
+    values = {name: value for name, value in (given | given["options"]).items() if name not in ("photo", "options")}
+    for name, value in values.items():
+        if name in ("resume", "preview", "device") or value == defaults[name]:
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            text = item if isinstance(item, str) else json.dumps(item)
+            words += [f"--{name.replace('_', '-')}", text]
+    return shell_line(words)
+
+
+def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Photos and the files to write, which are checked before any work is done."""
+    folder = photo.is_dir()
+    if folder and output.suffix.lower() in WRITABLE:
+        raise PictureError(f"output: {output}: {photo} is a folder, so this must be one, too")
+    jobs: dict[Path, Path] = {}
+    for source in pictures_to_do(photo, output) if folder else [photo]:
+        target = output / source.relative_to(photo).with_suffix(".png") if folder else output
+        if jobs.setdefault(target, source) != source:
+            raise UserError(f"photo: {jobs[target]} and {source} would both be written to {target}")
+    refuse_overwriting_inputs(jobs, [*jobs.values(), *map(Path, inputs)])
+    return [(source, check_writable(target, bits=bits)) for target, source in jobs.items()]
+
+
+def _read_mask(path: str) -> Image.Image:
+    """White where the file is white and opaque."""
+    mask = read_picture(path)
+    gray = mask.rgb.convert("L")
+    return gray if mask.alpha is None else ImageChops.multiply(gray, mask.alpha.convert("L"))

@@ -1,0 +1,248 @@
+"""`fit`, `validate`, `test`, `predict` and `distill` on LightningCLI."""
+
+import json
+import logging
+import sys
+import warnings
+from argparse import ArgumentError
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from nst_lightning.distillation.module import RECORD, Distillation
+from nst_lightning.errors import UserError
+from nst_lightning.images import PictureError, expand_path
+from nst_lightning.networks import MultiStyleNet, checkpoint
+from nst_lightning.system import keep_freed_memory, shell_line
+from nst_lightning.training import (
+    ExportOnnx,
+    LastCheckpoint,
+    PhotoDataModule,
+    PictureRate,
+    PictureWriter,
+    SampleSheet,
+    StyleTransfer,
+)
+from nst_lightning.training.callbacks import run_folder
+from nst_lightning.training.start import start_paths
+
+_ENCODERS = "VGG19 for best fidelity, CompactEncoder for speed and offline, EncoderChain for both"
+COMMANDS = ("fit", "validate", "test", "predict")
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Saves the configuration of a `fit`, and of nothing else."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Save it in the run's folder."""
+        path = run_folder(trainer) / self.config_filename
+        if stage == "fit" and trainer.is_global_zero:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, path, skip_none=False, overwrite=self.overwrite, multifile=self.multifile)
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI with one folder a run, checkpoints as options, and one-line errors."""
+
+    record: str  # what checkpoints of this kind say they are
+    resumed_at: int | None = None  # the step of the checkpoint that a `fit` goes on from
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Callbacks, each with options of its own."""
+        parser.add_lightning_class_args(ModelCheckpoint, "best")
+        parser.add_lightning_class_args(LastCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "best.monitor": "val/loss",
+                "best.filename": "best",
+                "best.enable_version_counter": False,
+            }
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """One folder for all of a run; TensorBoard and CSV log to it, unless other loggers were asked for."""
+        whole = self.config_init[self.subcommand]
+        config = whole.trainer
+        config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
+        board = TensorBoardLogger(root, name=None)
+        if self.subcommand != "fit":
+            config.logger = config.logger or False
+        elif config.logger in (None, True) and not config.fast_dev_run:  # which would drop them
+            config.logger = [board, CSVLogger(root, name=None, version=board.version)]
+        else:
+            config.default_root_dir = board.log_dir
+        if self.subcommand == "fit":  # else it would lie where the first logger puts it
+            whole.best.dirpath = whole.best.dirpath or str(Path(board.log_dir, "checkpoints"))
+        callbacks = config.callbacks or []
+        config.callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), PictureRate()]
+        return super().instantiate_trainer(**kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Check the checkpoint as well, before anything is built or loaded."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config.subcommand]
+        config.weights_only = True  # checkpoints are read as plain values, never as code
+        if config.ckpt_path is None:
+            if self.config.subcommand != "fit" and not config.model.init_from:
+                raise UserError("--ckpt_path: missing; it names the checkpoint to use")
+            return
+        config.ckpt_path = str(expand_path(config.ckpt_path))
+        content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
+        if "pytorch-lightning_version" not in content:
+            raise UserError(f"--ckpt_path: {config.ckpt_path} was not written by Lightning")
+        if self.config.subcommand == "fit" and not content.get("optimizer_states"):
+            ours = self.record == checkpoint.RECORD
+            from_weights = ", or start from its weights with --model.init_from" if ours else ""
+            raise UserError(
+                f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume from; use last.ckpt{from_weights}"
+            )
+        steps, last = content.get("global_step", 0), config.trainer.max_steps
+        if self.config.subcommand == "fit" and steps >= last > 0:
+            raise UserError(f"trainer.max_steps must be > {steps}, the step that {config.ckpt_path} is at, got {last}")
+        self.resumed_at = steps
+
+    def after_fit(self) -> None:
+        """A run that began at its end, which Lightning counts in epochs and time as well, has done nothing."""
+        if self.trainer.global_step == self.resumed_at:
+            raise UserError(
+                f"--ckpt_path: {self.config.fit.ckpt_path} is at the end of its run already; to go on, "
+                "trainer.max_steps, max_epochs or max_time must be more"
+            )
+
+
+class StyleTransferCLI(RunCLI):
+    """The commands of `COMMANDS`: a transfer network's training, and what can be done with its checkpoints."""
+
+    record = checkpoint.RECORD
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The Trainer's methods offered, with the arguments that don't come from the command line."""
+        offered = LightningCLI.subcommands()
+        return {name: offered[name] for name in COMMANDS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Callbacks, each with options of its own."""
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("data.size", "model.size")
+        parser.add_lightning_class_args(SampleSheet, "sheet")
+        parser.add_lightning_class_args(ExportOnnx, "export")
+        parser.add_lightning_class_args(PictureWriter, "writer")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """The checkpoint has all that a run began from, which may be gone."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config.subcommand]
+        if config.ckpt_path is None:
+            return
+        if self.config.subcommand != "fit":
+            config.model.init_from, config.model.only_new_styles, config.model.credits = None, False, None
+        elif any(start.suffix and not start.is_file() for start in start_paths(config.model.init_from)):
+            config.model.init_from = config.ckpt_path  # without a suffix it is a bundled one's name
+
+    def after_fit(self) -> None:
+        """Say what the run left, and how to use it."""
+        super().after_fit()
+        folder = run_folder(self.trainer)
+        files = {
+            "sheet": max((folder / "sheets").glob("*.png"), default=None),
+            "checkpoint": folder / "checkpoints" / "last.ckpt",
+            "ONNX file": folder / self.config.fit.export.filename if self.config.fit.export.filename else None,
+        }
+        files = {name: path for name, path in files.items() if path is not None and path.is_file()}
+        lines = [f"  {name:12}{path}" for name, path in files.items()]
+        if "ONNX file" in files:
+            words = [sys.executable, "-m", "nst_lightning", "stylize", "photo.jpg"]
+            words += ["--model", str(files["ONNX file"]), "--output", "out/"]
+            if isinstance(self.model.network, MultiStyleNet):
+                words += ["--style", [*self.model.paintings][-1]]
+            lines += ["Stylize a photo of your own:", f"  {shell_line(words)}"]
+        rank_zero_info("\n".join(["Trained:", *lines]))
+
+
+class DistillationCLI(RunCLI):
+    """The command `distill`: LightningCLI's `fit`, under another name."""
+
+    record = RECORD
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only `fit`."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
+
+
+def main(command: str, arguments: list[str]) -> None:
+    """Run one of `COMMANDS`, or `distill`.
+
+    Args:
+        command: its name.
+        arguments: what follows it on the command line.
+    """
+    if command == "distill":
+        usage = "python -m nst_lightning distill --config FILE [--data.train PHOTOS] [--ckpt_path LAST.CKPT] ..."
+        _run(DistillationCLI, Distillation, ["fit", *arguments], {"fit": usage})
+    else:
+        usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
+        usages = {name: usage.format(name) for name in COMMANDS}
+        _run(StyleTransferCLI, StyleTransfer, [command, *_with_styles_listed(arguments)], usages)
+
+
+def _with_styles_listed(arguments: list[str]) -> list[str]:
+    """`--model.styles a.jpg b.jpg` as the parser takes it, `--model.styles '["a.jpg", "b.jpg"]'`."""
+    name, files, others, place, taken = "--model.styles", [], [], 0, False
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            taken = option == name
+        if not taken:
+            others.append(argument)
+        elif option != name:
+            files.append(argument)
+        else:
+            place = place if files else len(others)
+            files += [value] if equals else []
+    if not files or any(file.startswith(("[", "{")) or file == "null" for file in files):
+        return arguments
+    return [*others[:place], name, json.dumps(files), *others[place:]]
+
+
+def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str], usages: dict[str, str]) -> None:
+    keep_freed_memory()
+    for message in (
+        ".*dataloader is not resumable.*",  # the data resumes by itself
+        ".*in eval mode at the start of training.*",  # encoders stay frozen
+        ".*LeafSpec.*",  # not ours
+        ".*args parameter is intended.*",  # the command's own name is not LightningCLI's
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+    options = {name: {"usage": usage, "exit_on_error": False} for name, usage in usages.items()}
+    try:
+        cli(
+            module,
+            PhotoDataModule,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False, **options},
+            args=arguments,
+        )
+    except ArgumentError as error:
+        of_encoder = 'key "model.encoder"' in str(error)
+        raise UserError(f"{error}; {_ENCODERS}" if of_encoder else str(error)) from error
+    except PictureError as error:
+        of_examples = Path(str(error).split(":")[0]).parts[:1] == ("examples",)
+        hint = "; `python -m nst_lightning examples` writes it" if of_examples else ""
+        raise PictureError(f"{error}{hint}") from error
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # such as an accelerator that isn't there
+        raise UserError(str(error)) from error
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,1 @@
+"""Training a compact encoder to see as VGG-19 does."""

@@ -1,0 +1,19 @@
+"""Encoders: frozen networks whose features say how a picture looks. Layers go by the field's names."""
+
+from nst_lightning.encoders.base import Encoder, Features, Pooling
+from nst_lightning.encoders.chain import EncoderChain, build_encoder
+from nst_lightning.encoders.compact import CompactEncoder
+from nst_lightning.encoders.tensors import image_to_tensor, resize_tensor
+from nst_lightning.encoders.vgg import VGG19
+
+__all__ = [
+    "VGG19",
+    "CompactEncoder",
+    "Encoder",
+    "EncoderChain",
+    "Features",
+    "Pooling",
+    "build_encoder",
+    "image_to_tensor",
+    "resize_tensor",
+]

@@ -1,0 +1,49 @@
+"""Several encoders as one."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from nst_lightning.encoders.base import ALL_LAYERS, Encoder, Features, Pooling
+from nst_lightning.encoders.compact import CompactEncoder
+from nst_lightning.encoders.vgg import VGG19
+from nst_lightning.errors import UserError
+
+
+class EncoderChain(Encoder):
+    """Several encoders as one: each layer comes from the first that offers it.
+
+    Args:
+        encoders: in order of preference, for example VGG-19's first blocks and a compact encoder for the deep layers.
+    """
+
+    def __init__(self, encoders: list[Encoder]) -> None:
+        if not encoders:
+            raise UserError("encoders: a chain needs at least one encoder")
+        offered = {layer for encoder in encoders for layer in encoder.layers}
+        super().__init__(
+            [layer for layer in ALL_LAYERS if layer in offered], " + ".join(encoder.description for encoder in encoders)
+        )
+        self.encoders = nn.ModuleList(encoders)
+
+    def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
+        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the layers asked for."""
+        self.require(layers)
+        found: Features = {}
+        for encoder in self.encoders:
+            own = [layer for layer in layers if layer in encoder.layers and layer not in found]
+            if own:
+                found |= encoder(pictures, own)
+        return {layer: found[layer] for layer in layers}
+
+    def minimum_size(self, layer: str) -> int:
+        """The shortest side in pixels of a picture that still has features at `layer`."""
+        return next(encoder.minimum_size(layer) for encoder in self.encoders if layer in encoder.layers)
+
+
+def build_encoder(vgg19: str | None, compact: str | None, *, pooling: Pooling = "max") -> EncoderChain:
+    """VGG-19 as far as its weights go, and a compact encoder for the other layers; `None` leaves either out."""
+    encoders: list[Encoder] = [VGG19(vgg19, pooling)] if vgg19 is not None else []
+    if compact is not None:
+        encoders.append(CompactEncoder(compact, pooling))
+    return EncoderChain(encoders)

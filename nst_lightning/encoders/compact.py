@@ -1,0 +1,127 @@
+"""The compact encoder: a narrow VGG-19 whose trained weights come with the package."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nst_lightning.encoders.base import Encoder, Features, Pooling, run_convolutions
+from nst_lightning.encoders.weights import BUNDLED, PRESETS, VGG19_BLOCKS, VGG19_CHANNELS, checked_tensor, read_tensors
+from nst_lightning.errors import UserError
+from nst_lightning.images import atomic_path, expand_path
+
+BUNDLED_FILE = Path(__file__).parent / "compact_encoder.safetensors"
+WIDTHS = tuple(channels // 4 for channels in VGG19_CHANNELS)
+_ARGUMENT = "CompactEncoder weights"
+
+
+class NarrowVGG(nn.ModuleDict):
+    """VGG-19 with fewer channels, and an embedding in VGG-19's channels at the first layer of each block.
+
+    3x3 convolutions padded by reflection, ReLUs, and 2x2 pooling after each block, on RGB in [0, 1]; 1x1
+    convolutions and ReLUs embed. Convolutions are entries named `conv1_1`, ..., embeddings `embed1_1`, ....
+
+    Args:
+        widths: channels of each block; the last block has its first convolution only.
+        channels: channels that each block's first layer is embedded in; as many as `widths`, or more.
+        pooling: `max`, `average` or `l2`, see `VGG19`.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = WIDTHS,
+        channels: Sequence[int] = VGG19_CHANNELS,
+        *,
+        pooling: Pooling = "max",
+    ) -> None:
+        super().__init__()
+        self.pooling: Pooling = pooling
+        before = 3
+        for block, (width, embedded) in enumerate(zip(widths, channels), 1):
+            for i in range(1, (VGG19_BLOCKS[block - 1] if block < len(widths) else 1) + 1):
+                self[f"conv{block}_{i}"] = nn.Conv2d(before, width, 3, padding=1, padding_mode="reflect")
+                before = width
+            self[f"embed{block}_1"] = nn.Conv2d(width, embedded, 1)
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that have an embedding: relu1_1, relu2_1, ...."""
+        return tuple("relu" + name[5:] for name in self if name.startswith("embed"))
+
+    def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
+        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), embedded in VGG-19's channels."""
+        convolutions = {name: module for name, module in self.items() if name.startswith("conv")}
+        narrow = run_convolutions(convolutions, pictures, layers, self.pooling)
+        return {layer: F.relu_(self["embed" + layer[4:]](narrow[layer])) for layer in layers}
+
+
+class CompactEncoder(Encoder):
+    """A narrow VGG-19 with embeddings in VGG-19's channels: nothing to download, and several times as fast.
+
+    Offers relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1. Distilled from VGG-19, as Wang et al. do (Collaborative
+    Distillation for Ultra-Resolution Universal Style Transfer, 2020), whose published weights it reads too.
+
+    Args:
+        weights: `bundled`, which come with the package, or a .safetensors or .pth file with `conv1_1.weight` ... and
+            `embed1_1.weight` ..., such as `distill` writes.
+        pooling: `max` as distilled, `average` or `l2`, see `VGG19`.
+
+    Raises:
+        UserError: the file is missing or damaged, or a tensor is missing or of the wrong shape.
+    """
+
+    def __init__(self, weights: str = BUNDLED, pooling: Pooling = "max") -> None:
+        if weights in PRESETS:
+            raise UserError(f"{_ARGUMENT}: {weights!r} are VGG19's; give {BUNDLED!r} or a file")
+        path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
+        tensors, _ = read_tensors(path, argument=_ARGUMENT, ways_out=_ways_out(path))
+        network = _network_for(tensors, path)
+        network.pooling = pooling
+        super().__init__(
+            network.layers, f"CompactEncoder ({BUNDLED if weights == BUNDLED else path.name})", reflects=True
+        )
+        self.network = network
+        self.requires_grad_(False).eval()
+
+    def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
+        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), embedded in VGG-19's channels."""
+        self._check(pictures, layers)
+        return self.network(pictures, layers)
+
+
+def save_narrow_vgg(network: NarrowVGG, path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Write the weights in half precision as a safetensors file that `CompactEncoder` reads."""
+    tensors = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
+    bad = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if bad:
+        raise UserError(f"{path}: not written; {bad[0]} is not finite in half precision. Lower model.learning_rate")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=dict(metadata)))
+
+
+def _network_for(tensors: Mapping[str, Tensor], path: Path) -> NarrowVGG:
+    """The network that a file's tensors describe, loaded with them."""
+    blocks = [n for n in range(1, 6) if any(key.startswith((f"conv{n}_", f"embed{n}_")) for key in tensors)] or [1]
+    shapes = {"conv": ("any", "any", 3, 3), "embed": ("any", "any", 1, 1)}
+    first, embedded = (
+        [_tensor(tensors, f"{kind}{block}_1.weight", shape, path) for block in range(1, blocks[-1] + 1)]
+        for kind, shape in shapes.items()
+    )
+    network = NarrowVGG([len(weight) for weight in first], [len(weight) for weight in embedded])
+    state = {key: _tensor(tensors, key, tuple(value.shape), path) for key, value in network.state_dict().items()}
+    network.load_state_dict(state)
+    return network
+
+
+def _tensor(tensors: Mapping[str, Tensor], key: str, shape: tuple[int | str, ...], path: Path) -> Tensor:
+    return checked_tensor(tensors, key, shape, path=path, argument=_ARGUMENT, ways_out=_ways_out(path))
+
+
+def _ways_out(path: Path) -> str:
+    if path == BUNDLED_FILE:
+        return "it comes with the package: install that again"
+    return f"use a file that `distill` wrote, or weights {BUNDLED!r}"

@@ -1,0 +1,73 @@
+"""How this package refuses what it is asked for, and how it says that work failed."""
+
+import difflib
+import math
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A request that can't be met: its message names the argument, its value and what is allowed, in one line."""
+
+
+class WorkError(RuntimeError):
+    """Work that failed although the request was right, such as photos that could not be stylized."""
+
+
+def require(name: str, value: object, condition: bool, allowed: str) -> None:
+    """Refuse an argument whose value isn't allowed.
+
+    Args:
+        name: the argument, as the caller knows it.
+        value: its value.
+        condition: whether the value is allowed.
+        allowed: what is allowed, to follow "must be".
+
+    Raises:
+        UserError: the condition is false.
+
+    >>> require("width", 3, 3 % 2 == 0, "even")
+    Traceback (most recent call last):
+        ...
+    nst_lightning.errors.UserError: width must be even, got 3
+    """
+    if not condition:
+        raise UserError(f"{name} must be {allowed}, got {value!r}")
+
+
+def require_at_least(least: float, **arguments: float | None) -> None:
+    """Refuse numbers below a limit, and those that aren't finite; None passes.
+
+    >>> require_at_least(0, style_weight=-1.0)
+    Traceback (most recent call last):
+        ...
+    nst_lightning.errors.UserError: style_weight must be >= 0, got -1.0
+    """
+    for name, value in arguments.items():
+        require(name, value, value is None or least <= value < math.inf, f">= {least}")
+
+
+def require_above(limit: float, **arguments: float | None) -> None:
+    """Refuse numbers up to a limit, and those that aren't finite; None passes."""
+    for name, value in arguments.items():
+        require(name, value, value is None or limit < value < math.inf, f"> {limit}")
+
+
+def suggest_names(name: str, names: Iterable[str], kind: str) -> str:
+    """A hint after an unknown name: the known names that contain it or are spelled nearly alike, or else all of them.
+
+    Case doesn't matter.
+
+    Args:
+        name: the unknown name.
+        names: the known names.
+        kind: what the known names are names of, in the plural.
+
+    >>> suggest_names("Wave", ["great_wave", "ink"], "styles")
+    'did you mean great_wave?'
+    >>> suggest_names("oil", ["great_wave", "ink"], "styles")
+    'styles: great_wave, ink'
+    """
+    names, lowered = list(names), name.lower()
+    nearly = difflib.get_close_matches(lowered, [known.lower() for known in names], n=1, cutoff=0.5)
+    close = [known for known in names if (len(lowered) > 2 and lowered in known.lower()) or known.lower() in nearly]
+    return f"did you mean {' or '.join(close)}?" if close else f"{kind}: {', '.join(names)}"

@@ -1,0 +1,19 @@
+"""Figures of quality that agree with the eye, and the evaluator that every command prints from."""
+
+from nst_lightning.metrics.correlation import ChannelCorrelation, channel_correlation
+from nst_lightning.metrics.distances import CONTENT_LAYER, SCALES, STYLE_LAYERS, fine_energy, style_distance
+from nst_lightning.metrics.evaluator import FIGURES, LEAST_SHORT_SIDE, SHORT_SIDE, Evaluator
+
+__all__ = [
+    "CONTENT_LAYER",
+    "FIGURES",
+    "LEAST_SHORT_SIDE",
+    "SCALES",
+    "SHORT_SIDE",
+    "STYLE_LAYERS",
+    "ChannelCorrelation",
+    "Evaluator",
+    "channel_correlation",
+    "fine_energy",
+    "style_distance",
+]
