@@ -18,7 +18,7 @@ from nst_lightning.encoders import CompactEncoder, Encoder, Features, resize_ten
 from nst_lightning.encoders.compact import WIDTHS, NarrowVGG, save_narrow_vgg
 from nst_lightning.errors import UserError, WorkError, require
 from nst_lightning.images import expand_path, list_pictures, read_rgb, resize_short_side
-from nst_lightning.losses import gram_matrix, shares_of, style_loss
+from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
 from nst_lightning.metrics.distances import STYLE_LAYERS, ChannelCorrelation
 from nst_lightning.networks.checkpoint import check_state, network_state
 from nst_lightning.training.callbacks import run_folder
@@ -101,7 +101,7 @@ class Distillation(L.LightningModule):
             raise UserError(
                 f"layer_weights must be numbers > 0 for some of {', '.join(self.layers)}, got {layer_weights}"
             )
-        self.shares = shares_of("layer_weights", {layer: layer_weights.get(layer, 1) for layer in self.layers})
+        self.shares = normalize_weights("layer_weights", {layer: layer_weights.get(layer, 1) for layer in self.layers})
         self.teacher = teacher
         embedded = _channels(teacher, self.layers)
         for layer, channels in zip(self.layers, embedded):
@@ -203,7 +203,7 @@ class Distillation(L.LightningModule):
             squares = (features[layer].float() - scaled).square().mean((1, 2, 3))
             relative = (squares / (scaled.square().mean((1, 2, 3)) + 0.05)).mean()
             feature = feature + self.shares[layer] * relative
-            of_gram = style_loss(gram_matrix(scale * features[layer]), gram_matrix(target))
+            of_gram = gram_loss(gram_matrix(scale * features[layer]), gram_matrix(target)).mean()
             gram = gram + self.shares[layer] * of_gram
         return {"loss": feature + self.gram_weight * gram, "feature": feature, "gram": gram}
 

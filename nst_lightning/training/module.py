@@ -15,7 +15,7 @@ from nst_lightning import __version__
 from nst_lightning.encoders import Encoder, image_to_tensor, resize_tensor
 from nst_lightning.errors import UserError, WorkError, require, suggest_names
 from nst_lightning.images import expand_path, read_rgb, resize_short_side
-from nst_lightning.losses import Normalization, PerceptualLoss
+from nst_lightning.losses import Normalization, ObjectiveOptions, PerceptualLoss
 from nst_lightning.metrics import STYLE_LAYERS, Evaluator
 from nst_lightning.networks import MultiStyleNet, network_record
 from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, per_style_metadata
@@ -137,15 +137,17 @@ class StyleTransfer(L.LightningModule):
         self.loss = PerceptualLoss(
             encoder,
             [image_to_tensor(resize_short_side(image, round(size * style_scale))) for image in images.values()],
-            content_layers=content_layers,
-            style_layers=style_layers,
-            scales=style_scales,
-            content_scale=content_scale,
-            content_weight=content_weight,
-            style_weight=style_weight,
-            tv_weight=tv_weight,
-            grid_weight=grid_weight,
-            normalization=normalization,
+            ObjectiveOptions(
+                content_layers=content_layers,
+                style_layers=style_layers,
+                style_scales=style_scales,
+                content_scale=content_scale,
+                content_weight=content_weight,
+                style_weight=style_weight,
+                tv_weight=tv_weight,
+                grid_weight=grid_weight,
+                normalization=normalization,
+            ),
         )
         self.paintings = {name: resize_short_side(image, size) for name, image in images.items()}
         can_evaluate = set(STYLE_LAYERS) <= set(encoder.layers)
@@ -226,7 +228,7 @@ class StyleTransfer(L.LightningModule):
         seed = (run, self.current_epoch, batch_idx, self.global_rank)
         draw = self._styles.draw(len(photos), partial=self.partial_strength, seed=seed)
         pictures = self._paint(photos, draw)
-        seen = _cut_at_random(pictures, photos, largest=self.size, smallest=self.loss.smallest, seed=(*seed, 2))
+        seen = _cut_at_random(pictures, photos, largest=self.size, smallest=self.loss.minimum_size, seed=(*seed, 2))
         losses = self._losses(*seen, draw)
         if self.stability_weight:
             again, shift = disturb(photos, seed=(*seed, 1))
@@ -309,7 +311,8 @@ class StyleTransfer(L.LightningModule):
         return self.network(photos, **{name: value.to(photos.device) for name, value in draw.controls.items()})
 
     def _losses(self, pictures: Tensor, photos: Tensor, draw: Draw) -> dict[str, Tensor]:
-        return self.loss(pictures, photos, styles=draw.paintings.to(photos.device), style_shares=draw.shares.to(photos))
+        styles, factors = draw.paintings.to(photos.device), draw.shares.to(photos)
+        return self.loss(pictures, photos, styles=styles, style_factors=factors)
 
     def _evaluate(self, photos: Tensor, stage: str, style: int) -> None:
         draw = self._styles.one(style, len(photos))
