@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -14,11 +13,11 @@ from PIL import Image, ImageChops
 
 from nst_lightning.commands.optimize_files import Files, beside
 from nst_lightning.commands.optimize_progress import Meter
-from nst_lightning.commands.types import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Network, paint_first_level, picture_or_network
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import UserError, WorkError, require
+from nst_lightning.errors import UserError, WorkError, require_above
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
@@ -41,7 +40,7 @@ from nst_lightning.optimization import (
     PyramidOptions,
     estimate_cost,
     optimize_picture,
-    plan,
+    plan_levels,
     shorten_for_warm_start,
 )
 from nst_lightning.optimization.device import free_memory, select_device, used_memory
@@ -59,14 +58,14 @@ def optimize(
     photo: str,
     style: list[str],
     output: str,
-    blend_weight: list[NonNegativeFloat] | None = None,
+    blend_weight: list[float] | None = None,
     mask: list[str] | None = None,
     init: str | None = None,
     vgg19: str | None = None,
     compact: str | None = BUNDLED,
     pooling: Pooling = "max",
     device: str = "auto",
-    max_memory: PositiveFloat | None = None,
+    max_memory: float | None = None,
     bits: Literal[8, 16] = 8,
     preview: NonNegativeInt = 0,
     resume: bool = False,
@@ -106,7 +105,7 @@ def optimize(
         color: whose colors the picture has.
     """
     arguments = dict(locals())
-    require("max_memory", max_memory, max_memory is None or 0 < max_memory < math.inf, "> 0")
+    require_above(0, max_memory=max_memory)
     check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
     jobs = _jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
     place = select_device(device)
@@ -188,7 +187,7 @@ class _Studio:
         image = array_to_image(photo.rgb) if bits == 16 else photo.rgb
         settings = self._settings(image.size)
         warm = self.init is not None
-        levels = plan(image.size, self.encoder, **settings, masks=masks, warm=warm, max_memory=self.max_memory)
+        levels = plan_levels(image.size, self.encoder, **settings, masks=masks, warm=warm, max_memory=self.max_memory)
         tiled = any(level.tile for level in levels)
         keep_freed_memory(below=LARGE_BLOCK if tiled else ALL_BLOCKS)
         size = levels[-1].width, levels[-1].height

@@ -1,7 +1,7 @@
 """One picture at a time, optimized: slower than a transfer network, and better."""
 
 from nst_lightning.optimization.options import ColorOptions, MinimizerOptions, PyramidOptions
-from nst_lightning.optimization.plan import Level, estimate_cost, plan, shorten_for_warm_start
+from nst_lightning.optimization.plan import Level, estimate_cost, plan_levels, shorten_for_warm_start
 from nst_lightning.optimization.pyramid import optimize_picture
 from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress, StopOptimization
 
@@ -17,6 +17,6 @@ __all__ = [
     "StopOptimization",
     "estimate_cost",
     "optimize_picture",
-    "plan",
+    "plan_levels",
     "shorten_for_warm_start",
 ]

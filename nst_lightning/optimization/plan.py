@@ -58,7 +58,7 @@ class Level:
         return self.width + 2 * margin, self.height + 2 * margin
 
 
-def plan(
+def plan_levels(
     size: tuple[int, int],
     encoder: Encoder,
     *,

@@ -18,7 +18,7 @@ from nst_lightning.optimization.journal import Journal
 from nst_lightning.optimization.minimize import State, minimize
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import ColorOptions, MinimizerOptions, PyramidOptions
-from nst_lightning.optimization.plan import Level, least_side, plan
+from nst_lightning.optimization.plan import Level, least_side, plan_levels
 from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress, StopOptimization
 from nst_lightning.optimization.scene import Scene
 
@@ -57,7 +57,7 @@ def optimize_picture(
         init: a picture to start from, such as a transfer network's, in place of `pyramid.start`.
         max_memory: in bytes, for the whole process; pictures that need more are worked on in tiles, with the same
             result, and where those would be small, L-BFGS remembers fewer steps. None sets no limit.
-        levels: as `plan` made them of the same arguments; by default it is asked.
+        levels: as `plan_levels` made them of the same arguments; by default it is asked.
         device: where to compute, such as `cuda`.
         progress: called after every iteration; may raise `StopOptimization` to have the picture so far returned, with a
             state to go on from.
@@ -75,7 +75,7 @@ def optimize_picture(
     if levels is None:
         groups = {"pyramid": pyramid, "objective": objective, "minimizer": minimizer}
         limits = {"masks": len(masks or ()), "warm": init is not None, "max_memory": max_memory}
-        levels = plan((photo.shape[2], photo.shape[1]), encoder, **groups, **limits)
+        levels = plan_levels((photo.shape[2], photo.shape[1]), encoder, **groups, **limits)
     scene = Scene(
         photo,
         paintings,
@@ -123,9 +123,7 @@ def _to_array(photo: Image.Image | np.ndarray) -> np.ndarray:
     return photo.astype(np.float32, copy=False)
 
 
-def _fingerprint(
-    encoder: Encoder, blend_weights: Sequence[float] | None, *pictures: Image.Image | np.ndarray
-) -> int:
+def _fingerprint(encoder: Encoder, blend_weights: Sequence[float] | None, *pictures: Image.Image | np.ndarray) -> int:
     """A checksum of weights and pictures: another one means that a state is of something else."""
     settings = repr((blend_weights, [getattr(module, "pooling", None) for module in encoder.modules()])).encode()
     weights = [tensor.cpu().numpy() for tensor in encoder.state_dict().values()]
