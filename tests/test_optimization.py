@@ -15,7 +15,6 @@ from nst_lightning.optimization import (
     MinimizerOptions,
     OptimizationError,
     PyramidOptions,
-    StopOptimization,
     optimize_picture,
     plan_levels,
 )
@@ -115,8 +114,7 @@ def test_a_callback_can_stop_it_and_it_goes_on_exactly(encoder, picture, optimiz
     pictures = picture(80, 60), [picture(70, 90, 1)], encoder
 
     def stop(progress):
-        if (progress.level, progress.iteration) == (2, 4):
-            raise StopOptimization
+        return (progress.level, progress.iteration) == (2, 4)
 
     part = optimize_picture(*pictures, **options, progress=stop)
     assert part.picture.size == (64, 48)

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from nst_lightning.commands.optimize_files import Files, beside
 from nst_lightning.commands.optimize_progress import Meter
 from nst_lightning.commands.types import NonNegativeInt
-from nst_lightning.commands.warm_start import Network, paint_first_level, picture_or_network
+from nst_lightning.commands.warm_start import Painter, picture_or_painter
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import UserError, WorkError, require_above
@@ -119,7 +119,7 @@ def optimize(
         encoder=encoder,
         paintings=[read_rgb(path) for path in style],
         masks=None if mask is None else [_read_mask(path) for path in mask],
-        init=None if init is None else picture_or_network(init),
+        init=None if init is None else picture_or_painter(init),
         device=place,
         max_memory=used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB,
     )
@@ -159,7 +159,7 @@ class _Studio:
         encoder: whose features are compared.
         paintings: RGB.
         masks: where their styles go.
-        init: what to start from: a picture, or a network that makes one of the photo; None as the pyramid says.
+        init: what to start from: a picture, or a network that paints one; None as the pyramid says.
         device: where to compute.
         max_memory: in bytes.
     """
@@ -168,7 +168,7 @@ class _Studio:
     encoder: Encoder
     paintings: list[Image.Image]
     masks: list[Image.Image] | None
-    init: Image.Image | Network | None
+    init: Image.Image | Painter | None
     device: torch.device
     max_memory: float
 
@@ -227,12 +227,14 @@ class _Studio:
     def _settings(self, size: tuple[int, int]) -> dict[str, Any]:
         """The groups that decide about levels and their cost, for a photo of that size."""
         pyramid = self.arguments["pyramid"]
-        if self.init is not None:
-            pyramid = shorten_for_warm_start(pyramid, size, network=callable(self.init))
+        if isinstance(self.init, Painter):
+            pyramid = self.init.adapt(pyramid, size)
+        elif self.init is not None:
+            pyramid = shorten_for_warm_start(pyramid, size, network=False)
         return {"pyramid": pyramid} | {name: self.arguments[name] for name in ("objective", "minimizer")}
 
     def _paint_init(self, photo: Image.Image, levels: list[Level]) -> Image.Image | None:
-        return paint_first_level(self.init, photo, levels) if callable(self.init) else self.init
+        return self.init.paint(photo, levels) if isinstance(self.init, Painter) else self.init
 
     def _command(self, source: Path, target: Path, **changes: Any) -> str:
         return command_line(self.arguments | {"photo": str(source), "output": str(target), **changes})

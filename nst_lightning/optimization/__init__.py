@@ -3,7 +3,7 @@
 from nst_lightning.optimization.options import ColorOptions, MinimizerOptions, PyramidOptions
 from nst_lightning.optimization.plan import Level, estimate_cost, plan_levels, shorten_for_warm_start
 from nst_lightning.optimization.pyramid import optimize_picture
-from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress, StopOptimization
+from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress
 
 __all__ = [
     "ColorOptions",
@@ -14,7 +14,6 @@ __all__ = [
     "Optimized",
     "Progress",
     "PyramidOptions",
-    "StopOptimization",
     "estimate_cost",
     "optimize_picture",
     "plan_levels",

@@ -24,7 +24,7 @@ def select_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # no such name, not built for it, none there
         reason = str(error).splitlines()[0]
-        raise UserError(f"device: {name} is not to be had ({reason}); it must be auto, cpu, cuda or mps") from error
+        raise UserError(f"device must be auto, cpu, cuda or mps, and available, got {name!r} ({reason})") from error
 
 
 def device_of(module: nn.Module) -> torch.device:

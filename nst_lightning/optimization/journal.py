@@ -19,13 +19,17 @@ from nst_lightning.optimization.results import Optimized, Progress
 from nst_lightning.optimization.scene import Scene
 
 
+class Stopped(Exception):  # noqa: N818 - no error
+    """The end of an optimization that its caller has seen enough of."""
+
+
 class Journal:
     """Keeps losses and states, and reports progress.
 
     Args:
         levels: as planned.
         scene: draws pictures.
-        progress: called after every iteration.
+        progress: called after every iteration; true ends the optimization.
         fingerprint: a checksum of what the states are of.
         options: the settings that they are of, by their names.
     """
@@ -35,7 +39,7 @@ class Journal:
         levels: Sequence[Level],
         scene: Scene,
         *,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[Progress], bool | None] | None,
         fingerprint: int,
         options: Mapping[str, Any],
     ) -> None:
@@ -63,6 +67,7 @@ class Journal:
 
         Raises:
             UserError: the very first loss isn't finite.
+            Stopped: progress says so.
         """
         if not math.isfinite(losses["loss"]) and not self.history:
             raise UserError("the loss is not a finite number; the encoder's weights or the pictures have such values")
@@ -73,7 +78,8 @@ class Journal:
         done = sum(each.work for each in self.levels[: self.level - 1]) + level.work * iteration / level.iterations
         share = done / sum(each.work for each in self.levels)
         counts = (self.level, len(self.levels), iteration, level.iterations)
-        self.progress(Progress(*counts, losses, seconds, share, functools.partial(self._draw, pixels)))
+        if self.progress(Progress(*counts, losses, seconds, share, functools.partial(self._draw, pixels))):
+            raise Stopped
 
     def result(self) -> Optimized:
         """The picture so far, and the state as tensors and plain values."""

@@ -14,12 +14,12 @@ from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError
 from nst_lightning.images import image_to_array, to_rgb
 from nst_lightning.losses import ObjectiveOptions
-from nst_lightning.optimization.journal import Journal
+from nst_lightning.optimization.journal import Journal, Stopped
 from nst_lightning.optimization.minimize import State, minimize
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import ColorOptions, MinimizerOptions, PyramidOptions
 from nst_lightning.optimization.plan import Level, least_side, plan_levels
-from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress, StopOptimization
+from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress
 from nst_lightning.optimization.scene import Scene
 
 
@@ -38,7 +38,7 @@ def optimize_picture(
     max_memory: float | None = None,
     levels: Sequence[Level] | None = None,
     device: torch.device | str = "cpu",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], bool | None] | None = None,
     state: dict[str, Any] | None = None,
 ) -> Optimized:
     """Paint a photo in the style of paintings.
@@ -59,8 +59,8 @@ def optimize_picture(
             result, and where those would be small, L-BFGS remembers fewer steps. None sets no limit.
         levels: as `plan_levels` made them of the same arguments; by default it is asked.
         device: where to compute, such as `cuda`.
-        progress: called after every iteration; may raise `StopOptimization` to have the picture so far returned, with a
-            state to go on from.
+        progress: called after every iteration; when it returns true, the optimization ends, and the picture so far is
+            returned, with a state to go on from.
         state: of an interrupted call with the same arguments; it goes on exactly from there.
 
     Raises:
@@ -103,7 +103,7 @@ def optimize_picture(
             del level_objective  # the next one needs the room
             journal.level += 1
         return journal.result()
-    except StopOptimization:
+    except Stopped:
         return journal.result()
     except KeyboardInterrupt:
         if journal.state is None:

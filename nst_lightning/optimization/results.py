@@ -59,10 +59,6 @@ class Optimized:
         return array_to_image(self.pixels)
 
 
-class StopOptimization(Exception):  # noqa: N818 - as StopIteration
-    """Raised by a `progress` callback to end an optimization early: `optimize_picture` returns the picture so far."""
-
-
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during an optimization.
 
