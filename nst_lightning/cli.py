@@ -156,7 +156,7 @@ def load_function(target: str) -> Callable:
 def _call(name: str, arguments: list[str]) -> None:
     """Call a command's function with arguments parsed by its signature; its docstring is the help.
 
-    The fields of option groups, parameters that are dataclasses, are options of their own.
+    Each field of an option group, a parameter whose default is a dataclass, becomes an option of its own.
     """
     from inspect import signature
 
@@ -172,11 +172,11 @@ def _call(name: str, arguments: list[str]) -> None:
     for argument, nargs in command.positional.items():
         default = {"default": []} if nargs == "*" else {}  # else help would call it required
         parser.add_argument(argument, nargs=nargs, help=help_of[argument], **default)
-    parameters = signature(function).parameters.items()
-    groups = {key: parameter.annotation for key, parameter in parameters if is_dataclass(parameter.annotation)}
+    groups = {key: each.default for key, each in signature(function).parameters.items() if is_dataclass(each.default)}
     parser.add_function_arguments(function, skip={*command.positional, *groups}, as_group=False)
-    for options in groups.values():
-        parser.add_class_arguments(options, as_group=False)
+    for default in groups.values():
+        parser.add_class_arguments(type(default), as_group=False)
+        parser.set_defaults({each.name: getattr(default, each.name) for each in fields(default)})
     arguments = [_spell(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
     given = parser.instantiate_classes(parser.parse_args(arguments)).as_dict()
     grouped = {

@@ -58,7 +58,7 @@ def _file_and_style(model: str) -> tuple[str, str] | None:
 
 def _at_its_size(stylizer: Stylizer, style: str | None, image: Image.Image) -> Image.Image:
     """A small image is painted larger, as the network was trained: strokes would be too large for it otherwise."""
-    larger = resize_short_side(image, max(stylizer.trained_size(style) or 0, min(image.size)))
+    larger = resize_short_side(image, max(stylizer.trained_short_side(style) or 0, min(image.size)))
     return stylizer(larger, style=style).resize(image.size, Image.Resampling.LANCZOS)
 
 
