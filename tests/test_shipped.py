@@ -134,7 +134,7 @@ def test_no_grid(shared):
     """The last convolution makes pixels in pairs, which should not be seen."""
     stylizer = Stylizer(MANY)
     photos = [
-        resize_short_side(read_rgb(path), stylizer.trained_size())
+        resize_short_side(read_rgb(path), stylizer.trained_short_side())
         for path in list_pictures(shared / "photos/val")[::11]
     ]
     for style in stylizer.styles:
@@ -151,7 +151,7 @@ def test_borders_are_painted_as_the_rest(shared):
     paintings do, such as a sky at the top.
     """
     stylizer, random, parts = Stylizer(MANY), np.random.default_rng(0), []
-    unit = stylizer.trained_size() // 16
+    unit = stylizer.trained_short_side() // 16
     side = 30 * unit
     for path in list_pictures(shared / "photos/test"):
         photo = resize_short_side(read_rgb(path), 56 * unit)
@@ -189,7 +189,7 @@ def test_figures_are_the_cards(name, style, painting, shared):
         image = read_rgb(path)
         photo = resize_short_side(image, 256)
         name_of_style = style if stylizer.styles else None
-        painted = stylizer(image, size=stylizer.trained_size(name_of_style), style=name_of_style)
+        painted = stylizer(image, size=stylizer.trained_short_side(name_of_style), style=name_of_style)
         stylized = painted.resize(photo.size, Image.Resampling.LANCZOS)
         figures.add(tensor_of(stylized), tensor_of(photo), of_photos=True)
     found = dict(figures.take())

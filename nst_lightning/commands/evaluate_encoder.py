@@ -45,15 +45,15 @@ def evaluate_encoder(
     """
     require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
     exact = VGG19(vgg19)
-    reference = EncoderChain([exact, CompactEncoder(compact)]) if compact is not None else exact
+    reference: Encoder = EncoderChain([exact, CompactEncoder(compact)]) if compact is not None else exact
     reference.require(STYLE_LAYERS)
-    judged = {name: CompactEncoder(name) for name in encoders}
+    judged: dict[str, Encoder] = {name: CompactEncoder(name) for name in encoders}
     for encoder in judged.values():
         encoder.require(STYLE_LAYERS)
     contents = [resize_short_side(read_rgb(path), short_side) for path in list_files(photos)]
     styles = [resize_short_side(read_rgb(path), short_side) for path in list_files(paintings)]
     _print_correlations(judged, exact, contents)
-    every = {"reference": reference, **judged}
+    every: dict[str, Encoder] = {"reference": reference, **judged}
     _print_speed(every)
     chosen = choose_evenly(contents, count)
     pairs = [(photo, styles[i % len(styles)]) for i, photo in enumerate(chosen)]

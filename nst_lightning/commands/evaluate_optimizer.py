@@ -125,7 +125,8 @@ def _optimize(
         pyramid = painter.adapt(pyramid, photo.size)
         levels = plan(photo.size, encoder, pyramid, method.objective, method.minimizer, warm=True)
         init = painter.paint(photo, levels)
-    before, looks = time.perf_counter() - start, []
+    before = time.perf_counter() - start
+    looks: list[Look] = []
 
     def watch(progress: Progress) -> bool:
         elapsed = before + progress.seconds

@@ -29,6 +29,8 @@ class Variant(NamedTuple):
     color: ColorOptions = ColorOptions()
 
 
+Job = tuple[str, Variant, list[Image.Image], list[Image.Image] | None]
+"""Label, options, paintings and masks."""
 PLAIN = Variant()
 ALL_LAYERS = "all layers (3.2)"
 VARIANTS: dict[str, Variant] = {
@@ -91,7 +93,7 @@ def figures_gallery(
     content, paintings = read_rgb(photo), [read_rgb(path) for path in style]
     encoder = build_encoder(vgg19, compact)
     labels = _choose_variants(only, encoder)
-    jobs = [(label, VARIANTS[label], paintings[:1], None) for label in labels]
+    jobs: list[Job] = [(label, VARIANTS[label], paintings[:1], None) for label in labels]
     if len(paintings) > 1 and not only:
         jobs += [("both paintings, blended", PLAIN, paintings[:2], None)]
         jobs += [("one painting each half", PLAIN, paintings[:2], _draw_halves(content.size))]

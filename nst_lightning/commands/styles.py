@@ -40,13 +40,13 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     sides = {name: max(height, stylizer.trained_short_side(name) or 0) for name in stylizer.styles}
     largest = max(sides.values())
     target = check_writable(output or "styles.jpg") if photos else _find_sheet(model)
-    refuse_overwriting_inputs([target] if photos else [], map(Path, photos))
+    refuse_overwriting_inputs([target] if photos and target else [], map(Path, photos))
     shown = [resize_short_side(read_rgb(path), largest) for path in photos]
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
-    if shown:
+    if shown and target is not None:
         write_picture(target, _draw_sheet(stylizer, shown, sides, height))
     if target is not None:
         print(target)

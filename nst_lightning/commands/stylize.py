@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -57,13 +57,13 @@ def stylize(
     jobs = _plan(photos, Path(output), format)
     stylizer = Stylizer(model, threads=threads)
     blend = ",".join(style) if isinstance(style, list) else style
-    controls = {"style": blend, "strength": strength, "preserve_color": preserve_color}
+    controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     stylizer.controls(**controls)  # wrong ones are refused before any work
     failed = 0
     for source, target in jobs:
         try:
             photo = read_picture(source)
-            picture = stylizer(photo.rgb, short_side=short_side, **controls)
+            picture = stylizer(photo.image, short_side=short_side, **controls)
             alpha = photo.alpha.resize(picture.size) if photo.alpha else None
             write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
         except (UserError, WorkError, OSError, MemoryError) as error:

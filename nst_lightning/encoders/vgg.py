@@ -22,6 +22,9 @@ Padding = Literal["zeros", "replicate"]
 class _VGG(Encoder):
     """The convolutions of a VGG, as far as its weights go."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, weights: str, architecture: Architecture, pooling: Pooling, padding: Padding, deepest: str | None
     ) -> None:
@@ -45,7 +48,9 @@ class _VGG(Encoder):
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the layers asked for."""
         self._check(pictures, layers)
-        return run_convolutions(self.convolutions, (pictures - self.mean) / self.std, layers, self.pooling)
+        return run_convolutions(
+            dict(self.convolutions.items()), (pictures - self.mean) / self.std, layers, self.pooling
+        )
 
 
 class VGG19(_VGG):
@@ -99,7 +104,7 @@ class VGG16(_VGG):
         super().__init__(weights, VGG16_FILES, pooling, padding, deepest)
 
 
-def _convolution(loaded: VGGWeights, name: str, padding_mode: str) -> nn.Conv2d:
+def _convolution(loaded: VGGWeights, name: str, padding_mode: Padding) -> nn.Conv2d:
     weight, bias = loaded.tensors[f"{name}.weight"].float(), loaded.tensors[f"{name}.bias"].float()
     convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, padding_mode=padding_mode)
     convolution.load_state_dict({"weight": weight, "bias": bias})

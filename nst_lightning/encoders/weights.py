@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -115,7 +116,7 @@ def load_vgg(weights: str, architecture: Architecture) -> VGGWeights:
 
 def _download(weights: str, architecture: Architecture) -> dict[str, Tensor]:
     """Tensors of a preset, downloaded with a progress bar, checked by hash and cached by torch."""
-    options = {"progress": True, "check_hash": True, "weights_only": True}
+    options: dict[str, Any] = {"progress": True, "check_hash": True, "weights_only": True}
     try:
         if weights == "imagenet":
             from torchvision.models import get_weight
@@ -207,7 +208,10 @@ def _rename(tensors: dict[str, Tensor], architecture: Architecture, path: str) -
 
 
 def _parse_numbers(text: str | None) -> Statistics | None:
-    return tuple(float(part) for part in text.split(",")) if text else None
+    if not text:
+        return None
+    red, green, blue = map(float, text.split(","))
+    return red, green, blue
 
 
 def _first_line(error: Exception) -> str:

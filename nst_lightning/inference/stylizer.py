@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -101,8 +102,8 @@ class Stylizer:
         Strokes are as large as in the painting there. None if the file doesn't say.
         """
         style = style or next(iter(self.styles), None)
-        stated = _parse_object(self.metadata.get("sizes", "{}")).get(style, self.metadata.get("size"))
-        return int(stated) if str(stated).isdecimal() and int(stated) >= MINIMUM_SIZE else None
+        stated = str(_parse_object(self.metadata.get("sizes", "{}")).get(style, self.metadata.get("size")))
+        return int(stated) if stated.isdecimal() and int(stated) >= MINIMUM_SIZE else None
 
     def controls(
         self, style: str | Mapping[str, float] | None = None, strength: float = 1.0, preserve_color: float = 0.0
@@ -139,7 +140,7 @@ def _read_styles(metadata: Mapping[str, str], style: onnxruntime.NodeArg, path: 
     raise ModelError(f"model: {path} takes weights of styles, {style.shape}, but its metadata doesn't name them")
 
 
-def _parse_object(text: str) -> dict:
+def _parse_object(text: str) -> dict[str | None, Any]:
     """A JSON object; an empty one if the text is something else."""
     try:
         found = json.loads(text)
