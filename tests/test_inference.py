@@ -85,7 +85,7 @@ def test_a_sheet_does_not_overwrite_its_photo(many_model, tmp_path, picture, mon
     picture(60, 40).save("styles.jpg")  # which sheets are called by default
     before = Path("styles.jpg").read_bytes()
     assert main(["styles", "styles.jpg", "--model", many_model]) == 2
-    assert "output: styles.jpg would overwrite styles.jpg, which is read" in capsys.readouterr().err
+    assert "output: styles.jpg would overwrite the input styles.jpg" in capsys.readouterr().err
     assert Path("styles.jpg").read_bytes() == before
 
 

@@ -167,7 +167,7 @@ def test_a_style_with_a_dot_in_its_name_paints_the_start(tmp_path, picture):
         (["--mask", "photo.png", "--mask", "photo.png"], "masks: 2 given for 1 styles"),
         (["--resume"], "out.png.state is missing: there is nothing to go on from"),
         (["--max-memory", "0.01"], "max_memory: 0.01 GB is not allowed for a picture of"),
-        (["--output", "photo.png"], "output: photo.png would overwrite photo.png, which is read"),
+        (["--output", "photo.png"], "output: photo.png would overwrite the input photo.png"),
         (["--optimizer", "sgd"], "optimizer"),
         (["--average", "0.9"], "average: 0.9 is not allowed with optimizer lbfgs"),
         (["--device", "abacus"], "device: abacus is not to be had"),

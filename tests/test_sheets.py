@@ -76,7 +76,7 @@ def test_a_sheet_does_not_overwrite_what_it_shows(tmp_path, picture, capsys, com
     picture(80, 60).save(photo)
     picture(70, 60).save(painting)
     assert main(["figures", command, str(photo), "--style", str(painting), "--output", str(output)]) == 2
-    assert f"output: {output} would overwrite {output}, which is read" in capsys.readouterr().err
+    assert f"output: {output} would overwrite the input {output}" in capsys.readouterr().err
 
 
 def test_labels_have_room():

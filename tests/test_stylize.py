@@ -118,8 +118,8 @@ def test_names_that_a_terminal_cannot_show(tmp_path, model, picture, monkeypatch
         (["a.png", "b/a.png"], 2, "would both be written to"),
         (["a.png", "--model", "nowhere.onnx"], 2, "model: no such file: nowhere.onnx; bundled networks: johnson_"),
         (["a.png", "--model", "johnson_wave"], 2, "no such file: johnson_wave; did you mean johnson_great_wave?"),
-        (["a.png", "--output", "."], 2, "output: a.png would overwrite a.png, which is read"),
-        (["a.png", "--output", "a.png"], 2, "output: a.png would overwrite a.png, which is read"),
+        (["a.png", "--output", "."], 2, "output: a.png would overwrite the input a.png"),
+        (["a.png", "--output", "a.png"], 2, "output: a.png would overwrite the input a.png"),
         (
             ["a.png", "b/a.png", "--output", "c.png"],
             2,

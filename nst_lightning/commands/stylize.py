@@ -13,7 +13,7 @@ from nst_lightning.errors import UserError, WorkError, require
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
-    pictures_to_do,
+    list_inputs,
     read_picture,
     refuse_overwriting_inputs,
     writable_format,
@@ -85,7 +85,7 @@ def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[P
     for given in map(Path, photos):
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
-        for source in pictures_to_do(given, output) if given.is_dir() else [given]:
+        for source in list_inputs(given, output) if given.is_dir() else [given]:
             name = source.relative_to(given) if given.is_dir() else Path(source.name)
             target = output if file else output / _rename(name, file_format)
             if jobs.setdefault(target, source) != source:

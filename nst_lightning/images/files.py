@@ -24,7 +24,7 @@ LARGEST = {"JPEG": 65500, "WEBP": 16383}
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file in memory: upright RGB pixels, and what must survive a round trip.
+    """A picture file in memory: upright RGB pixels, and what a round trip must keep.
 
     Args:
         rgb: the pixels, rotated as the EXIF orientation says: an image of mode RGB, or where 8 bits a channel are too
@@ -134,7 +134,7 @@ def write_picture(
 
 
 def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = (1, 1)) -> str:
-    """The format that a file's ending names, in Pillow's words.
+    """The format that a file's ending stands for, under Pillow's name.
 
     Raises:
         PictureError: the ending is none of `WRITABLE`, or its format doesn't have so many bits a channel or pixels.
@@ -152,7 +152,7 @@ def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = 
 
 
 def check_writable(path: str | Path, *, bits: int = 8) -> Path:
-    """The path, tried out: a picture can be written there.
+    """Try whether a picture can be written to a path, and return the path.
 
     Raises:
         PictureError: see `writable_format`; it is a folder, or nothing can be written there.
