@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import yaml
@@ -101,6 +102,15 @@ def many_model(many, tmp_path_factory) -> str:
     """The same as ONNX file."""
     path = tmp_path_factory.mktemp("model") / "styles.onnx"
     export_onnx(many, path, metadata={})
+    return str(path)
+
+
+def with_metadata(model: str, path: Path, metadata: dict[str, str]) -> str:
+    """A copy of an ONNX file whose metadata say something else."""
+    content = onnx.load(model)
+    known = {entry.key: entry.value for entry in content.metadata_props}
+    onnx.helper.set_model_props(content, known | metadata)
+    onnx.save(content, path)
     return str(path)
 
 

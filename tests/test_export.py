@@ -95,24 +95,6 @@ def test_chosen_styles_are_exported_in_the_order_given(tmp_path, many, capsys):
     assert "styles: there is no 'water'; styles: ink, glass, wood" in capsys.readouterr().err
 
 
-def test_speed_is_printed_beside_johnsons(tmp_path, capsys):
-    export_onnx(NETWORKS["small"](), tmp_path / "small.onnx", metadata={})
-    assert main(["speed", str(tmp_path / "small.onnx"), "--size", "96", "--rounds", "1"]) == 0
-    head, johnson, small = capsys.readouterr().out.splitlines()
-    assert head.endswith("96x96 pixels, 2 threads")
-    (took, times, *_), (took_small, times_small, name) = johnson.split(), small.split()
-    assert float(times) == 1
-    assert float(times_small) == pytest.approx(float(took) / float(took_small), rel=0.1)
-    assert name == str(tmp_path / "small.onnx")
-    assert main(["speed", str(tmp_path / "small.onnx"), "--threads", "0"]) == 2
-    assert "threads must be >= 1, got 0" in capsys.readouterr().err
-    (tmp_path / "text.onnx").write_text("no network")
-    assert main(["speed", str(tmp_path / "text.onnx")]) == 2
-    error = capsys.readouterr().err
-    assert "text.onnx is damaged or no ONNX file" in error
-    assert error.count("\n") == 1
-
-
 @pytest.mark.parametrize("network", [NETWORKS["small"], lambda: MultiStyleNet(["ink", "glass"], [4, 6, 8], 5, [1])])
 def test_half_precision_is_half_as_large_and_nearly_the_same(tmp_path, network):
     torch.manual_seed(0)

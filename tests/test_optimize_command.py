@@ -145,7 +145,7 @@ def paint_as_large(init, photo):
 @pytest.mark.parametrize("larger", [False, True])
 def test_a_style_that_comes_with_the_package_paints_the_start(picture, larger):
     stylizer = Stylizer(DEFAULT_MODEL)
-    size = stylizer.trained_size("udnie")
+    size = stylizer.trained_short_side("udnie")
     photo = picture(size + 20, size + 5) if larger else picture(60, 48)
     painted = stylizer(photo if larger else resize_short_side(photo, size), style="udnie")
     expected = painted.resize(photo.size, Image.Resampling.LANCZOS)
@@ -181,7 +181,7 @@ def test_a_style_with_a_dot_in_its_name_paints_the_start(tmp_path, picture, many
         ),
         (["--resume"], "out.png.state is missing: there is nothing to go on from"),
         (["--max-memory", "0.01"], "max_memory must be >= "),
-        (["--output", "photo.png"], "output: photo.png would overwrite photo.png, which is read"),
+        (["--output", "photo.png"], "output: photo.png would overwrite the input photo.png"),
         (["--optimizer", "sgd"], "optimizer"),
         (["--average", "0.9"], "average must be 0 unless the optimizer is adam, got 0.9"),
         (["--device", "abacus"], "device must be auto, cpu, cuda or mps, and available, got 'abacus'"),
@@ -191,7 +191,7 @@ def test_a_style_with_a_dot_in_its_name_paints_the_start(tmp_path, picture, many
         (["--init", "none.onnx"], "none.onnx"),
         (["--init", "graet_wave"], "did you mean great_wave?"),
         (["--init", "johnson_great_wave:ink"], "this network has one style"),
-        (["--style", "other.png", "--output", "other.png"], "output: other.png would overwrite other.png"),
+        (["--style", "other.png", "--output", "other.png"], "output: other.png would overwrite the input other.png"),
         (["--output", "folder.png"], "folder.png: is a folder, not a file"),
         (["--output", "photo.png/out.png"], "photo.png/out.png: can't be written: "),
         (

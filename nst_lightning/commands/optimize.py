@@ -23,7 +23,7 @@ from nst_lightning.images import (
     PictureError,
     array_to_image,
     check_writable,
-    pictures_to_do,
+    list_inputs,
     read_picture,
     read_rgb,
     refuse_overwriting_inputs,
@@ -284,7 +284,7 @@ def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> lis
     if folder and output.suffix.lower() in WRITABLE:
         raise PictureError(f"output: {output}: {photo} is a folder, so this must be one, too")
     jobs: dict[Path, Path] = {}
-    for source in pictures_to_do(photo, output) if folder else [photo]:
+    for source in list_inputs(photo, output) if folder else [photo]:
         target = output / source.relative_to(photo).with_suffix(".png") if folder else output
         if jobs.setdefault(target, source) != source:
             raise UserError(f"photo: {jobs[target]} and {source} would both be written to {target}")

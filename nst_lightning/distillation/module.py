@@ -19,7 +19,7 @@ from nst_lightning.encoders.compact import WIDTHS, NarrowVGG, save_narrow_vgg
 from nst_lightning.errors import UserError, WorkError, require
 from nst_lightning.images import expand_path, list_pictures, read_rgb, resize_short_side
 from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
-from nst_lightning.metrics.distances import STYLE_LAYERS, ChannelCorrelation
+from nst_lightning.metrics import STYLE_LAYERS, ChannelCorrelation
 from nst_lightning.networks.checkpoint import check_state, network_state
 from nst_lightning.training.callbacks import run_folder
 from nst_lightning.training.schedule import cosine_with_warmup

@@ -47,7 +47,7 @@ def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, 
 
     Raises:
         UserError: `path` doesn't end in .onnx.
-        RuntimeError: the file doesn't reproduce the network.
+        WorkError: the file doesn't reproduce the network.
     """
     path = Path(path)
     require("output", str(path), path.suffix.lower() == ".onnx", "a file name that ends in .onnx")
