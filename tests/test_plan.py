@@ -83,7 +83,7 @@ def test_levels_too_small_for_the_largest_scale_that_is_needed_are_left_out(enco
 
 
 def test_wide_photos_and_warm_starts(encoder):
-    def sizes(photo, warm=False, objective=ObjectiveOptions(), **options):  # noqa: B008
+    def sizes(photo, warm=False, objective=ObjectiveOptions(), **options):
         levels = plan_levels(photo, encoder, pyramid=PyramidOptions(**options), objective=objective, warm=warm)
         return [(level.width, level.height, level.iterations) for level in levels]
 

@@ -64,7 +64,7 @@ def figures_explain(
     encoder.require(layers)
     pyramid = PyramidOptions(long_side=long_side, iterations=iterations, levels=1, start="noise", seed=seed)
     plain = ObjectiveOptions(style_scales={1: 1.0}, tv_weight=tv_weight, normalization=normalization)
-    deepest = replace(plain, content_layers={layers[-1]: 1.0})
+    deepest = replace(plain, content_layers={layers[-1]: 1.0}, style_weight=0.0)
     plan_levels(content.size, encoder, pyramid=pyramid, objective=deepest)  # refuses early
 
     def draw(objective: ObjectiveOptions) -> Image.Image:

@@ -69,10 +69,10 @@ def optimize(
     bits: Literal[8, 16] = 8,
     preview: NonNegativeInt = 0,
     resume: bool = False,
-    pyramid: PyramidOptions = PyramidOptions(),  # noqa: B008 - frozen
-    objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008
-    minimizer: MinimizerOptions = MinimizerOptions(),  # noqa: B008
-    color: ColorOptions = ColorOptions(),  # noqa: B008
+    pyramid: PyramidOptions = PyramidOptions(),
+    objective: ObjectiveOptions = ObjectiveOptions(),
+    minimizer: MinimizerOptions = MinimizerOptions(),
+    color: ColorOptions = ColorOptions(),
 ) -> None:
     """Optimize one picture: a photo painted in the style of one or several paintings.
 

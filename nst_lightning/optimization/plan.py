@@ -63,7 +63,7 @@ def plan_levels(
     encoder: Encoder,
     *,
     pyramid: PyramidOptions = PyramidOptions(),  # noqa: B008 - frozen
-    objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008
+    objective: ObjectiveOptions = ObjectiveOptions(),
     minimizer: MinimizerOptions = MinimizerOptions(),  # noqa: B008
     masks: int = 0,
     warm: bool = False,
@@ -119,7 +119,7 @@ def estimate_cost(
     encoder: Encoder,
     *,
     pyramid: PyramidOptions = PyramidOptions(),  # noqa: B008
-    objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008
+    objective: ObjectiveOptions = ObjectiveOptions(),
     minimizer: MinimizerOptions = MinimizerOptions(),  # noqa: B008
     masks: int = 0,
 ) -> str:

@@ -29,7 +29,7 @@ def optimize_picture(
     encoder: Encoder,
     *,
     pyramid: PyramidOptions = PyramidOptions(),  # noqa: B008 - frozen
-    objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008
+    objective: ObjectiveOptions = ObjectiveOptions(),
     minimizer: MinimizerOptions = MinimizerOptions(),  # noqa: B008
     color: ColorOptions = ColorOptions(),  # noqa: B008
     blend_weights: Sequence[float] | None = None,
