@@ -250,16 +250,16 @@ def test_the_folder_of_photos_is_no_output(tmp_path, request_of, picture, capsys
     assert (tmp_path / "a.png").exists()
 
 
-@pytest.mark.parametrize("fails", ["write_state", "_write_picture"])
-def test_what_cannot_be_written_does_not_cost_the_rest(tmp_path, request_of, monkeypatch, capsys, fails):
+@pytest.mark.parametrize(("owner", "fails"), [(Files, "write_state"), (optimize_files, "write_picture")])
+def test_what_cannot_be_written_does_not_cost_the_rest(tmp_path, request_of, monkeypatch, capsys, owner, fails):
     def interrupt(self, progress):
         raise KeyboardInterrupt
 
-    def full(self, *_):
+    def full(*_, **__):
         raise OSError("disk full")
 
     monkeypatch.setattr(Meter, "__call__", interrupt)
-    monkeypatch.setattr(Files, fails, full)
+    monkeypatch.setattr(owner, fails, full)
     assert main(["optimize", *request_of]) == 130
     assert "disk full" in capsys.readouterr().err
     left = {path.name for path in (tmp_path / "out").iterdir()}

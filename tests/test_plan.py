@@ -120,7 +120,7 @@ def test_large_paintings_are_counted(encoder):
 def test_a_containers_limit(tmp_path, monkeypatch):
     from nst_lightning.optimization import device
 
-    monkeypatch.setattr(device, "_CGROUP", tmp_path)
+    monkeypatch.setattr(device, "CGROUP", tmp_path)
     free = device.free_memory(torch.device("cpu"))
     assert free > 1e8
     for name, text in (("max", "5000\n"), ("current", "4000\n"), ("stat", "anon 1\ninactive_file 500\nfile 7\n")):

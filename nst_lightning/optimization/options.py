@@ -17,18 +17,19 @@ class PyramidOptions:
     """The sizes at which a picture is optimized in turn, from small to large.
 
     Args:
-        long_side: of the picture in pixels; 0 keeps the photo's own.
+        long_side: long side of the picture in pixels; 0 keeps the photo's own.
         painting_scale: enlarges the paintings, and with them the strokes, relative to the photo.
         levels: how many sizes the picture is optimized at, each larger than the one before: the small ones lay out
             large strokes, the last one details. 1 is Gatys' own method; by default the first has about 100 pixels.
-        factor: between the sizes of two levels.
-        iterations: at each level; one is one evaluation of loss and gradient.
+        factor: by which each level is larger than the one before.
+        iterations: evaluations of loss and gradient at each level.
         refine_above: levels whose long side has more pixels than this only refine.
-        refine_iterations: at each of those.
+        refine_iterations: iterations at each of those.
         margin: pixels beyond each border that are optimized too and cut off at the end, so that nothing odd is left
             along the borders.
-        start: from the photo's `content`, from `noise`, or from noise of the `style`'s mean and covariance of colors.
-        seed: of the noise.
+        start: where to start: from the photo's `content`, from `noise`, or from noise of the `style`'s mean and
+            covariance of colors.
+        seed: random seed of the noise.
 
     Raises:
         UserError: a value isn't allowed.
@@ -61,8 +62,9 @@ class MinimizerOptions:
     Args:
         optimizer: `lbfgs` (Gatys et al. 2016) or `adam`, whose state goes on from level to level.
         history: past steps that `lbfgs` remembers.
-        learning_rate: of `adam`, in units of RGB in [0, 1].
-        average: of `adam`'s iterates: the picture is their moving average with this decay, such as 0.99; 0 is the last.
+        learning_rate: learning rate of `adam`, in units of RGB in [0, 1].
+        average: decay of a moving average of `adam`'s iterates, such as 0.99, which becomes the picture; 0 takes the
+            last one.
 
     Raises:
         UserError: a value isn't allowed.
@@ -86,10 +88,10 @@ class ColorOptions:
     """Whose colors the picture has (Gatys et al. 2016, Preserving Color).
 
     Args:
-        preserve_color: of the photo: `none` takes the style's colors, `luminance` transfers brightness alone, `linear`
-            recolors to the photo's mean and covariance of colors.
+        preserve_color: what the picture keeps of the photo's colors: `none`; `luminance` transfers brightness alone;
+            `linear` recolors to the photo's mean and covariance of colors.
         color_match: how `linear` recolors: `pca`, `cholesky` or `symmetric`.
-        recolor: paintings `before` the transfer, or the picture `after` it.
+        recolor: recolor paintings `before` the transfer, or the picture `after` it.
 
     Raises:
         UserError: a value isn't allowed.
