@@ -21,7 +21,6 @@ from nst_lightning.errors import UserError, WorkError, require_above
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
-    array_to_image,
     check_writable,
     list_inputs,
     read_picture,
@@ -184,7 +183,7 @@ class _Studio:
         """Optimize one photo and write the picture and its record."""
         bits, masks = self.arguments["bits"], len(self.masks or ())
         photo = read_picture(source, bits=bits)
-        image = array_to_image(photo.rgb) if bits == 16 else photo.rgb
+        image = photo.image
         settings = self._settings(image.size)
         warm = self.init is not None
         levels = plan_levels(image.size, self.encoder, **settings, masks=masks, warm=warm, max_memory=self.max_memory)
@@ -193,7 +192,7 @@ class _Studio:
         size = levels[-1].width, levels[-1].height
         writable_format(target, bits=bits, size=size)
         if bits == 16:
-            photo = replace(photo, rgb=resize_array(photo.rgb, size))  # a large one would stay in memory beside this
+            photo = replace(photo, rgb=resize_array(photo.array, size))  # a large one would stay in memory beside this
         files = Files(target, photo, bits, self._about(source, target, settings), levels)
         state = files.read_state() if resume else None
         print(estimate_cost(levels, self.encoder, **settings, masks=masks), file=sys.stderr)
@@ -274,7 +273,7 @@ def _flatten(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments with the fields of groups in place of these, as the command line has them."""
     flat: dict[str, Any] = {}
     for name, value in arguments.items():
-        flat |= asdict(value) if is_dataclass(value) else {name: value}
+        flat |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {name: value}
     return flat
 
 
@@ -295,5 +294,5 @@ def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> lis
 def _read_mask(path: str) -> Image.Image:
     """White where the file is white and opaque."""
     mask = read_picture(path)
-    gray = mask.rgb.convert("L")
+    gray = mask.image.convert("L")
     return gray if mask.alpha is None else ImageChops.multiply(gray, mask.alpha.convert("L"))

@@ -1,7 +1,7 @@
 """Content, style, total variation and grid losses: pure functions."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from nst_lightning.losses.statistics import Moments
 Normalization = Literal["relative", "gatys", "mean"]
 """How losses are scaled: by the target's energy, as Gatys et al. 2015 wrote them, or by 1 / (4 n_H n_W n_C)."""
 
+Key = TypeVar("Key")
 _EPSILON = 1e-8
 _FLAT = 1e-4  # second differences, of 1, below which no grid is seen
 
@@ -161,7 +162,8 @@ class _Variation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pictures: Tensor) -> Tensor:
         ctx.save_for_backward(pictures)
-        return sum(pictures.diff(dim=axis).square_().mean() for axis in (-2, -1))
+        down, across = (pictures.diff(dim=axis).square_().mean() for axis in (-2, -1))
+        return down + across
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ def _precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def normalize_weights(name: str, weights: Mapping) -> dict:
+def normalize_weights(name: str, weights: Mapping[Key, float]) -> dict[Key, float]:
     """The weights divided by their sum, without those that are 0.
 
     Raises:

@@ -1,6 +1,7 @@
 """The objective as a module: the loss that transfer networks are trained with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError
 from nst_lightning.losses.downsample import tent_downsample
 from nst_lightning.losses.functional import content_loss, grid_loss, normalize_weights, total_variation_loss
-from nst_lightning.losses.layers import content_layers, minimum_size
+from nst_lightning.losses.layers import Pair, content_layers, minimum_size, style_pairs
 from nst_lightning.losses.options import ObjectiveOptions
 from nst_lightning.losses.statistics import Moments, concatenate_moments
 from nst_lightning.losses.style import Statistics, StyleLoss
@@ -36,9 +37,9 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.encoder, self.options = encoder, options
         self.content_layers = content_layers(encoder, options)
-        self.style = StyleLoss(encoder, options)
+        self.style = StyleLoss(style_pairs(encoder, options), options)
         self.scales = normalize_weights("style_scales", options.style_scales)
-        self._roots = {}
+        self._roots: dict[int, dict[Pair, Tensor]] = {}
         for painting in paintings:
             self._check_size("the painting", painting, self.style.layers, max(self.scales))
         for factor in self.scales:
@@ -98,17 +99,18 @@ class PerceptualLoss(nn.Module):
         return max(content, style)
 
     def _content(self, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        return sum(
+        losses = (
             weight * content_loss(features[layer], targets[layer], self.options.normalization)
             for layer, weight in self.content_layers.items()
         )
+        return reduce(torch.add, losses)
 
     def _style(self, features: Mapping[str, Tensor], factor: int, styles: Tensor) -> Tensor:
         targets = {pair: self._target(pair, factor)[styles] for pair in self.style.pairs}
         roots = {pair: root[styles.cpu()] for pair, root in self._roots[factor].items()}
         return self.style.compare(self.style.measure(features), targets, roots)
 
-    def _target(self, pair: tuple[str, str], factor: int) -> Moments:
+    def _target(self, pair: Pair, factor: int) -> Moments:
         return Moments(*(self.get_buffer(_buffer(part, pair, factor)) for part in ("second", "first", "weight")))
 
     @torch.no_grad()
@@ -116,7 +118,7 @@ class PerceptualLoss(nn.Module):
         features = self.encoder(tent_downsample(painting, factor), self.style.layers)
         return {pair: found.averaged() for pair, found in self.style.measure(features).items()}
 
-    def _check_size(self, name: str, pictures: Tensor, layers: Sequence[str], scale: int) -> None:
+    def _check_size(self, name: str, pictures: Tensor, layers: Iterable[str], scale: int) -> None:
         needed, layer = minimum_size(self.encoder, layers, scale)
         height, width = pictures.shape[-2:]
         if min(height, width) < needed:
@@ -125,5 +127,5 @@ class PerceptualLoss(nn.Module):
             )
 
 
-def _buffer(part: str, pair: tuple[str, str], factor: int) -> str:
+def _buffer(part: str, pair: Pair, factor: int) -> str:
     return f"{part}_{pair[0]}_{pair[1]}_at_{factor}"

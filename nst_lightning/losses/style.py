@@ -1,15 +1,15 @@
 """The style loss of a picture at one size: statistics of its features against those of paintings."""
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_lightning.encoders import Encoder
 from nst_lightning.encoders.base import stride_of
 from nst_lightning.losses.functional import covariance_root, gram_loss, mean_std_loss, wasserstein_loss
-from nst_lightning.losses.layers import Pair, layers_of_pairs, style_pairs
+from nst_lightning.losses.layers import Pair, layers_of_pairs
 from nst_lightning.losses.options import ObjectiveOptions
 from nst_lightning.losses.statistics import Moments, moments
 
@@ -23,16 +23,12 @@ class StyleLoss:
     Statistics are sums: those of a picture's tiles add up to its own, those of paintings, averaged, to a blend's.
 
     Args:
-        encoder: whose features they are.
-        options: layers, their weights, and what is compared of them.
-
-    Raises:
-        UserError: the encoder has no such layer, or a weight isn't allowed.
+        pairs: of layers, and their weights, see `style_pairs`.
+        options: what is compared of their features.
     """
 
-    def __init__(self, encoder: Encoder, options: ObjectiveOptions) -> None:
-        self.options = options
-        self.pairs = style_pairs(encoder, options)
+    def __init__(self, pairs: Mapping[Pair, float], options: ObjectiveOptions) -> None:
+        self.pairs, self.options = pairs, options
         self.layers = layers_of_pairs(self.pairs)
 
     def measure(
@@ -75,10 +71,11 @@ class StyleLoss:
             targets: of their paintings, averaged.
             roots: see `roots`.
         """
-        return sum(
+        losses = (
             weight * self._distance(found[pair].averaged(), targets[pair], roots.get(pair))
             for pair, weight in self.pairs.items()
         )
+        return reduce(torch.add, losses)
 
     def _distance(self, found: Moments, target: Moments, root: Tensor | None) -> Tensor:
         normalization = self.options.normalization

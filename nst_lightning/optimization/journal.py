@@ -45,7 +45,9 @@ class Journal:
     ) -> None:
         self.levels, self.scene, self.progress = list(levels), scene, progress
         self.fingerprint, self.options = fingerprint, dict(options)
-        self.level, self.history, self.state = 1, [], None
+        self.level = 1
+        self.history: list[dict[str, float]] = []
+        self.state: State | None = None
         self._state_level, self._state_entries = 1, 0
         self._before, self._start = 0.0, time.perf_counter()
 
@@ -82,7 +84,8 @@ class Journal:
             raise Stopped
 
     def result(self) -> Optimized:
-        """The picture so far, and the state as tensors and plain values."""
+        """The picture so far, and the state as tensors and plain values; after the first `keep`."""
+        assert self.state is not None
         state = {
             "fingerprint": self.fingerprint,
             "options": self.options,

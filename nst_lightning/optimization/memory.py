@@ -115,5 +115,12 @@ def _probe(encoder: Encoder, options: ObjectiveOptions, masks: int) -> tuple[Ten
     side = _PROBE if device.type == "cpu" else _LARGE_PROBE
     photo, painting, picture = torch.rand(3, 1, 3, side, side, generator=generator).to(device)
     regions = [Region([painting], [1.0], torch.ones_like(photo[:, :1]) if masks else None) for _ in range(masks or 1)]
-    weights = {"content_weight": options.content_weight, "style_weight": options.style_weight}
-    return picture, SingleScaleLoss(encoder, photo, regions, options, **weights)
+    loss = SingleScaleLoss(
+        encoder,
+        photo,
+        regions,
+        options,
+        content_weight=options.content_weight,
+        style_weight=options.style_weight,
+    )
+    return picture, loss

@@ -121,6 +121,7 @@ def _step_lbfgs(
     )
     _remember(optimizer, state.memory, options.history)
     optimizer.step(evaluate)
+    assert last is not None  # it evaluates once at least
     lost = not (math.isfinite(last[1]["loss"]) and last[2].isfinite().all())
     if lost:
         pixels.data.copy_(best)

@@ -42,8 +42,8 @@ class Objective:
         tile: int | None = None,
     ) -> None:
         self.options, self.photo = options, photo
-        masks = [region.mask for region in regions]
-        self.stylized = None if masks[0] is None else torch.cat(masks).sum(0, keepdim=True).clamp(0, 1)
+        masks = [region.mask for region in regions if region.mask is not None]
+        self.stylized = torch.cat(masks).sum(0, keepdim=True).clamp(0, 1) if masks else None
         self.stylized_share = 1.0 if self.stylized is None else self.stylized.mean().item()
         shortest = min(min(picture.shape[-2:]) for picture in (photo, *(p for r in regions for p in r.paintings)))
         self.style_scales = _fitting_scales(encoder, options, shortest) if options.style_weight else {}

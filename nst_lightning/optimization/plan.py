@@ -98,17 +98,19 @@ def plan_levels(
         raise UserError(f"margin must be less than the short side of the smallest level, {least}, got {pyramid.margin}")
     if max_memory is None:
         return levels
-    limits = {
-        "loss": bytes_of_loss(encoder, objective, masks=masks),
-        "border": border_of_tiles(encoder, objective),
-        "margin": pyramid.margin,
-        "used": used_memory(device_of(encoder)),
-        "limit": max_memory,
-    }
+    loss, border = bytes_of_loss(encoder, objective, masks=masks), border_of_tiles(encoder, objective)
+    used = used_memory(device_of(encoder))
 
     def tile_with(level: Level, history: int) -> int | None:
-        copies = bytes_of_copies(minimizer.optimizer, history, painting_scale=pyramid.painting_scale)
-        return tile_side(level.padded(pyramid.margin), copies=copies, **limits)
+        return tile_side(
+            level.padded(pyramid.margin),
+            copies=bytes_of_copies(minimizer.optimizer, history, painting_scale=pyramid.painting_scale),
+            loss=loss,
+            border=border,
+            margin=pyramid.margin,
+            used=used,
+            limit=max_memory,
+        )
 
     # the largest first: it is what a message is about
     return [_fit(level, tile_with) for level in reversed(levels)][::-1]

@@ -73,9 +73,16 @@ def optimize_picture(
     photo, paintings = _to_array(photo), [to_rgb(painting) for painting in paintings]
     init = None if init is None else to_rgb(init)
     if levels is None:
-        groups = {"pyramid": pyramid, "objective": objective, "minimizer": minimizer}
-        limits = {"masks": len(masks or ()), "warm": init is not None, "max_memory": max_memory}
-        levels = plan_levels((photo.shape[2], photo.shape[1]), encoder, **groups, **limits)
+        levels = plan_levels(
+            (photo.shape[2], photo.shape[1]),
+            encoder,
+            pyramid=pyramid,
+            objective=objective,
+            minimizer=minimizer,
+            masks=len(masks or ()),
+            warm=init is not None,
+            max_memory=max_memory,
+        )
     scene = Scene(
         photo,
         paintings,
@@ -92,15 +99,14 @@ def optimize_picture(
     del photo  # the scene has it as large as it will be
     options = asdict(pyramid) | asdict(objective) | asdict(minimizer) | asdict(color)
     journal = Journal(levels, scene, progress=progress, fingerprint=fingerprint, options=options)
-    resumed = state is not None
-    found = journal.resume(state) if resumed else None
+    amid = None if state is None else journal.resume(state)
+    before: State | None = None
     try:
         while journal.level <= len(journal.levels):
             level_objective = _objective(scene, journal.current, encoder, objective)
-            found = found if resumed else _enter_level(found, scene, level_objective, pyramid)
-            found = _minimize(found, level_objective, minimizer, journal)
-            resumed = False
-            del level_objective  # the next one needs the room
+            begin = amid or _enter_level(before, scene, level_objective, pyramid)
+            before, amid = _minimize(begin, level_objective, minimizer, journal), None
+            del level_objective, begin  # the next ones need the room
             journal.level += 1
         return journal.result()
     except Stopped:
@@ -128,7 +134,7 @@ def _fingerprint(encoder: Encoder, blend_weights: Sequence[float] | None, *pictu
     settings = repr((blend_weights, [getattr(module, "pooling", None) for module in encoder.modules()])).encode()
     weights = [tensor.cpu().numpy() for tensor in encoder.state_dict().values()]
     arrays = [np.ascontiguousarray(part) for part in (*weights, *pictures)]
-    return functools.reduce(lambda found, array: zlib.crc32(array, found), arrays, zlib.crc32(settings))
+    return functools.reduce(lambda found, array: zlib.crc32(array.data, found), arrays, zlib.crc32(settings))
 
 
 def _objective(scene: Scene, level: Level, encoder: Encoder, options: ObjectiveOptions) -> Objective:
@@ -137,11 +143,12 @@ def _objective(scene: Scene, level: Level, encoder: Encoder, options: ObjectiveO
     return Objective(encoder, scene.photo_at(level.width, level.height), regions, options, tile=level.tile)
 
 
-def _enter_level(found: State | None, scene: Scene, objective: Objective, pyramid: PyramidOptions) -> State:
+def _enter_level(before: State | None, scene: Scene, objective: Objective, pyramid: PyramidOptions) -> State:
     """Where a level begins: from the start, or from the end of a smaller level."""
-    if found is None:
+    if before is None:
         return State(scene.first_pixels(objective.photo, start=pyramid.start, seed=pyramid.seed))
-    return found.next_level(*objective.photo.shape[-2:], pyramid.margin)
+    height, width = objective.photo.shape[-2:]
+    return before.next_level(height, width, pyramid.margin)
 
 
 def _minimize(state: State, objective: Objective, minimizer: MinimizerOptions, journal: Journal) -> State:

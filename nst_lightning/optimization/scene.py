@@ -70,7 +70,9 @@ class Scene:
         photo = resize_array(photo, size)
         preserve = color.preserve_color
         self.photo = photo if masks is not None or preserve != "none" else None  # a large one is many bytes
-        weights = [None] * len(paintings) if masks is None else [_to_gray(_resize_mask(m, size)) for m in self.masks]
+        weights: list[np.ndarray | None] = [None] * len(paintings)
+        if self.masks is not None:
+            weights = [_to_gray(_resize_mask(mask, size)) for mask in self.masks]
         for number, weight in enumerate(weights, 1):
             if weight is not None and weight.max() == 0:
                 raise UserError(
@@ -78,7 +80,7 @@ class Scene:
                 )
         self.content, self.paintings = array_to_image(photo), list(paintings)
         if color.recolor == "before" and preserve != "none":
-            self.paintings = [self._recolor(painting, weight) for painting, weight in zip(paintings, weights)]
+            self.paintings = [self._recolor(painting, photo, weight) for painting, weight in zip(paintings, weights)]
             if preserve == "luminance":
                 self.content = array_to_image(to_gray(photo))
 
@@ -114,7 +116,8 @@ class Scene:
         noise = np.random.default_rng(seed).normal(0.5, 0.2, photo.shape[1:]).astype(np.float32)
         if start == "style":
             matched = (match_color(noise, image_to_array(painting)) for painting in self.paintings)
-            noise = sum(weight * each for weight, each in zip(self.blend_weights, matched))
+            blended = [weight * each for weight, each in zip(self.blend_weights, matched)]
+            noise = np.sum(blended, axis=0).astype(np.float32)
         return torch.from_numpy(noise.clip(0, 1))[None].to(self.device)
 
     def render(self, pixels: Tensor) -> np.ndarray:
@@ -134,18 +137,18 @@ class Scene:
         elif self.color.preserve_color == "linear" and self.color.recolor == "after":
             weights = None if self.masks is None else _unite(self.masks, size)
             if weights is None or weights.any():  # small levels may lose a mask
-                both = {"weights": weights, "reference_weights": weights}
-                found = match_color(found, photo, self.color.color_match, **both)
+                method = self.color.color_match
+                found = match_color(found, photo, method, weights=weights, reference_weights=weights)
         if self.masks is not None:
             found = photo + _unite(self.masks, size) * (found - photo)
         return found
 
-    def _recolor(self, painting: Image.Image, weights: np.ndarray | None) -> Image.Image:
+    def _recolor(self, painting: Image.Image, photo: np.ndarray, weights: np.ndarray | None) -> Image.Image:
         """A painting in the colors, or the brightness, of the part of the photo that it goes to."""
         pixels = image_to_array(painting)
         if self.color.preserve_color == "luminance":
-            return array_to_image(match_luma(pixels, self.photo, reference_weights=weights))
-        return array_to_image(match_color(pixels, self.photo, self.color.color_match, reference_weights=weights))
+            return array_to_image(match_luma(pixels, photo, reference_weights=weights))
+        return array_to_image(match_color(pixels, photo, self.color.color_match, reference_weights=weights))
 
     def _to_tensor(self, image: Image.Image, margin: int = 0) -> Tensor:
         tensor = image_to_tensor(image).to(self.device)
@@ -200,7 +203,7 @@ def _to_gray(mask: Image.Image) -> np.ndarray:
 
 
 def _unite(masks: Sequence[Image.Image], size: tuple[int, int]) -> np.ndarray:
-    return sum(_to_gray(_resize_mask(mask, size)) for mask in masks).clip(0, 1)
+    return np.sum([_to_gray(_resize_mask(mask, size)) for mask in masks], axis=0).clip(0, 1)
 
 
 def _resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -16,6 +16,7 @@ from nst_lightning.losses import (
     content_divisor,
     content_layers,
     squared_difference,
+    style_pairs,
 )
 from nst_lightning.optimization.tiles import LEAST_TILE, Tile, tiles_of
 from nst_lightning.system import give_back_freed_memory
@@ -65,12 +66,11 @@ class SingleScaleLoss:
         self.encoder, self.photo = encoder, photo
         self.content_weight, self.style_weight = content_weight, style_weight
         self.content_layers = content_layers(encoder, options) if content_weight else {}
-        self.style = StyleLoss(encoder, options) if style_weight else None
-        self.style_layers = self.style.layers if self.style else []
-        self.layers = list(dict.fromkeys([*self.content_layers, *self.style_layers]))
+        self.style = StyleLoss(style_pairs(encoder, options) if style_weight else {}, options)
+        self.layers = list(dict.fromkeys([*self.content_layers, *self.style.layers]))
         self.tile, self.extra = tile, options.correlation_chain + options.blur
         self.tiles = self._tiles_of(photo, tile)
-        regions = regions if self.style else []
+        regions = regions if self.style.layers else []
         self.masks = [region.mask for region in regions]
         self.targets = [self._target(region) for region in regions]
         self.roots = [self.style.roots(targets) for targets in self.targets]
@@ -95,7 +95,7 @@ class SingleScaleLoss:
 
     def _tiled(self, picture: Tensor) -> tuple[float, float, Tensor]:
         """Statistics of the whole picture first, tile by tile; then the loss's gradient through each tile's part."""
-        sums = self._sum(picture, self.tiles, self.masks) if self.style_layers else []
+        sums = self._sum(picture, self.tiles, self.masks) if self.style.layers else []
         parts = _parts(sums)
         for part in parts:
             part.requires_grad_()
@@ -128,7 +128,7 @@ class SingleScaleLoss:
         """Of each region, over all tiles of a picture."""
         sums: list[Statistics] = [{} for _ in masks]
         for tile in tiles:
-            features = self.encoder(tile.of(picture), self.style_layers)
+            features = self.encoder(tile.of(picture), self.style.layers)
             for total, mask in zip(sums, masks):
                 _add(total, self.style.measure(features, crop=tile.crop, mask=tile.of_mask(mask)))
         return sums
@@ -149,7 +149,8 @@ class SingleScaleLoss:
         return blend
 
     def _tiles_of(self, picture: Tensor, side: int | None) -> list[Tile]:
-        return tiles_of(*picture.shape[-2:], self.layers, side=side, extra=self.extra)
+        height, width = picture.shape[-2:]
+        return tiles_of(height, width, self.layers, side=side, extra=self.extra)
 
     def _content(self, features: Mapping[str, Tensor], targets: Mapping[str, Tensor], tile: Tile) -> Tensor:
         """The tile's part of the content loss (see `content_loss`), whose sums are those of the whole picture."""
@@ -168,7 +169,7 @@ class SingleScaleLoss:
                 energy[layer] += core.square().sum().item()
                 count[layer] += core.numel()
         return {
-            layer: weight / content_divisor(energy[layer], count[layer], 1, options.normalization)
+            layer: weight / float(content_divisor(energy[layer], count[layer], 1, options.normalization))
             for layer, weight in self.content_layers.items()
         }
 
