@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nst_lightning.encoders import Encoder
-from nst_lightning.errors import UserError, require, require_at_least
+from nst_lightning.errors import UserError
 from nst_lightning.losses.downsample import shrink
 from nst_lightning.losses.functional import (
     Normalization,
@@ -16,6 +16,7 @@ from nst_lightning.losses.functional import (
     style_loss,
     total_variation_loss,
 )
+from nst_lightning.losses.options import ObjectiveOptions
 from nst_lightning.losses.statistics import gram_matrix
 
 
@@ -28,51 +29,23 @@ class PerceptualLoss(nn.Module):
     Args:
         encoder: whose features are compared.
         paintings: the style pictures, RGB in [0, 1], each of shape (1, 3, H, W).
-        content_layers: layer names and their weights.
-        style_layers: layer names and their weights.
-        scales: factors by which picture and painting are shrunk before their styles are compared, and the weight of
-            each; large factors make large strokes.
-        content_scale: factor by which picture and photo are shrunk before their contents are compared.
-        content_weight: weight of the content loss (Gatys' alpha).
-        style_weight: weight of the style loss (Gatys' beta).
-        tv_weight: weight of the total variation loss, against noise and dots.
-        grid_weight: weight of the grid loss, for networks that make pixels in pairs.
-        normalization: `relative`, `gatys` or `mean`, see `content_loss` and `style_loss`. Weights of layers and scales
-            are divided by their sum, so that `style_weight` means the same for any number of them.
+        options: what is compared, and the weights.
 
     Raises:
-        UserError: a weight is negative or all are zero, a layer is unknown, or the painting is too small.
+        UserError: the encoder lacks a layer, or a painting is too small.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        paintings: Sequence[Tensor],
-        *,
-        content_layers: Mapping[str, float],
-        style_layers: Mapping[str, float],
-        scales: Mapping[int, float],
-        content_scale: int = 1,
-        content_weight: float = 1.0,
-        style_weight: float = 10.0,
-        tv_weight: float = 0.0,
-        grid_weight: float = 0.0,
-        normalization: Normalization = "relative",
-    ) -> None:
+    def __init__(self, encoder: Encoder, paintings: Sequence[Tensor], options: ObjectiveOptions) -> None:
         super().__init__()
-        require_at_least(0, content_weight=content_weight, style_weight=style_weight)
-        require_at_least(0, tv_weight=tv_weight, grid_weight=grid_weight)
-        self.encoder = encoder
-        self.content_layers = shares_of("content_layers", content_layers)
-        self.style_layers = shares_of("style_layers", style_layers)
-        self.scales = shares_of("scales", scales)
-        require("scales", list(self.scales), all(factor >= 1 for factor in self.scales), ">= 1")
-        require_at_least(1, content_scale=content_scale)
-        self.content_scale = content_scale
+        self.encoder, self.options = encoder, options
+        self.content_layers = shares_of("content_layers", options.content_layers)
+        self.style_layers = shares_of("style_layers", options.style_layers)
+        self.scales = shares_of("style_scales", options.style_scales)
+        self.content_scale = options.content_scale
         encoder.require([*self.content_layers, *self.style_layers])
-        self.content_weight, self.style_weight = content_weight, style_weight
-        self.tv_weight, self.grid_weight = tv_weight, grid_weight
-        self.normalization: Normalization = normalization
+        self.content_weight, self.style_weight = options.content_weight, options.style_weight
+        self.tv_weight, self.grid_weight = options.tv_weight, options.grid_weight
+        self.normalization: Normalization = options.normalization
         for painting in paintings:
             self._check_size("the painting", painting, self._for_style)
         for factor in self.scales:
@@ -82,7 +55,7 @@ class PerceptualLoss(nn.Module):
                 self.register_buffer(f"gram_{layer}_at_{factor}", of_layer, persistent=False)
 
     def forward(
-        self, pictures: Tensor, photos: Tensor, *, styles: Tensor | None = None, style_shares: Tensor | None = None
+        self, pictures: Tensor, photos: Tensor, *, styles: Tensor | None = None, style_factors: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Losses of stylized pictures against their photos.
 
@@ -90,7 +63,7 @@ class PerceptualLoss(nn.Module):
             pictures: RGB in [0, 1], shape (N, 3, H, W).
             photos: the photos they were made of, same shape.
             styles: which painting each picture should resemble, integers of shape (N,); by default the first.
-            style_shares: of `style_weight` for each picture, shape (N,); by default 1.
+            style_factors: of `style_weight` for each picture, shape (N,); by default 1.
 
         Returns:
             Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum.
@@ -105,7 +78,7 @@ class PerceptualLoss(nn.Module):
             layers = [*(self.style_layers if with_style else ()), *(self.content_layers if with_content else ())]
             features = self.encoder(shrink(pictures, factor), list(dict.fromkeys(layers)))
             if with_style:
-                style = style + self.scales[factor] * self._style(features, factor, styles, style_shares)
+                style = style + self.scales[factor] * self._style(features, factor, styles, style_factors)
             if with_content:
                 content = self._content(features, targets)
         variation, grid = total_variation_loss(pictures), grid_loss(pictures)
@@ -124,16 +97,16 @@ class PerceptualLoss(nn.Module):
         )
 
     def _style(
-        self, features: Mapping[str, Tensor], factor: int, styles: Tensor, style_shares: Tensor | None
+        self, features: Mapping[str, Tensor], factor: int, styles: Tensor, style_factors: Tensor | None
     ) -> Tensor:
         loss = 0
         for layer, weight in self.style_layers.items():
             targets = self.get_buffer(f"gram_{layer}_at_{factor}")[styles]
-            loss = loss + weight * style_loss(gram_matrix(features[layer]), targets, self.normalization, style_shares)
+            loss = loss + weight * style_loss(gram_matrix(features[layer]), targets, self.normalization, style_factors)
         return loss
 
     @property
-    def smallest(self) -> int:
+    def minimum_size(self) -> int:
         """Pixels that each side of pictures needs at least."""
         return max(self._for_style, self._for_content)[0]
 
