@@ -308,6 +308,7 @@ def _run(
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, **options},
+            auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=arguments,
         )
