@@ -17,7 +17,7 @@ from nst_lightning.encoders import Encoder, Features
 from nst_lightning.encoders.compact import WIDTHS, NarrowVGG, save_narrow_vgg
 from nst_lightning.errors import WorkError, require, require_above, require_at_least
 from nst_lightning.images import expand_path
-from nst_lightning.losses import gram_matrix, shares_of, style_loss
+from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
 from nst_lightning.metrics import STYLE_LAYERS, ChannelCorrelation
 from nst_lightning.networks.checkpoint import check_state, network_state
 from nst_lightning.training.callbacks import run_folder
@@ -172,7 +172,7 @@ class Distillation(L.LightningModule):
             squares = (features[layer].float() - scaled).square().mean((1, 2, 3))
             relative = (squares / (scaled.square().mean((1, 2, 3)) + 0.05)).mean()
             feature = feature + self.layer_weights[layer] * relative
-            distance = style_loss(gram_matrix(scale * features[layer]), gram_matrix(target))
+            distance = gram_loss(gram_matrix(scale * features[layer]), gram_matrix(target)).mean()
             gram = gram + self.layer_weights[layer] * distance
         return {"loss": feature + self.gram_weight * gram, "feature": feature, "gram": gram}
 
@@ -193,4 +193,4 @@ def _normalized(weights: Mapping[str, float], layers: Sequence[str]) -> dict[str
     """Weights of all layers, which sum to one; those not given count as 1."""
     good = set(weights) <= set(layers) and all(weight > 0 for weight in weights.values())
     require("layer_weights", dict(weights), good, f"numbers > 0 for some of {', '.join(layers)}")
-    return shares_of("layer_weights", {layer: weights.get(layer, 1) for layer in layers})
+    return normalize_weights("layer_weights", {layer: weights.get(layer, 1) for layer in layers})
