@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from nst_lightning.cli import main
+from nst_lightning.examples import mosaic
 from nst_lightning.inference import Stylizer
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +38,8 @@ def offline(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_trains_offline_and_says_what_to_do_next(offline, caplog):
+def test_trains_offline_and_says_what_to_do_next(offline, caplog, monkeypatch):
+    monkeypatch.setattr("nst_lightning.commands.examples.STYLES", {"mosaic": lambda: mosaic(256)})
     assert main(["examples"]) == 0
     config = ["--config", str(ROOT / "configs/quickstart.yaml"), "--trainer.default_root_dir", "my runs"]
     short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"]

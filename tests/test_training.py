@@ -116,11 +116,12 @@ def test_resume_refuses_another_network(tmp_path, compact_weights, painting, pho
 
 def test_a_network_from_elsewhere_resumes(tmp_path, compact_weights, painting, photos):
     """One that says nothing of its arguments: any module that makes pictures of photos."""
-    runs = []
-    for _ in range(2):
-        runs.append(module_of(compact_weights, painting))
-        runs[-1].network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Sigmoid())
-    whole, resumed = runs
+    whole, resumed = (
+        module_of(
+            compact_weights, painting, torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Sigmoid())
+        )
+        for _ in range(2)
+    )
     save = LastCheckpoint(every_n_steps=1, keep_all=True)
     trainer_of(tmp_path, max_steps=3, callbacks=[save]).fit(whole, data_of(photos))
     checkpoint = tmp_path / "checkpoints/step-000002.ckpt"
@@ -179,11 +180,12 @@ def test_learning_rate_rises_and_falls(tmp_path, compact_weights, painting, phot
 
 
 def test_works_in_somebody_elses_trainer(tmp_path, compact_weights, painting, photos):
-    """Their own data: batches of photos are all that the module asks for."""
+    """With their own data and network: batches of photos, and pictures of them, are all that is asked for."""
     theirs = torch.utils.data.DataLoader(torch.rand(4, 3, 64, 64), batch_size=2)
     callbacks = [SampleSheet(2, str(photos), count=2, short_side=64), ExportOnnx("mine.onnx"), PictureRate()]
     trainer = trainer_of(tmp_path, max_steps=3, callbacks=callbacks, enable_checkpointing=False)
-    trainer.fit(module_of(compact_weights, painting), theirs)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Sigmoid())
+    trainer.fit(module_of(compact_weights, painting, network), theirs)
     assert [path.name for path in sorted((tmp_path / "sheets").iterdir())] == ["step-000002.png", "step-000003.png"]
     assert (tmp_path / "mine.onnx").is_file()
 

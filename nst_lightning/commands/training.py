@@ -97,12 +97,12 @@ class RunCLI(LightningCLI):
         prefixes = {Encoder: encoder, **PREFIXES, nn.Module: "model.network.init_args."}  # the first that fits counts
         for cls, prefix in prefixes.items():
             self.parser.add_instantiator(_prefixing(prefix), cls)
-        config = self.config[self.subcommand]
-        _require_examples({f"data.{split}": config.data[split] for split in ("train", "val", "test", "predict")})
+        given = self.config[self.subcommand].data
+        folders = {split: given[split] for split in ("train", "val", "test", "predict")}
+        _require_examples({f"data.{split}": folder for split, folder in folders.items()})
         with _prefixed("data."):
-            data = PhotoDataModule(**config.data.as_dict())
             for split in SPLITS[self.subcommand]:
-                data.photos(split)
+                PhotoDataModule(**folders).photos(split)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Give the run one folder, to which TensorBoard and CSV log, unless other loggers are asked for."""

@@ -41,9 +41,7 @@ def squared_difference(features: Tensor, target: Tensor) -> Tensor:
     return (_precise(features) - _precise(target)).square().sum()
 
 
-def content_divisor(
-    energy: Tensor | float, count: int, pictures: int, normalization: Normalization
-) -> Tensor | float:
+def content_divisor(energy: Tensor | float, count: int, pictures: int, normalization: Normalization) -> Tensor | float:
     """What the sum of squared differences is divided by in `content_loss`: for those who sum over parts of a picture.
 
     Args:

@@ -123,9 +123,7 @@ def _to_array(photo: Image.Image | np.ndarray) -> np.ndarray:
     return photo.astype(np.float32, copy=False)
 
 
-def _fingerprint(
-    encoder: Encoder, blend_weights: Sequence[float] | None, *pictures: Image.Image | np.ndarray
-) -> int:
+def _fingerprint(encoder: Encoder, blend_weights: Sequence[float] | None, *pictures: Image.Image | np.ndarray) -> int:
     """A checksum of weights and pictures: another one means that a state is of something else."""
     settings = repr((blend_weights, [getattr(module, "pooling", None) for module in encoder.modules()])).encode()
     weights = [tensor.cpu().numpy() for tensor in encoder.state_dict().values()]

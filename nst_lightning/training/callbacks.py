@@ -59,19 +59,23 @@ class SampleSheet(L.Callback):
         self._photos = []
         if not self.every_n_steps or not trainer.is_global_zero:
             return
-        if self.folder is not None:
-            paths = list_pictures(expand_path(self.folder))
-        elif isinstance(trainer.datamodule, PhotoDataModule):
-            paths = trainer.datamodule.photos("val")
-        else:
-            raise UserError.about("photos", "without a PhotoDataModule, a folder of photos to show must be given")
-        for path in paths:
+        for path in self._paths(trainer.datamodule):
             with contextlib.suppress(PictureError):  # the data module names unreadable files
                 self._photos.append(resize_short_side(read_photo(path, short_side=self.short_side), self.short_side))
             if len(self._photos) == self.count:
                 break
         if not self._photos:
             raise PictureError.about("photos", "none of the photos can be read")
+
+    def _paths(self, datamodule: L.LightningDataModule | None) -> list[Path]:
+        if self.folder is None and isinstance(datamodule, PhotoDataModule):
+            return datamodule.photos("val")
+        if self.folder is None:
+            raise UserError.about("photos", "without a PhotoDataModule, a folder of photos to show must be given")
+        try:
+            return list_pictures(expand_path(self.folder))
+        except PictureError as error:
+            raise PictureError.about("photos", str(error)) from error
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw nothing where the run begins."""
