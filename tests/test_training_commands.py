@@ -101,7 +101,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
         (["--data.train", "null", "--data.val", "null"], "data.train must be a folder of photos, got none"),
         (["--model.optimizer.learning_rate", "0"], "model.optimizer.learning_rate must be > 0, got 0.0"),
         (["--model.freeze_shared", "true"], "model.freeze_shared needs a MultiStyleNet, and init_from"),
-        (["--model.metadata.credits", "{a: b}"], "model.credits: there is no 'a'"),
+        (["--model.metadata.credits", "{a: b}"], "model.metadata.credits: there is no 'a'"),
         (["--sheet.photos", "nowhere"], "sheet.photos: nowhere: no such folder"),
         (["--export.filename", "a.pb"], "export.filename must be a name that ends in .onnx, or empty, got 'a.pb'"),
         (["--model.stile", "a.jpg"], "unrecognized arguments: --model.stile"),

@@ -65,7 +65,7 @@ def build_style_transfer(
             package, such as `styles`; or several, whose weights are averaged (Wortsman et al. 2022). A `MultiStyleNet`
             learns those of the run's styles that it doesn't have yet, and keeps the others, which change with it.
         freeze_shared: train only the per-style parameters of the run's styles; the other styles of `init_from` stay as
-            they are. Styles that it has already go on from there.
+            they are. Styles that it has already continue from there.
         metadata: whose the paintings are, and whose the model.
 
     Raises:

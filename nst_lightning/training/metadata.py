@@ -39,7 +39,9 @@ class Metadata:
         """
         for name in self.credits or {}:
             if name not in known:
-                raise UserError.about("credits", f"there is no {name!r}; {suggest_names(name, known, 'styles')}")
+                raise UserError.about(
+                    "metadata.credits", f"there is no {name!r}; {suggest_names(name, known, 'styles')}"
+                )
         painting = ", ".join(filter(None, (self.painter, self.title)))
         return (dict.fromkeys(run, painting) if painting else {}) | dict(self.credits or {})
 
