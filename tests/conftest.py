@@ -88,7 +88,7 @@ def model(network, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def many() -> MultiStyleNet:
-    """A small network of several styles, whose numbers all differ."""
+    """A small network of several styles, whose parameters all differ."""
     torch.manual_seed(0)
     network = MultiStyleNet(["ink", "glass", "wood"], [4, 6, 8], 5, [1, 3]).eval()
     with torch.no_grad():
@@ -144,7 +144,7 @@ def config(tmp_path, monkeypatch, compact_weights, painting, photos) -> str:
             "check_val_every_n_epoch": None,
             "log_every_n_steps": 1,
         },
-        "data": {"train": str(photos), "val": str(photos), "size": 128, "batch_size": 1, "workers": 0},
+        "data": {"train": str(photos), "val": str(photos), "short_side": 128, "batch_size": 1, "workers": 0},
         "model": {
             "style": painting,
             "network": {
@@ -157,7 +157,7 @@ def config(tmp_path, monkeypatch, compact_weights, painting, photos) -> str:
             },
         },
         "checkpoint": {"every_n_steps": 2, "keep_all": True},
-        "sheet": {"every_n_steps": 2, "count": 2, "size": 64},
+        "sheet": {"every_n_steps": 2, "count": 2, "short_side": 64},
     }
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(content))
