@@ -13,10 +13,10 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from nst_lightning import cli
-from nst_lightning.commands.training import RunCLI
 from nst_lightning.inference import Stylizer
 from nst_lightning.networks import JohnsonNet, MultiStyleNet, network_record
 
@@ -67,7 +67,7 @@ RUNNABLE = {
 }
 """Commands that run here as they are written, and the options added to make them quick. Others, which train or draw
 for long, have tests of their own."""
-PARSED_ONLY = ("$NST_SHARED", "export styles")  # files that are not in the repository; ten seconds
+PARSED_ONLY = ("$NST_SHARED", "export styles", "--optimized")  # files from elsewhere; ten seconds and more
 SHORTER = {
     "max_steps=1000": 'max_steps=2, accelerator="cpu", logger=False',
     "short_side=256": "short_side=128",
@@ -84,35 +84,37 @@ def words_of(line):
 
 
 @pytest.fixture
-def parsed(monkeypatch):
-    """What commands were asked for, in place of doing it: options of functions, configurations of runs."""
-    calls, load_function = [], cli.load_function
+def parse(monkeypatch, capsys):
+    """What a command line asks for: options of a function, or the configuration of a run. Nothing is done."""
+    monkeypatch.chdir(ROOT)
+    load_function, calls = cli.load_function, []
 
     def stubbed(target):
-        function = load_function(target)
-        if target == cli.TRAINING:
-            return function
-
-        @functools.wraps(function)
+        @functools.wraps(load_function(target))
         def stub(**options):
             calls.append(options)
 
         return stub
 
-    monkeypatch.setattr(cli, "load_function", stubbed)
-    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
-    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: calls.append(self.config[name]))
-    checkpoint = {"pytorch-lightning_version": "", "optimizer_states": [{}]}
-    monkeypatch.setattr("nst_lightning.networks.checkpoint.read_checkpoint", lambda path, record: checkpoint)
-    monkeypatch.chdir(ROOT)
-    return calls
+    def parse(line):
+        arguments = shlex.split(line.split(PREFIX)[1], comments=True)
+        if cli.COMMANDS[words_of(line)[0]].target == cli.TRAINING:
+            arguments = [re.sub(r"^runs/.*/config\.yaml$", "configs/style.yaml", argument) for argument in arguments]
+            with pytest.raises(SystemExit) as end:
+                cli.main([*arguments, "--print_config"])
+            assert end.value.code == 0
+            return yaml.safe_load(capsys.readouterr().out)
+        with monkeypatch.context() as patched:
+            patched.setattr(cli, "load_function", stubbed)
+            assert cli.main(arguments) == 0
+        return calls.pop()
+
+    return parse
 
 
 @pytest.mark.parametrize("line", COMMANDS, ids=shorten)
-def test_commands_parse(line, parsed):
-    of_a_run = re.sub(r"runs/\S+/config\.yaml", "configs/style.yaml", line)
-    assert cli.main(shlex.split(of_a_run.split(PREFIX)[1], comments=True)) == 0
-    assert len(parsed) == 1
+def test_commands_parse(line, parse):
+    assert parse(line)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +157,7 @@ def runs_here(line):
     return words_of(line)[0] in RUNNABLE and not any(text in line for text in PARSED_ONLY)
 
 
-@pytest.mark.parametrize("line", filter(runs_here, COMMANDS), ids=shorten)
+@pytest.mark.parametrize("line", [line for line in COMMANDS if runs_here(line)], ids=shorten)
 def test_commands_run(line, workshop, monkeypatch):
     monkeypatch.chdir(workshop)
     added = shlex.split(RUNNABLE[words_of(line)[0]])
@@ -197,24 +199,31 @@ def test_an_app_paints_as_the_stylizer_does(workshop, monkeypatch):
     assert Image.open("picture.png").tobytes() == expected.tobytes()
 
 
-def test_the_command_for_many_styles_trains_the_network_that_ships(parsed):
+def test_the_command_for_many_styles_trains_the_network_that_ships(parse):
     """A network's arguments in a recipe stay when another network takes its place and has them as well."""
     (line,) = [line for line in COMMANDS if "networks.MultiStyleNet" in line]
-    cli.main(shlex.split(line.split(PREFIX)[1]))
-    (config,) = parsed
-    assert MultiStyleNet(**config.model.network.init_args.as_dict()).init_args == MultiStyleNet().init_args
-    assert config.model.objective.grid_weight == 1  # all of the network is trained
+    model = parse(line)["model"]
+    assert MultiStyleNet(**model["network"]["init_args"]).init_args == MultiStyleNet().init_args
+    assert model["objective"]["grid_weight"] == 1  # all of the network is trained
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_settings_and_options_that_pages_name_exist(page, parsed):
-    inline = re.findall(r"`([^`\n]+)`", TEXTS[page])
-    settings = {name for code in inline for name in re.findall(r"^(?:--)?((?:model|data|trainer|sheet)\.[\w.]+)", code)}
-    cli.main(["fit", "--config", "configs/style.yaml"])
-    missing = {name for name in settings if name not in parsed[0]}
-    options = {name for code in inline for name in re.findall(r"(?<!\S)--([a-z][\w-]+)", code)}
-    assert not missing
-    assert options <= options_of_commands()
+def test_settings_and_options_that_pages_name_exist(parse):
+    inline = [code for page in PAGES for code in re.findall(r"`([^`\n]+)`", TEXTS[page])]
+    sections = r"^(?:--)?((?:model|data|trainer|sheet|writer|export|checkpoint)\.[\w.]+)"
+    config = {
+        key: value
+        for name in ("fit --config configs/style.yaml", "distill --config configs/distill.yaml")
+        for key, value in flatten(parse(PREFIX + name))
+    }
+    assert {name for code in inline for name in re.findall(sections, code)} <= config.keys()
+    assert {name for code in inline for name in re.findall(r"(?<!\S)--([a-z][\w-]+)", code)} <= options_of_commands()
+
+
+def flatten(config, prefix=""):
+    for key, value in config.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
 
 
 def options_of_commands():
