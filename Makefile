@@ -1,12 +1,14 @@
 # make fit    trains a new style on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
 # make test   runs the whole test suite
+# make lint   checks the code
+# make docs   builds the documentation in site/, and fails on warnings
 # Each makes .venv and installs into it first, if that hasn't been done.
 
 PYTHON ?= python3
 STYLE ?= examples/styles/mosaic.png
 BIN := .venv/bin
 
-.PHONY: fit test lint
+.PHONY: fit test lint docs
 
 fit: examples/photos/CREDITS.txt
 	$(BIN)/python -m nst_lightning fit --config configs/quickstart.yaml --model.style "$(STYLE)" \
@@ -22,7 +24,10 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 .venv/installed: pyproject.toml
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --editable '.[dev,quickstart]'
+	$(BIN)/python -m pip install --editable '.[dev,docs,quickstart]'
 	touch $@
