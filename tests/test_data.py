@@ -44,7 +44,7 @@ def test_positions_cover_every_photo_once_a_pass():
     dataset = list(range(10))
     drawn = list(PlaceSampler(dataset, seed=3, batches=30, used=30))
     assert [place.position for place in drawn] == list(range(30))
-    passes = [[place.index for place in drawn[start : start + 10]] for start in (0, 10, 20)]
+    passes = [[place.photo for place in drawn[start : start + 10]] for start in (0, 10, 20)]
     assert all(sorted(indices) == dataset for indices in passes)
     assert passes[0] != passes[1]
 

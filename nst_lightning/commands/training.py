@@ -97,11 +97,12 @@ class RunCLI(LightningCLI):
         prefixes = {Encoder: encoder, **PREFIXES, nn.Module: "model.network.init_args."}  # the first that fits counts
         for cls, prefix in prefixes.items():
             self.parser.add_instantiator(_prefixing(prefix), cls)
-        given = self.config[self.subcommand].data
+        subcommand = str(self.subcommand)
+        given = self.config[subcommand].data
         folders = {split: given[split] for split in ("train", "val", "test", "predict")}
         _require_examples({f"data.{split}": folder for split, folder in folders.items()})
         with _prefixed("data."):
-            for split in SPLITS[self.subcommand]:
+            for split in SPLITS[subcommand]:
                 PhotoDataModule(**folders).photos(split)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -313,7 +314,7 @@ def _run(
             args=arguments,
         )
     except UserError as error:
-        raise error.prefixed(PREFIXES_AT_WORK.get(error.argument, "")) from error
+        raise error.prefixed(PREFIXES_AT_WORK.get(error.argument or "", "")) from error
     except (ArgumentError, MisconfigurationException, ModuleNotFoundError) as error:  # such as a missing accelerator
         raise UserError(str(error)) from error
     if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -1,12 +1,13 @@
 """Distillation: a narrow VGG learns, from scratch, to see as VGG-19 does."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nst_lightning import __version__
@@ -53,6 +54,8 @@ class Distillation(L.LightningModule):
         UserError: a number is out of range, the teacher lacks a layer or doesn't fit `init_from`, or the folder has no
             paintings.
     """
+
+    measured: Tensor
 
     def __init__(
         self,
@@ -111,15 +114,16 @@ class Distillation(L.LightningModule):
         for name, value in self._losses(features, targets).items():
             self.log(f"val/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
         for layer in self.layers:
-            self.metrics[layer].update(features[layer], targets[layer])
+            cast(ChannelCorrelation, self.metrics[layer]).update(features[layer], targets[layer])
 
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
-        for layer, metric in self.metrics.items():
+        for layer in self.layers:
+            metric = cast(ChannelCorrelation, self.metrics[layer])
             self.log(f"val/correlation_{layer}", metric.compute(), sync_dist=True)
             metric.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a linear warm-up and a cosine to zero over the run."""
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=self.learning_rate)
@@ -165,7 +169,7 @@ class Distillation(L.LightningModule):
         Both are relative to the target's energy in each picture: otherwise noise, to which VGG-19 responds ten times as
         strongly as to photographs, would outweigh these.
         """
-        feature, gram = 0.0, 0.0
+        feature = gram = next(iter(targets.values())).new_zeros((), dtype=torch.float32)
         for layer, target in targets.items():
             scale = self._scale(layer)
             scaled = target / scale

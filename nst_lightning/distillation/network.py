@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ def new_network(widths: Sequence[int], teacher: Encoder) -> NarrowVGG:
     layers = STYLE_LAYERS[: len(widths)]
     teacher.require(layers)
     network = NarrowVGG(widths, channels_of(teacher, layers))
-    for name, convolution in network.items():
+    for name, module in network.items():
+        convolution = cast(nn.Conv2d, module)
         nn.init.kaiming_normal_(convolution.weight)
         norm = nn.BatchNorm2d(convolution.out_channels, momentum=0.02)
         nn.init.constant_(norm.weight, 0.7)
@@ -43,7 +45,7 @@ def loaded_network(path: str, teacher: Encoder) -> NarrowVGG:
     """
     network = CompactEncoder(path).network.requires_grad_()
     teacher.require(network.layers)
-    own = [network["embed" + layer[4:]].out_channels for layer in network.layers]
+    own = [cast(nn.Conv2d, network["embed" + layer[4:]]).out_channels for layer in network.layers]
     expected = channels_of(teacher, network.layers)
     if own != expected:
         raise UserError.about("init_from", f"{path} embeds in {own} channels; the teacher has {expected}")
@@ -73,8 +75,9 @@ def folded(network: NarrowVGG, scales: Mapping[str, Tensor]) -> NarrowVGG:
                 copied[name] = fuse_conv_bn_eval(*module)
             scale = scales.get("relu" + name[5:]) if name.startswith("embed") else None
             if scale is not None:
-                copied[name].weight.mul_(scale[..., None])
-                copied[name].bias.mul_(scale.flatten())
+                embedding = cast(nn.Conv2d, copied[name])
+                embedding.weight.mul_(scale[..., None])
+                cast(Tensor, embedding.bias).mul_(scale.flatten())
     return copied
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -137,7 +137,7 @@ def _largest_difference(network: nn.Module, path: Path) -> float:
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Silence the exporter's progress output and its warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -26,7 +26,7 @@ def _bundled() -> dict[str, Path]:
     return {path.stem: path for folder in reversed(_FOLDERS) for path in sorted(folder.glob("*.ckpt"))}
 
 
-def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
+def network_record(network: nn.Module, metadata: dict[str, str]) -> dict[str, Any]:
     """What a checkpoint says of its network, in plain values: class, constructor arguments and metadata.
 
     The arguments of networks from elsewhere are unknown: training can resume from their checkpoints, but
@@ -109,7 +109,7 @@ def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
 
 
-def read_checkpoint(path: Path, *, record: str = RECORD) -> dict:
+def read_checkpoint(path: Path, *, record: str = RECORD) -> dict[str, Any]:
     """The contents of a checkpoint that this package wrote, plain values and tensors only.
 
     Args:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,6 +63,6 @@ class ResidualBlock(nn.Module):
         return x + self.second(F.relu(self.first(x)))
 
 
-def upsample(x: Tensor, size: tuple[int, int], mode: Upsampling) -> Tensor:
+def upsample(x: Tensor, size: torch.Size, mode: Upsampling) -> Tensor:
     """Features of shape (N, C, h, w) enlarged to (N, C, *size)."""
     return F.interpolate(x, size=size, mode=mode, align_corners=False if mode == "bilinear" else None)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,9 @@ class MultiStyleNet(nn.Module):
     Raises:
         UserError: an argument is out of range, or a name occurs twice.
     """
+
+    blur: Tensor
+    luma: Tensor
 
     def __init__(
         self,
@@ -184,7 +188,8 @@ class MultiStyleNet(nn.Module):
         x = _reflect_border(F.relu(F.pad(x, (-1, -1, -1, -1)) + x_4))  # of 2
         x = self.narrow_strokes(_reflect_border(F.relu(self.strokes(x, code)))) + self.narrow_4(x)  # of 1
         x = F.relu(_upsample_twice(x) + self.fine(x_2))  # of 2
-        x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _IDLE), F.pad(self.tail.bias, _IDLE))  # of 1
+        bias = F.pad(cast(Tensor, self.tail.bias), _IDLE)
+        x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _IDLE), bias)  # of 1
         x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _IDLE))  # of none
         x = _interleave(x.float().sigmoid())  # half precision has too few levels near 1
         return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))  # cut off what made it divisible by 8

@@ -25,6 +25,9 @@ class StyledNetwork(Protocol):
     def replace_styles(self, names: Sequence[str]) -> None:
         """Have exactly these styles, in this order, with parameters that are still to be loaded."""
 
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters, as an `nn.Module` has them."""
+
     def per_style_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of which each style has its own."""
 

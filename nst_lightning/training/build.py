@@ -131,10 +131,10 @@ def _read_paintings(
 def _painting_files(
     network: nn.Module, style: str | None, styles: Mapping[str, str] | Sequence[str] | None
 ) -> dict[str, str]:
-    if (style is None) == (not styles):
-        raise UserError.about("style", "give either one painting, or several as styles, with null as style")
-    if not styles:
+    if style is not None and not styles:
         return {_style_name(style): style}
+    if style is not None or not styles:
+        raise UserError.about("style", "give either one painting, or several as styles, with null as style")
     if not isinstance(network, StyledNetwork):
         raise UserError.about("styles", f"{type(network).__name__} has one style; give it as style")
     if isinstance(styles, Mapping):
@@ -152,11 +152,10 @@ def _style_name(file: str) -> str:
 
 def _start(network: nn.Module, names: Sequence[str], paths: Sequence[Path], *, freeze_shared: bool) -> dict[str, str]:
     """Load what the run starts from, and add the styles that are new; returns the start's metadata."""
-    styled = isinstance(network, StyledNetwork)
-    if freeze_shared and not (styled and paths):
+    if freeze_shared and not (isinstance(network, StyledNetwork) and paths):
         raise UserError("freeze_shared needs a MultiStyleNet, and init_from", argument="freeze_shared")
     earlier = load_start(paths, network, same_arguments=freeze_shared) if paths else {}
-    if not styled:
+    if not isinstance(network, StyledNetwork):
         return earlier
     unpainted = [name for name in network.styles if name not in names]
     if unpainted and not paths:

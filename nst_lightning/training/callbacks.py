@@ -3,8 +3,9 @@
 import contextlib
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -30,6 +31,7 @@ from nst_lightning.images import (
 )
 from nst_lightning.networks.layers import MINIMUM_SIZE
 from nst_lightning.training.data import PhotoDataModule, read_photo
+from nst_lightning.training.module import StyleTransfer
 
 
 class SampleSheet(L.Callback):
@@ -59,7 +61,7 @@ class SampleSheet(L.Callback):
         self._photos = []
         if not self.every_n_steps or not trainer.is_global_zero:
             return
-        for path in self._paths(trainer.datamodule):
+        for path in self._paths(_datamodule_of(trainer)):
             with contextlib.suppress(PictureError):  # the data module names unreadable files
                 self._photos.append(resize_short_side(read_photo(path, short_side=self.short_side), self.short_side))
             if len(self._photos) == self.count:
@@ -98,7 +100,7 @@ class SampleSheet(L.Callback):
         if step == self._drawn_at or not trainer.is_global_zero:
             return
         self._drawn_at = step
-        sheet = self._sheet(pl_module, step)
+        sheet = self._sheet(cast(StyleTransfer, pl_module), step)
         path = folder / "sheets" / f"step-{step:06d}.png"
         write_picture(path, sheet)
         rank_zero_info(f"sample sheet: {path}")
@@ -106,16 +108,16 @@ class SampleSheet(L.Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
 
-    def _sheet(self, pl_module: L.LightningModule, step: int) -> Image.Image:
+    def _sheet(self, module: StyleTransfer, step: int) -> Image.Image:
         """The one painting above pairs of photo and picture, or a row of pictures for each of several styles."""
-        if len(pl_module.paintings) == 1:
-            (painting,) = pl_module.paintings.values()
-            pairs = [(photo, _stylize(pl_module, photo, 0)) for photo in self._photos]
-            caption = f"{pl_module.record.title}\nstep {step}"
+        if len(module.paintings) == 1:
+            (painting,) = module.paintings.values()
+            pairs = [(photo, _stylize(module, photo, 0)) for photo in self._photos]
+            caption = f"{module.record.title}\nstep {step}"
             return draw_sheet(painting, pairs, caption=caption, height=self.short_side)
         rows = [[(f"step {step}" if not i else "", photo) for i, photo in enumerate(self._photos)]]
-        for style, (name, painting) in enumerate(pl_module.paintings.items()):
-            rows.append([("", _stylize(pl_module, photo, style)) for photo in self._photos] + [(name, painting)])
+        for style, (name, painting) in enumerate(module.paintings.items()):
+            rows.append([("", _stylize(module, photo, style)) for photo in self._photos] + [(name, painting)])
         return draw_labeled(rows, height=self.short_side)
 
 
@@ -136,8 +138,9 @@ class ExportOnnx(L.Callback):
         path = run_folder(trainer) / self.filename
         if not self.filename or not trainer.is_global_zero:
             return
-        metadata = {**pl_module.metadata, "steps": str(trainer.global_step)}
-        difference = export_onnx(pl_module.network, path, metadata=metadata)
+        module = cast(StyleTransfer, pl_module)
+        metadata = {**module.metadata, "steps": str(trainer.global_step)}
+        difference = export_onnx(module.network, path, metadata=metadata)
         rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference:.1e})")
 
 
@@ -154,7 +157,8 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, every_n_steps: int = 250, keep_all: bool = False) -> None:
         require_at_least(1, every_n_steps=every_n_steps)
         self.every_n_steps, self.keep_all = every_n_steps, keep_all
-        self._saved_at, self._last = -1, None
+        self._saved_at = -1
+        self._last: Path | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save nothing where the run begins, nor between the batches of its first step."""
@@ -229,16 +233,18 @@ class PictureWriter(BasePredictionWriter):
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the photos' names."""
-        if not isinstance(trainer.datamodule, PhotoDataModule):
+        datamodule = _datamodule_of(trainer)
+        folder = datamodule.folders["predict"] if isinstance(datamodule, PhotoDataModule) else None
+        if folder is None or not isinstance(datamodule, PhotoDataModule):
             raise UserError("PictureWriter needs photos from a PhotoDataModule, which knows their names")
-        root = expand_path(trainer.datamodule.folders["predict"])
+        root = expand_path(folder)
         if self.output.resolve().is_relative_to(root.resolve()):
             raise UserError(
                 f"output must be outside of {root}, or the next `predict` would stylize its pictures again, "
                 f"got {self.output}",
                 argument="output",
             )
-        self._names = [path.relative_to(root) for path in trainer.datamodule.photos("predict")]
+        self._names = [path.relative_to(root) for path in datamodule.photos("predict")]
         trainer.predict_loop.return_predictions = False  # they would all be kept in memory
 
     def write_on_batch_end(
@@ -246,7 +252,7 @@ class PictureWriter(BasePredictionWriter):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         prediction: Tensor | None,
-        batch_indices: list[int],
+        batch_indices: Sequence[int] | None,
         batch: Tensor,
         batch_idx: int,
         dataloader_idx: int,
@@ -254,7 +260,7 @@ class PictureWriter(BasePredictionWriter):
         """Write the picture of a batch; a photo that could not be read has none."""
         if prediction is None:
             return
-        for index, picture in zip(batch_indices, prediction):
+        for index, picture in zip(batch_indices or (), prediction):
             name = self._names[index]
             write_picture(self.output / name.parent / f"{name.name}.png", _image(picture))
 
@@ -266,13 +272,18 @@ class PictureWriter(BasePredictionWriter):
 def run_folder(trainer: L.Trainer) -> Path:
     """Where a run keeps its files. All processes must call this together, since Lightning makes them agree on it."""
     if isinstance(trainer.logger, TensorBoardLogger | CSVLogger):
-        return Path(trainer.log_dir)
+        return Path(cast(str, trainer.log_dir))
     return Path(trainer.strategy.broadcast(trainer.default_root_dir))  # folders of other loggers are shared by runs
 
 
+def _datamodule_of(trainer: L.Trainer) -> Any:
+    """The data module that a run was given, if any."""
+    return getattr(trainer, "datamodule", None)
+
+
 @torch.no_grad()
-def _stylize(pl_module: L.LightningModule, photo: Image.Image, style: int) -> Image.Image:
-    return _image(pl_module(image_to_tensor(photo).to(pl_module.device), style)[0])
+def _stylize(module: StyleTransfer, photo: Image.Image, style: int) -> Image.Image:
+    return _image(module(image_to_tensor(photo).to(module.device), style)[0])
 
 
 def _image(picture: Tensor) -> Image.Image:

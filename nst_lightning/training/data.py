@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import numpy as np
@@ -36,12 +36,12 @@ class Place(NamedTuple):
     """Which training crop is asked for.
 
     Args:
-        index: of the photo.
+        photo: its number in the dataset.
         position: of the crop in the run, which decides its scale, place and flip.
         shrink: see `Batch`.
     """
 
-    index: int
+    photo: int
     position: int
     shrink: bool
 
@@ -113,7 +113,7 @@ class PhotoDataModule(L.LightningDataModule):
             return found[::every] if split == "val" else [path for i, path in enumerate(found) if i % every]
         return self._list(split)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of random crops, from the batch on at which a resumed run stopped."""
         dataset = _Crops(
             self.photos("train"), self.short_side + self.surroundings, self.max_scale, self.flip, self.seed
@@ -138,15 +138,15 @@ class PhotoDataModule(L.LightningDataModule):
         )
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=True)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """Whole held-out photos, one at a time."""
         return self._loader(_WholePhotos(self.photos("val"), self.short_side))
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """Whole test photos, one at a time."""
         return self._loader(_WholePhotos(self.photos("test"), self.short_side))
 
-    def predict_dataloader(self) -> DataLoader:
+    def predict_dataloader(self) -> DataLoader[Batch]:
         """Whole photos to stylize at their full size, one at a time."""
         return self._loader(_FullSizePhotos(self.photos("predict")))
 
@@ -167,7 +167,8 @@ class PhotoDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """How many training batches have been used, for an exact resume."""
-        return {"batches": self.trainer.fit_loop.epoch_loop.batch_progress.total.processed}
+        progress: Any = cast(L.Trainer, self.trainer).fit_loop.epoch_loop.batch_progress
+        return {"batches": progress.total.processed}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue after the batches already used."""
@@ -182,7 +183,7 @@ class PhotoDataModule(L.LightningDataModule):
         except PictureError as error:
             raise PictureError.about(split, str(error)) from error
 
-    def _loader(self, dataset: Dataset, **options: object) -> DataLoader:
+    def _loader(self, dataset: Dataset[Batch], **options: Any) -> DataLoader[Batch]:
         return DataLoader(
             dataset,
             collate_fn=_collate,
@@ -193,7 +194,7 @@ class PhotoDataModule(L.LightningDataModule):
         )
 
 
-class _Crops(Dataset):
+class _Crops(Dataset[Batch]):
     """Random square crops; the same place always gives the same crop."""
 
     def __init__(self, photos: Sequence[Path], side: int, max_scale: float, flip: bool, seed: int) -> None:
@@ -207,7 +208,7 @@ class _Crops(Dataset):
             place = Place(place, place, shrink=False)
         random = np.random.default_rng((self.seed, place.position))
         short_side = round(self.side * random.uniform(1, self.max_scale))
-        image, unreadable = _read_from(self.photos, place.index, short_side)
+        image, unreadable = _read_from(self.photos, place.photo, short_side)
         if image is None:
             return Batch(None, unreadable)
         image = resize_short_side(image, short_side)
@@ -218,7 +219,7 @@ class _Crops(Dataset):
         return Batch(_bytes(pixels), unreadable, place.shrink)
 
 
-class _WholePhotos(Dataset):
+class _WholePhotos(Dataset[Batch]):
     """Photos scaled to a short side; an unreadable one is replaced by the next that can be read.
 
     So every process always has a picture to evaluate, and none waits for another.
@@ -237,7 +238,7 @@ class _WholePhotos(Dataset):
         return Batch(_bytes(np.asarray(resize_short_side(image, self.short_side))), unreadable)
 
 
-class _FullSizePhotos(Dataset):
+class _FullSizePhotos(Dataset[Batch]):
     """Photos at their full size; an unreadable one has no picture."""
 
     def __init__(self, photos: Sequence[Path]) -> None:
@@ -253,7 +254,7 @@ class _FullSizePhotos(Dataset):
             return Batch(None, [str(error)])
 
 
-class PlaceSampler(DistributedSampler):
+class PlaceSampler(DistributedSampler[Any]):
     """Shuffled passes over a dataset; positions count samples over the whole run.
 
     Each of `replicas` processes draws every `replicas`-th position. What comes at a position depends on the seed alone.
@@ -282,8 +283,9 @@ class PlaceSampler(DistributedSampler):
         used: int,
         start: int = 0,
     ) -> None:
-        super().__init__(dataset, num_replicas=replicas, rank=rank, seed=seed)
+        super().__init__(cast("Dataset[Any]", dataset), num_replicas=replicas, rank=rank, seed=seed)
         self.batch_size, self.batches, self.used, self.start = batch_size, batches, used, start
+        self._length = len(dataset)
         self.epoch = start // used
 
     def __len__(self) -> int:
@@ -294,10 +296,10 @@ class PlaceSampler(DistributedSampler):
         first = self.epoch * self.used
         for drawn in range(max(self.start, first) * self.batch_size, (first + self.batches) * self.batch_size):
             position = drawn * self.num_replicas + self.rank
-            in_pass, offset = divmod(position, len(self.dataset))
+            in_pass, offset = divmod(position, self._length)
             if in_pass != current_pass:
                 current_pass = in_pass
-                order = np.random.default_rng((self.seed, in_pass)).permutation(len(self.dataset))
+                order = np.random.default_rng((self.seed, in_pass)).permutation(self._length)
             batch = drawn // self.batch_size - first
             yield Place(int(order[offset]), position, shrink=batch % 2 == 1)
 

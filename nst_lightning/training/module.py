@@ -1,12 +1,13 @@
 """The LightningModule: a transfer network learns styles under a perceptual loss."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from PIL import Image
 from torch import Tensor, nn
 
@@ -97,13 +98,13 @@ class StyleTransfer(L.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
-        run = getattr(self.trainer.datamodule, "seed", None) or 0  # other crops, other targets
+        run = getattr(getattr(self.trainer, "datamodule", None), "seed", None) or 0  # other crops, other targets
         seed = (run, self.current_epoch, batch_idx, self.global_rank)
         targets = self.sampler.sample(len(photos), seed=seed)
         pictures = self._paint(photos, targets)
         least = self.loss.minimum_size
-        seen = crop_at_random(pictures, photos, largest=self.short_side, smallest=least, seed=(*seed, 2))
-        losses = self.losses(*seen, targets)
+        seen, seen_photos = crop_at_random(pictures, photos, largest=self.short_side, smallest=least, seed=(*seed, 2))
+        losses = self.losses(seen, seen_photos, targets)
         if self.stability_weight:
             disturbed, shift = disturb(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(disturbed, targets), shift)
@@ -141,7 +142,7 @@ class StyleTransfer(L.LightningModule):
 
     def on_validation_start(self) -> None:
         """Warn if there are fewer held-out photos than styles."""
-        batches, styles = sum(self.trainer.num_val_batches), list(self.paintings)
+        batches, styles = int(sum(self.trainer.num_val_batches)), list(self.paintings)
         if batches < len(styles) and not self.trainer.sanity_checking:
             rank_zero_warn(
                 f"validation takes the styles in turn and has only {batches} photos (data.val, "
@@ -156,7 +157,7 @@ class StyleTransfer(L.LightningModule):
         """Log the medians over the test photos."""
         self._log_figures("test")
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, with a linear warm-up and a cosine to zero over the run."""
         options = self.optimizer_options
         return cosine_with_warmup(
@@ -196,15 +197,20 @@ class StyleTransfer(L.LightningModule):
         for name, value in self.losses(pictures, photos, targets).items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
         if self.evaluators:
-            self.evaluators[style].update(pictures, photos)
-        if self.evaluators and stage == "test":
-            self.photo_evaluators[style].update(photos, photos)
+            of_pictures, of_photos = self._evaluators_of(style)
+            of_pictures.update(pictures, photos)
+            if stage == "test":
+                of_photos.update(photos, photos)
+
+    def _evaluators_of(self, style: int) -> tuple[Evaluator, Evaluator]:
+        """Of the pictures in a style, and of the photos themselves."""
+        return cast(Evaluator, self.evaluators[style]), cast(Evaluator, self.photo_evaluators[style])
 
     def _log_figures(self, stage: str) -> None:
         """Log the figures of each style, and their average."""
         averages: dict[str, list[Tensor]] = {}
-        for style, *evaluators in zip(self.paintings, self.evaluators, self.photo_evaluators):
-            for name, value in _medians(*evaluators):
+        for number, style in enumerate(self.paintings if self.evaluators else ()):
+            for name, value in _medians(*self._evaluators_of(number)):
                 averages.setdefault(name, []).append(value)
                 if len(self.paintings) > 1:
                     self.log(f"{stage}/{style}/{name}", value, sync_dist=True)

@@ -1,15 +1,17 @@
 """The learning rate of all training here: a linear warm-up, then a cosine to zero."""
 
 import math
-from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from nst_lightning.errors import UserError
 
 
-def cosine_with_warmup(trainer: L.Trainer, optimizer: torch.optim.Optimizer, *, warmup_steps: int) -> dict[str, Any]:
+def cosine_with_warmup(
+    trainer: L.Trainer, optimizer: torch.optim.Optimizer, *, warmup_steps: int
+) -> OptimizerLRScheduler:
     """An optimizer whose learning rate rises linearly and falls along a cosine, as `configure_optimizers` returns it.
 
     Args:

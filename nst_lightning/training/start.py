@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,8 +67,9 @@ def _check_kind(path: Path, source: nn.Module, network: nn.Module) -> None:
 
 
 def _check_arguments(source: nn.Module, network: nn.Module) -> None:
-    for name, value in source.init_args.items():
-        own = network.init_args[name]
+    given: dict[str, Any] = getattr(network, "init_args", {})
+    for name, value in getattr(source, "init_args", {}).items():
+        own = given[name]
         require(f"network.init_args.{name}", own, own == value, f"{value} with freeze_shared, as in init_from")
 
 

@@ -104,8 +104,9 @@ class StyleSampler:
 
     def _rows(self, chosen: Tensor) -> Tensor:
         """Weights of all the network's styles for each of the chosen ones, shape (N, S)."""
-        places = torch.tensor([self._network.styles.index(name) for name in self.names])
-        return torch.eye(len(self._network.styles))[places[chosen]]
+        styles = [] if self._network is None else self._network.styles
+        places = torch.tensor([styles.index(name) for name in self.names])
+        return torch.eye(len(styles))[places[chosen]]
 
 
 def _check(argument: str, numbers: Mapping[str, float], names: Sequence[str], *, zero: bool) -> None:
