@@ -1,6 +1,7 @@
 """The command line: one dispatch table. Nothing heavy is imported before a command is known."""
 
 import importlib
+import inspect
 import os
 import sys
 from argparse import ArgumentError
@@ -8,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from io import TextIOWrapper
 from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 from nst_lightning import __version__
 from nst_lightning.errors import UserError, WorkError, suggest_names
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ COMMANDS = {
         f"{_HERE}.evaluate_pictures:evaluate_pictures",
         "content, style and grit of stylized pictures",
         {"pictures": "+"},
+        repeatable=("photos", "paintings"),
     ),
     "evaluate network": Command(
         f"{_HERE}.evaluate_network:evaluate_network",
@@ -147,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def load_function(target: str) -> Callable:
+def load_function(target: str) -> Callable[..., None]:
     """The function that `MODULE:NAME` stands for."""
     module, function = target.split(":")
     return getattr(importlib.import_module(module), function)
@@ -156,33 +162,35 @@ def load_function(target: str) -> Callable:
 def _call(name: str, arguments: list[str]) -> None:
     """Call a command's function with arguments parsed by its signature; its docstring is the help.
 
-    The fields of option groups, parameters that are dataclasses, are options of their own.
+    Each field of an option group, a parameter whose default is a dataclass, becomes an option of its own.
     """
-    from inspect import signature
+    command = COMMANDS[name]
+    function = load_function(command.target)
+    defaults = {key: parameter.default for key, parameter in inspect.signature(function).parameters.items()}
+    groups: dict[str, Any] = {key: default for key, default in defaults.items() if is_dataclass(default)}
+    parser = _build_parser(name, function, groups)
+    spelled = [_spell(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
+    given = parser.instantiate(parser.parse_args(spelled)).as_dict()
+    for key, default in groups.items():
+        given[key] = type(default)(**{each.name: given.pop(each.name) for each in fields(default)})
+    function(**given)
 
+
+def _build_parser(name: str, function: Callable[..., None], groups: dict[str, Any]) -> "ArgumentParser":
     from docstring_parser import parse
     from jsonargparse import ArgumentParser
 
-    command = COMMANDS[name]
-    function = load_function(command.target)
-    help_of = {param.arg_name: param.description for param in parse(function.__doc__).params}
-    parser = ArgumentParser(
-        prog=f"{PROGRAM} {name}", description=parse(function.__doc__).short_description, exit_on_error=False
-    )
-    for argument, nargs in command.positional.items():
-        default = {"default": []} if nargs == "*" else {}  # else help would call it required
+    docstring, positional = parse(function.__doc__ or ""), COMMANDS[name].positional
+    help_of = {parameter.arg_name: parameter.description for parameter in docstring.params}
+    parser = ArgumentParser(prog=f"{PROGRAM} {name}", description=docstring.short_description, exit_on_error=False)
+    for argument, nargs in positional.items():
+        default: dict[str, Any] = {"default": []} if nargs == "*" else {}  # else help would call it required
         parser.add_argument(argument, nargs=nargs, help=help_of[argument], **default)
-    parameters = signature(function).parameters.items()
-    groups = {key: parameter.annotation for key, parameter in parameters if is_dataclass(parameter.annotation)}
-    parser.add_function_arguments(function, skip={*command.positional, *groups}, as_group=False)
-    for options in groups.values():
-        parser.add_class_arguments(options, as_group=False)
-    arguments = [_spell(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
-    given = parser.instantiate_classes(parser.parse_args(arguments)).as_dict()
-    grouped = {
-        key: options(**{each.name: given.pop(each.name) for each in fields(options)}) for key, options in groups.items()
-    }
-    function(**given, **grouped)
+    parser.add_function_arguments(function, skip={*positional, *groups}, as_group=False)
+    for group in groups.values():
+        parser.add_class_arguments(type(group), as_group=False)
+        parser.set_defaults({each.name: getattr(group, each.name) for each in fields(group)})
+    return parser
 
 
 def _spell(argument: str, after: str | None, command: Command) -> str:

@@ -6,7 +6,31 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A request that can't be met: its message names the argument, its value and what is allowed, in one line."""
+    """A request that can't be met: its message names the argument, its value and what is allowed, in one line.
+
+    Args:
+        message: begins with the argument's name, if one is given.
+        argument: the argument at fault, as the Python caller knows it.
+    """
+
+    def __init__(self, message: str, *, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
+
+    @classmethod
+    def about(cls, argument: str, problem: str) -> "UserError":
+        """An error whose message names an argument: "ARGUMENT: PROBLEM"."""
+        return cls(f"{argument}: {problem}", argument=argument)
+
+    def prefixed(self, prefix: str) -> "UserError":
+        """The same error where the argument has a longer name, such as `model.style` on a command line.
+
+        >>> UserError.about("style", "no such file").prefixed("model.")
+        UserError('model.style: no such file')
+        """
+        if self.argument is None:
+            return self
+        return type(self)(f"{prefix}{self}", argument=f"{prefix}{self.argument}")
 
 
 class WorkError(RuntimeError):
@@ -31,7 +55,7 @@ def require(name: str, value: object, condition: bool, allowed: str) -> None:
     nst_lightning.errors.UserError: width must be even, got 3
     """
     if not condition:
-        raise UserError(f"{name} must be {allowed}, got {value!r}")
+        raise UserError(f"{name} must be {allowed}, got {value!r}", argument=name)
 
 
 def require_at_least(least: float, **arguments: float | None) -> None:

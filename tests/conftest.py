@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import yaml
@@ -87,7 +88,7 @@ def model(network, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def many() -> MultiStyleNet:
-    """A small network of several styles, whose numbers all differ."""
+    """A small network of several styles, whose parameters all differ."""
     torch.manual_seed(0)
     network = MultiStyleNet(["ink", "glass", "wood"], [4, 6, 8], 5, [1, 3]).eval()
     with torch.no_grad():
@@ -101,6 +102,15 @@ def many_model(many, tmp_path_factory) -> str:
     """The same as ONNX file."""
     path = tmp_path_factory.mktemp("model") / "styles.onnx"
     export_onnx(many, path, metadata={})
+    return str(path)
+
+
+def with_metadata(model: str, path: Path, metadata: dict[str, str]) -> str:
+    """A copy of an ONNX file whose metadata say something else."""
+    content = onnx.load(model)
+    known = {entry.key: entry.value for entry in content.metadata_props}
+    onnx.helper.set_model_props(content, known | metadata)
+    onnx.save(content, path)
     return str(path)
 
 
@@ -134,7 +144,7 @@ def config(tmp_path, monkeypatch, compact_weights, painting, photos) -> str:
             "check_val_every_n_epoch": None,
             "log_every_n_steps": 1,
         },
-        "data": {"train": str(photos), "val": str(photos), "size": 128, "batch_size": 1, "workers": 0},
+        "data": {"train": str(photos), "val": str(photos), "short_side": 128, "batch_size": 1, "workers": 0},
         "model": {
             "style": painting,
             "network": {
@@ -147,7 +157,7 @@ def config(tmp_path, monkeypatch, compact_weights, painting, photos) -> str:
             },
         },
         "checkpoint": {"every_n_steps": 2, "keep_all": True},
-        "sheet": {"every_n_steps": 2, "count": 2, "size": 64},
+        "sheet": {"every_n_steps": 2, "count": 2, "short_side": 64},
     }
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(content))

@@ -4,65 +4,76 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lightning.pytorch.cli import LightningArgumentParser
 
-from nst_lightning.commands.training import DistillationCLI, RunCLI, StyleTransferCLI
-from nst_lightning.distillation.module import Distillation
+from nst_lightning.cli import main
+from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.training import (
     ExportOnnx,
     LastCheckpoint,
+    Metadata,
+    OptimizerOptions,
     PhotoDataModule,
     PictureWriter,
     SampleSheet,
-    StyleTransfer,
+    build_style_transfer,
 )
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-STAGES = [*(f"{i:02}" for i in range(1, 14)), "11_balance", "12_balance", "14_balance"]
-CHANGES = {
-    **dict.fromkeys(STAGES, "14"),
-    **dict.fromkeys(("18", "19", "19_balance", "20"), "17"),
-    **{f"{name}_balance": name for name in ("15", "16", "styles")},
-}
-"""Configurations that say only what they have different from another."""
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def parsed(capsys):
+    """The configuration that a command understands, of which nothing is built: that would need weights and photos."""
+
+    def parse(command, *arguments):
+        with pytest.raises(SystemExit) as end:
+            main([command, *arguments, "--print_config"])
+        assert end.value.code == 0
+        return yaml.safe_load(capsys.readouterr().out)
+
+    return parse
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_parses(path, monkeypatch):
-    """Parsed by the command line's own parser; the classes are not built, since that would need weights and photos."""
-    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
-    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
-    files = [path.with_stem(CHANGES[path.stem])] if path.stem in CHANGES else []
-    arguments = ["fit", *(f"--config={file}" for file in [*files, path])]
-    if path.stem.startswith("distill"):
-        cli = DistillationCLI(Distillation, PhotoDataModule, args=arguments)
-    else:
-        cli = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=arguments)
-        assert cli.config.fit.model.size == cli.config.fit.data.size
-    assert isinstance(cli.parser, LightningArgumentParser)
-    assert cli.config.fit.trainer.max_steps > 0
+def test_every_config_parses(path, parsed):
+    config = parsed("distill" if path.stem == "distill" else "fit", f"--config={path}")
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert config["trainer"]["max_steps"] == written["trainer"]["max_steps"] > 0
+    assert config["data"]["short_side"] == written["data"]["short_side"]
 
 
 @pytest.mark.parametrize(
     ("config", "encoder", "weights"), [("style", "CompactEncoder", "bundled"), ("quickstart", "VGG19", "imagenet")]
 )
-def test_the_other_encoder_takes_no_more_than_its_name(config, encoder, weights, monkeypatch):
-    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
-    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
-    arguments = ["fit", f"--config={ROOT}/configs/{config}.yaml", f"--model.encoder={encoder}"]
-    found = StyleTransferCLI(StyleTransfer, PhotoDataModule, args=arguments).config.fit.model.encoder
-    assert (found.class_path.split(".")[-1], found.init_args.weights) == (encoder, weights)
+def test_the_other_encoder_takes_no_more_than_its_name(config, encoder, weights, parsed):
+    found = parsed("fit", f"--config={ROOT}/configs/{config}.yaml", f"--model.encoder={encoder}")["model"]["encoder"]
+    assert (found["class_path"].split(".")[-1], found["init_args"]["weights"]) == (encoder, weights)
 
 
 @pytest.mark.parametrize(
     ("given", "expected"), [("styles", "styles"), ("[a.ckpt, b.ckpt]", ["a.ckpt", "b.ckpt"]), ("null", None)]
 )
-def test_a_run_starts_from_one_or_several(given, expected, monkeypatch):
-    monkeypatch.setattr(RunCLI, "instantiate_classes", lambda self: None)
-    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda self, name: None)
-    arguments = ["fit", f"--config={ROOT}/configs/style.yaml", "--model.init_from", given]
-    assert StyleTransferCLI(StyleTransfer, PhotoDataModule, args=arguments).config.fit.model.init_from == expected
+def test_a_run_starts_from_one_or_several(given, expected, parsed):
+    config = parsed("fit", f"--config={ROOT}/configs/style.yaml", "--model.init_from", given)
+    assert config["model"]["init_from"] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--model.styles", "a.jpg", "b.jpg"], ["a.jpg", "b.jpg"]),
+        (["--model.styles=a.jpg", "b.jpg", "--data.seed", "4"], ["a.jpg", "b.jpg"]),
+        (["--model.styles", "a.jpg", "--data.seed=4", "--model.styles", "b.jpg"], ["a.jpg", "b.jpg"]),
+        (["--model.styles", "a.jpg", "-c", f"{ROOT}/configs/cpu.yaml"], ["a.jpg"]),
+        (["--model.styles", "{a: a.jpg}"], {"a": "a.jpg"}),
+        (["--model.styles=[a.jpg]"], ["a.jpg"]),
+        (["--model.styles", "null"], None),
+        (["--model.style", "a.jpg"], None),
+    ],
+)
+def test_styles_are_a_list_however_they_are_given(given, expected, parsed):
+    assert parsed("fit", *given)["model"]["styles"] == expected
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -71,20 +82,29 @@ def test_configs_start_by_saying_what_they_are_for(path):
 
 
 @pytest.mark.parametrize(
-    ("section", "cls"),
+    ("section", "described"),
     [
         ("data", PhotoDataModule),
-        ("model", StyleTransfer),
+        ("model", build_style_transfer),
+        ("model.objective", ObjectiveOptions),
+        ("model.optimizer", OptimizerOptions),
+        ("model.metadata", Metadata),
         ("checkpoint", LastCheckpoint),
         ("sheet", SampleSheet),
         ("export", ExportOnnx),
         ("writer", PictureWriter),
     ],
 )
-def test_the_full_recipe_gives_every_key_a_value_and_a_reason(section, cls):
+def test_the_full_recipe_gives_every_key_a_value_and_a_reason(section, described):
     text = (ROOT / "configs/style.yaml").read_text(encoding="utf-8")
-    keys = set(inspect.signature(cls).parameters) - ({"size"} if section == "model" else set())  # `data.size` is it
-    assert set(yaml.safe_load(text)[section]) == keys
-    lines = itertools.takewhile(lambda line: line.startswith(" "), text.split(f"\n{section}:\n")[1].splitlines())
-    given = [line.split(":")[0].strip() for line in lines if "#" in line]
-    assert keys - {"network", "encoder"} <= set(given)  # theirs are below them
+    found, below = yaml.safe_load(text), text
+    for depth, name in enumerate(section.split(".")):
+        found, below = found[name], below.split(f"\n{depth * '  '}{name}:", 1)[1]
+        below = below[below.index("\n") :]
+    linked = {"short_side"} if section == "model" else set()  # to that of `data`
+    keys = set(inspect.signature(described).parameters) - linked
+    assert set(found) == keys
+    indent = " " * 2 * (section.count(".") + 1)
+    lines = itertools.takewhile(lambda line: line.startswith(indent), below.splitlines()[1:])
+    explained = {line.split(":")[0].strip() for line in lines if "#" in line}
+    assert keys - {"network", "encoder"} <= explained  # theirs are below them

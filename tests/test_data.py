@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from nst_lightning.training import PhotoDataModule
-from nst_lightning.training.data import _Positions
+from nst_lightning.training.data import Place, PlaceSampler
 
 
 def batches(module, count):
@@ -17,7 +17,7 @@ def batches(module, count):
 
 
 def test_batches_are_rgb_in_0_1(photos):
-    module = PhotoDataModule(str(photos), size=64, batch_size=3, workers=0)
+    module = PhotoDataModule(str(photos), short_side=64, batch_size=3, workers=0)
     (batch,) = batches(module, 1)
     assert batch.shape == (3, 3, 64, 64)
     assert batch.dtype == torch.float32
@@ -26,59 +26,69 @@ def test_batches_are_rgb_in_0_1(photos):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_same_seed_same_batches(photos, workers):
-    first = batches(PhotoDataModule(str(photos), size=48, batch_size=2, workers=0), 3)
-    again = batches(PhotoDataModule(str(photos), size=48, batch_size=2, workers=workers), 3)
-    other = batches(PhotoDataModule(str(photos), size=48, batch_size=2, workers=0, seed=1), 3)
+    first = batches(PhotoDataModule(str(photos), short_side=48, batch_size=2, workers=0), 3)
+    again = batches(PhotoDataModule(str(photos), short_side=48, batch_size=2, workers=workers), 3)
+    other = batches(PhotoDataModule(str(photos), short_side=48, batch_size=2, workers=0, seed=1), 3)
     torch.testing.assert_close(torch.stack(first), torch.stack(again), rtol=0, atol=0)
     assert not torch.equal(torch.stack(first), torch.stack(other))
 
 
 def test_a_resumed_run_sees_the_batches_that_follow(photos):
-    whole = batches(PhotoDataModule(str(photos), size=48, batch_size=1, workers=0), 6)
-    module = PhotoDataModule(str(photos), size=48, batch_size=1, workers=0)
+    whole = batches(PhotoDataModule(str(photos), short_side=48, batch_size=1, workers=0), 6)
+    module = PhotoDataModule(str(photos), short_side=48, batch_size=1, workers=0)
     module.load_state_dict({"batches": 4})
     torch.testing.assert_close(torch.stack(batches(module, 2)), torch.stack(whole[4:6]), rtol=0, atol=0)
 
 
 def test_positions_cover_every_photo_once_a_pass():
     dataset = list(range(10))
-    drawn = list(_Positions(dataset, seed=3, replicas=1, rank=0, length=30, used=30, start=0))
-    assert [position for _, position in drawn] == list(range(30))
-    passes = [[index for index, _ in drawn[start : start + 10]] for start in (0, 10, 20)]
+    drawn = list(PlaceSampler(dataset, seed=3, batches=30, used=30))
+    assert [place.position for place in drawn] == list(range(30))
+    passes = [[place.index for place in drawn[start : start + 10]] for start in (0, 10, 20)]
     assert all(sorted(indices) == dataset for indices in passes)
     assert passes[0] != passes[1]
 
 
 def test_processes_share_the_positions_of_one():
     dataset = list(range(7))
-    alone = list(_Positions(dataset, seed=0, replicas=1, rank=0, length=20, used=20, start=0))
-    shared = [list(_Positions(dataset, seed=0, replicas=2, rank=rank, length=10, used=10, start=0)) for rank in (0, 1)]
-    assert sorted(shared[0] + shared[1], key=lambda item: item[1]) == alone
+    alone = list(PlaceSampler(dataset, seed=0, batches=20, used=20))
+    shared = [list(PlaceSampler(dataset, seed=0, replicas=2, rank=rank, batches=10, used=10)) for rank in (0, 1)]
+    together = sorted(shared[0] + shared[1], key=lambda place: place.position)
+    assert [place[:2] for place in together] == [place[:2] for place in alone]
 
 
-@pytest.mark.parametrize(("length", "used"), [(6, 6), (9, 9), (9, 6)])
-def test_positions_go_on_in_the_epoch_where_they_stopped(length, used):
+@pytest.mark.parametrize(("batches", "used"), [(6, 6), (9, 9), (9, 6)])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_positions_go_on_in_the_epoch_where_they_stopped(batches, used, batch_size):
     dataset = list(range(6))
-    options = {"seed": 0, "replicas": 1, "rank": 0, "length": length, "used": used}
-    sampler = _Positions(dataset, **options, start=0)
+    options = {"seed": 0, "batch_size": batch_size, "batches": batches, "used": used}
+    sampler = PlaceSampler(dataset, **options)
     whole = []
     for epoch in range(3):
         sampler.set_epoch(epoch)
-        whole += list(sampler)[:used]
-    resumed = _Positions(dataset, **options, start=used + 3)
-    assert list(resumed)[: used - 3] == whole[used + 3 : 2 * used]
+        whole += list(sampler)[: used * batch_size]
+    resumed = PlaceSampler(dataset, **options, start=used + 3)
+    rest = (used - 3) * batch_size
+    assert list(resumed)[:rest] == whole[(used + 3) * batch_size : 2 * used * batch_size]
     resumed.set_epoch(2)
-    assert list(resumed)[:used] == whole[2 * used :]
+    assert list(resumed)[: used * batch_size] == whole[2 * used * batch_size :]
+
+
+def test_every_other_batch_of_an_epoch_is_to_be_shrunk():
+    sampler = PlaceSampler(range(5), seed=0, batch_size=2, batches=4, used=3)
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        assert [place.shrink for place in sampler] == [False, False, True, True] * 2
 
 
 def test_scale_crop_and_flip_vary(tmp_path):
     gradient = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 4, (64, 1, 3))
     for name in ("a", "b"):
         Image.fromarray(gradient).save(tmp_path / f"{name}.png")
-    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=64, max_scale=2, batch_size=32, workers=0)
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), short_side=64, max_scale=2, batch_size=32, workers=0)
     module.trainer = None
     dataset = module.train_dataloader().dataset
-    crops = [dataset[(0, position)].pictures[0].float() for position in range(40)]
+    crops = [dataset[Place(0, position, False)].pictures[0].float() for position in range(40)]
     slopes = torch.stack([(crop[:, -1] - crop[:, 0]).mean() for crop in crops])
     flipped = slopes < 0
     assert 8 < flipped.sum() < 32
@@ -91,7 +101,7 @@ def test_unreadable_photos_are_left_out_counted_and_named(tmp_path, photos):
     (folder / "broken.jpg").write_bytes((folder / "photo0.jpg").read_bytes()[:500])
     (folder / "text.png").write_text("not a picture")
     Image.new("RGB", (20, 100)).save(folder / "tiny.png")
-    module = PhotoDataModule(str(folder), val=str(photos), size=48, batch_size=11, workers=0)
+    module = PhotoDataModule(str(folder), val=str(photos), short_side=48, batch_size=11, workers=0)
     with pytest.warns(UserWarning, match="3 unreadable photos") as record:
         (batch,) = batches(module, 1)
     assert batch.shape[0] == 11
@@ -106,15 +116,15 @@ def test_unreadable_photos_are_left_out_counted_and_named(tmp_path, photos):
 def test_a_folder_of_nothing_readable_fails(tmp_path, workers):
     for i in range(3):
         (tmp_path / f"{i}.png").write_text("no")
-    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=48, batch_size=1, workers=workers)
-    with pytest.raises(ValueError, match=r"^none of the photos can be used: .*\d\.png.*\d\.png"):
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), short_side=48, batch_size=1, workers=workers)
+    with pytest.raises(ValueError, match=r"^none of the photos can be read: .*\d\.png.*\d\.png"):
         batches(module, 1)
 
 
 def test_odd_names_are_only_names(tmp_path, picture):
     for name in ("a$b.jpg", "~home.png", "UPPER.JPG", "with space.webp"):
         picture(64, 64).save(tmp_path / name)
-    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=48, batch_size=4, workers=0)
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), short_side=48, batch_size=4, workers=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (batch,) = batches(module, 1)
@@ -125,7 +135,7 @@ def test_validation_has_a_picture_for_every_file(tmp_path, picture):
     """So that no process waits for another; the unreadable ones are named."""
     picture(64, 64).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no")
-    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), size=48, workers=0)
+    module = PhotoDataModule(str(tmp_path), val=str(tmp_path), short_side=48, workers=0)
     with pytest.warns(UserWarning, match=r"1 unreadable photos left out so far: .*bad\.png"):
         found = [module.on_after_batch_transfer(batch, 0) for batch in module.val_dataloader()]
     assert [photo.shape for photo in found] == [(1, 3, 48, 48)] * 2
@@ -140,7 +150,7 @@ def test_held_out_photos_are_not_trained_on(photos):
 
 
 def test_validation_photos_are_whole(photos):
-    module = PhotoDataModule(str(photos), val=str(photos), size=64, workers=0)
+    module = PhotoDataModule(str(photos), val=str(photos), short_side=64, workers=0)
     shapes = {tuple(module.on_after_batch_transfer(batch, 0).shape) for batch in module.val_dataloader()}
     assert all(min(shape[2:]) == 64 and shape[3] > 64 for shape in shapes)
     assert len(shapes) > 1
@@ -149,12 +159,12 @@ def test_validation_photos_are_whole(photos):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 31}, "size must be >= 32, got 31"),
-        ({"max_scale": 0.5}, "data.max_scale: 0.5"),
-        ({"surroundings": -1}, "data.surroundings: -1"),
-        ({"batch_size": 0}, "data.batch_size: 0"),
-        ({"workers": -1}, "data.workers: -1"),
-        ({"seed": -1}, "data.seed: -1"),
+        ({"short_side": 31}, "short_side must be >= 32, got 31"),
+        ({"max_scale": 0.5}, "max_scale must be >= 1, got 0.5"),
+        ({"surroundings": -1}, "surroundings must be >= 0, got -1"),
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
+        ({"workers": -1}, "workers must be >= 0, got -1"),
+        ({"seed": -1}, "seed must be >= 0, got -1"),
     ],
 )
 def test_bad_numbers(options, message):
@@ -163,12 +173,12 @@ def test_bad_numbers(options, message):
 
 
 def test_missing_folders(tmp_path):
-    with pytest.raises(ValueError, match=r"data\.train: no folder of photos given"):
+    with pytest.raises(ValueError, match="train must be a folder of photos, got none"):
         PhotoDataModule().photos("train")
-    with pytest.raises(ValueError, match="no such folder"):
+    with pytest.raises(ValueError, match=r"train: .*nowhere: no such folder"):
         PhotoDataModule(str(tmp_path / "nowhere")).photos("train")
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match=r"train: .*no pictures"):
         PhotoDataModule(str(tmp_path)).photos("train")
     Image.new("RGB", (64, 64)).save(tmp_path / "only.png")
-    with pytest.raises(ValueError, match=r"can't be held out too; give data\.val"):
+    with pytest.raises(ValueError, match=r"val: .* has a single photo, which can't be held out"):
         PhotoDataModule(str(tmp_path)).photos("train")

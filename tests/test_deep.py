@@ -83,7 +83,7 @@ def test_16_bit_tiffs_of_others_are_read_exactly(tmp_path, samples, channels, or
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bit_pngs_of_others_are_read_exactly(tmp_path, samples, channels, interlace):
     height, width, _ = samples.shape
-    writer = png.Writer(width, height, grayscale=False, alpha=channels == 4, bitdepth=16, interlace=interlace)
+    writer = png.Writer(width, height, greyscale=False, alpha=channels == 4, bitdepth=16, interlace=interlace)
     with (tmp_path / "a.png").open("wb") as file:
         writer.write_array(file, samples[..., :channels].ravel())
     read = read_picture(tmp_path / "a.png", bits=16)
@@ -142,16 +142,16 @@ def test_values_outside_the_range_are_clipped(tmp_path):
 
 @pytest.mark.parametrize(("name", "bits"), [("a.jpg", 16), ("a.webp", 16), ("a.png", 12), ("a.tif", 32)])
 def test_bits_that_a_format_does_not_have(tmp_path, picture, name, bits):
-    with pytest.raises(PictureError, match=rf"{name}: bits: {bits} is not allowed; it must be 8, or 16 for a \.png, "):
+    with pytest.raises(PictureError, match=rf"{name}: bits must be 8, or 16 for a \.png, .*, got {bits}"):
         write_picture(tmp_path / name, picture(40, 30), bits=bits)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="bits must be 8 or 16, got 12"):
+    with pytest.raises(ValueError, match=r"bits must be 8 or 16, got 12"):
         read_picture(tmp_path / name, bits=12)
 
 
 @pytest.mark.parametrize("shape", [(40, 30, 3), (1, 3, 40, 30), (40, 30)])
 def test_arrays_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r"rgb must be \(3, H, W\), got an array of shape \(.*\)"):
+    with pytest.raises(ValueError, match=r"rgb must be an image or an array of shape \(3, H, W\), got shape \(.*\)"):
         Picture(np.zeros(shape))
 
 

@@ -2,18 +2,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from nst_lightning.perception import compact as compact_module
-from nst_lightning.perception import encoders as encoders_module
-from nst_lightning.perception import weights as weights_module
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.models import vgg
 
-from nst_lightning.encoders import VGG19, CompactEncoder, EncoderChain
-from nst_lightning.encoders.base import ALL_LAYERS
+from nst_lightning.encoders import VGG16, VGG19, CompactEncoder, EncoderChain
+from nst_lightning.encoders import compact as compact_module
+from nst_lightning.encoders import weights as weights_module
+from nst_lightning.encoders.base import ALL_LAYERS, L2_GAIN, pool
 from nst_lightning.encoders.compact import BUNDLED_FILE
 from nst_lightning.images import image_to_array, read_rgb, resize_short_side
-from nst_lightning.metrics.distances import ChannelCorrelation
+from nst_lightning.metrics import ChannelCorrelation
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -63,15 +62,52 @@ def test_a_chain_takes_deeper_layers_from_the_next_encoder(whole_file, compact_w
 
 
 def test_every_layer_is_torchvisions(features, whole_file):
+    check_layers(VGG19(whole_file), features)
+
+
+@pytest.fixture(scope="module")
+def features16():
+    """Torchvision's own VGG-16, random weights."""
+    torch.manual_seed(1)
+    return vgg.make_layers(vgg.cfgs["D"]).eval()
+
+
+@pytest.fixture(scope="module")
+def file16(features16, tmp_path_factory):
+    path = tmp_path_factory.mktemp("vgg") / "vgg16.safetensors"
+    save_file({f"features.{key}": value for key, value in features16.state_dict().items()}, path)
+    return str(path)
+
+
+def test_every_layer_of_vgg16_is_torchvisions(features16, file16, monkeypatch):
+    encoder = VGG16(file16)
+    assert len(encoder.layers) == 26
+    check_layers(encoder, features16)
+    monkeypatch.setenv("NST_VGG16_WEIGHTS", file16)
+    assert VGG16(deepest="relu3_3").layers == encoder.layers[:14]
+    with pytest.raises(ValueError, match=r"VGG16 \(vgg16\.safetensors\) has no layer relu3_4; it offers conv1_1, "):
+        encoder.require(["relu3_4"])
+
+
+def test_vgg16_has_no_caffe_preset_and_its_file_may_end_early(tmp_path, features16):
+    with pytest.raises(ValueError, match="VGG-16 weights: 'caffe' are VGG-19's; give imagenet or a file"):
+        VGG16("caffe")
+    state = {f"features.{key}": value for key, value in features16.state_dict().items() if int(key.split(".")[0]) <= 14}
+    save_file(state, tmp_path / "early.safetensors")
+    assert VGG16(str(tmp_path / "early.safetensors")).layers[-1] == "relu3_3"
+
+
+def check_layers(encoder, features):
+    """A 3x3 convolution and a ReLU each; the picture's size is odd."""
     x = torch.rand(2, 3, 37, 48)
-    found = VGG19(whole_file)(x, ALL_LAYERS)
+    found = encoder(x, encoder.layers)
     expected, y = [], (x - MEAN) / STD
     for layer in features:
         y = layer(y.clone())  # torchvision's ReLUs work in place
         if not isinstance(layer, torch.nn.MaxPool2d):
             expected.append(y.clone())
-    assert list(found) == list(ALL_LAYERS)
-    for name, reference in zip(ALL_LAYERS, expected):
+    assert list(found) == list(encoder.layers)
+    for name, reference in zip(encoder.layers, expected, strict=True):
         torch.testing.assert_close(found[name], reference, rtol=1e-4, atol=1e-5, msg=name)
 
 
@@ -83,7 +119,7 @@ def test_padding_and_pooling_of_the_first_block(features, whole_file):
     before = features[:4](normalized.clone())
     for pooling, pooled in (
         ("average", before.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))),
-        ("l2", encoders_module._L2_GAIN * before.unfold(2, 2, 2).unfold(3, 2, 2).square().mean((4, 5)).sqrt()),
+        ("l2", L2_GAIN * before.unfold(2, 2, 2).unfold(3, 2, 2).square().mean((4, 5)).sqrt()),
     ):
         expected = features[5](pooled)
         torch.testing.assert_close(
@@ -305,6 +341,20 @@ def test_the_bundled_encoder_sees_as_vgg19_does(shared):
 
 
 @pytest.mark.weights
+def test_the_real_vgg16_tells_layers_apart_as_vgg19_does(shared):
+    """Deep features of the two know a photo's copy from another photo."""
+    encoder = VGG16(str(shared / "weights/vgg16_conv1_1-conv5_1.safetensors"))
+    assert encoder.layers[-1] == "relu5_1"
+    first, second = (
+        torch.from_numpy(image_to_array(resize_short_side(read_rgb(path), 128)))[None, ..., :128, :128]
+        for path in sorted((shared / "photos/val").iterdir())[:2]
+    )
+    for layer in ("relu1_1", "relu5_1"):
+        a, b, c = (encoder(x, [layer])[layer] for x in (first, 0.9 * first + 0.05, second))
+        assert (a - b).square().mean() < 0.3 * (a - c).square().mean()
+
+
+@pytest.mark.weights
 def test_real_files(shared):
     exact = VGG19(str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors"))
     compact = CompactEncoder(str(shared / "weights/vgg19_16x_distilled.safetensors"))
@@ -327,6 +377,6 @@ def test_l2_pooling_keeps_the_magnitude_of_max_pooling(shared):
     for path in sorted((shared / "photos/val").iterdir())[:6]:
         features = exact(torch.from_numpy(image_to_array(read_rgb(path)))[None], ["relu1_2", "relu2_2", "relu3_4"])
         for x in features.values():
-            ratios.append(encoders_module._pool(x, "l2").mean() / encoders_module._pool(x, "max").mean())
+            ratios.append(pool(x, "l2").mean() / pool(x, "max").mean())
     assert torch.stack(ratios).mean() == pytest.approx(1, abs=0.05)
     assert max(ratios) < 1.3

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from nst_lightning.cli import main
-from nst_lightning.examples import command, impasto, ink_wash, mosaic, pastel, watercolor
+from nst_lightning.commands import examples as command
+from nst_lightning.examples import impasto, ink_wash, mosaic, pastel, watercolor
 
 DRAWN = [impasto, ink_wash, mosaic, pastel, watercolor]
 

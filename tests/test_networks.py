@@ -4,7 +4,6 @@ from torch.nn import functional as F
 
 from nst_lightning.networks import JohnsonNet, MultiStyleNet, load_network, network_record
 from nst_lightning.networks.layers import ConvNorm, upsample
-from nst_lightning.networks.multi_style import _interleave
 
 
 @pytest.mark.parametrize("downsamplings", [2, 3])
@@ -63,11 +62,11 @@ def test_upsampling_keeps_flat_areas_flat():
     ("arguments", "message"),
     [
         ({"width": 0}, "width must be >= 1, got 0"),
-        ({"blocks": -1}, "blocks: -1"),
-        ({"kernel_size": 4}, "kernel_size must be odd, got 4"),
+        ({"blocks": -1}, "blocks must be >= 0, got -1"),
+        ({"kernel_size": 4}, "kernel_size must be odd, from 1 to 31, got 4"),
         ({"downsamplings": 4}, "downsamplings must be 2 or 3, got 4"),
-        ({"dilations": [1, 2]}, r"dilations must be a number for each of the 5 blocks, got \[1, 2\]"),
-        ({"dilations": [1, 2, 4, 2, 1], "downsamplings": 3}, "1 to 3 at this depth"),
+        ({"dilations": [1, 2]}, r"dilations must be one number for each of the 5 blocks, got \[1, 2\]"),
+        ({"dilations": [1, 2, 4, 2, 1], "downsamplings": 3}, "dilations must be from 1 to 3 at this depth"),
         ({"upsampling": "cubic"}, "upsampling must be nearest or bilinear, got 'cubic'"),
     ],
 )
@@ -122,7 +121,9 @@ def test_bundled_checkpoints_have_names():
     network, metadata = load_network("johnson_base")
     assert isinstance(network, JohnsonNet)
     assert metadata["style"] == "The Great Wave off Kanagawa (1831)"
-    with pytest.raises(ValueError, match=r"jonson: no such checkpoint; bundled ones: johnson_base, .*, styles"):
+    with pytest.raises(
+        ValueError, match=r"jonson: no such checkpoint; those that come with the package: johnson_base, .*, styles"
+    ):
         load_network("jonson")
 
 
@@ -187,9 +188,14 @@ def pixels_of(fours):
     return F.pixel_shuffle(fours.unflatten(1, (2, 2, 3)).transpose(1, 3).flatten(1, 3), 2)
 
 
-def test_channels_become_pixels_as_torch_shuffles_them():
-    fours = torch.rand(2, 12, 5, 7)
-    assert torch.equal(_interleave(fours), pixels_of(fours))
+def test_channels_of_the_last_convolution_become_pixels_as_torch_shuffles_them():
+    network, channels = styled(), torch.randn(12)
+    with torch.no_grad():
+        network.tail.weight.zero_()
+        network.tail.bias.copy_(channels)
+    fours = channels.view(1, 12, 1, 1).expand(1, 12, 18, 18)  # with a margin for the blur
+    expected = pixels_of(F.conv2d(fours, network.blur)).sigmoid()
+    torch.testing.assert_close(network(torch.rand(1, 3, 32, 32)), expected)
 
 
 def test_flat_photos_become_strokes_that_do_not_come_again():
@@ -241,7 +247,7 @@ def test_a_new_style_begins_as_the_average_and_leaves_the_others_as_they_were():
     assert network.styles == ["d", "a", "b", "c"]  # the new one is the default
     torch.testing.assert_close(network(photos, torch.eye(4)[2]), before)
     torch.testing.assert_close(network(photos), average)
-    with pytest.raises(ValueError, match="styles: 'a' is there already"):
+    with pytest.raises(ValueError, match="styles must be different names, got 'a'"):
         network.add_styles(["a"])
 
 
@@ -254,7 +260,7 @@ def test_styles_are_kept_as_they_were_in_any_order():
     torch.testing.assert_close(network(photos, torch.eye(2)[1]), before[0])
     for wrong, message in (
         (["b"], "styles: there is no 'b'; styles: c, a"),
-        (["a", "a"], "styles: 'a' is given twice"),
+        (["a", "a"], "styles must be different names, got 'a'"),
     ):
         with pytest.raises(ValueError, match=message):
             network.keep_styles(wrong)
@@ -289,7 +295,7 @@ def test_styles_that_do_not_fit_are_refused():
     photos = torch.rand(2, 3, 40, 48)
     with pytest.raises(ValueError, match="styles: the network has none yet"):
         MultiStyleNet()(photos)
-    with pytest.raises(ValueError, match="style: 6 weights are not allowed; there are 3 styles"):
+    with pytest.raises(ValueError, match="style must be 3 weights, one for each style, got 6"):
         styled()(photos, torch.ones(6))
 
 
@@ -306,11 +312,14 @@ def test_a_network_of_many_styles_is_rebuilt_from_its_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": [8, 8]}, r"widths must be three numbers, 2 or more, got \[8, 8\]"),
-        ({"block_width": 1}, "block_width must be 2 or more, got 1"),
+        ({"widths": [8, 8]}, r"widths must be three numbers >= 2, got \[8, 8\]"),
+        ({"block_width": 1}, "block_width must be >= 2, got 1"),
         ({"dilations": [1, 4]}, r"dilations must be numbers from 1 to 3, got \[1, 4\]"),
-        ({"styles": ["a", "a"]}, "styles: 'a' is there already"),
-        ({"styles": ["Café, night"]}, "styles: 'Café, night' is not allowed; a name has no comma, colon or slash"),
+        ({"styles": ["a", "a"]}, "styles must be different names, got 'a'"),
+        (
+            {"styles": ["Café, night"]},
+            "styles must be names without comma, colon, slash or surrounding blanks, got 'Café, night'",
+        ),
         ({"styles": [""]}, "styles must be .*, got ''"),
     ],
 )

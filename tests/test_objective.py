@@ -1,5 +1,6 @@
 """The objective against float64 formulas written out in NumPy, and in tiles against the whole."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -8,10 +9,10 @@ import torch
 
 from nst_lightning.encoders import CompactEncoder, Encoder
 from nst_lightning.encoders.base import ALL_LAYERS, reach_of, run_convolutions, stride_of
-from nst_lightning.losses import total_variation_loss
-from nst_lightning.optimization import OptimizeOptions
-from nst_lightning.optimization.memory import bytes_of_copies, bytes_per_pixel, tile_side
-from nst_lightning.optimization.objective import Objective, shrunk
+from nst_lightning.errors import UserError
+from nst_lightning.losses import ObjectiveOptions, PerceptualLoss
+from nst_lightning.optimization.memory import bytes_of_copies, bytes_of_loss, tile_side
+from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.single_scale import Region
 from nst_lightning.optimization.tiles import LEAST_TILE, tiles_of
 
@@ -60,8 +61,8 @@ def relative(a, b):
 
 
 def options_of(**options):
-    defaults = {"style_layers": dict.fromkeys(LAYERS, 1.0), "content_layers": {"relu3_1": 1}, "scales": {1: 1}}
-    return OptimizeOptions(**{**defaults, **options})
+    defaults = {"style_layers": dict.fromkeys(LAYERS, 1.0), "content_layers": {"relu3_1": 1}, "style_scales": {1: 1}}
+    return ObjectiveOptions(**{**defaults, **options})
 
 
 def style_of(encoder, options, picture, paintings, shares, pairs, mask=None):
@@ -128,7 +129,9 @@ def test_all_layers_are_all_there_are(compact_weights, geometric):
     """Novak & Nikulin 2016, 3.2 and 3.1: every convolution, style by 2^(D-d), content by 2^d."""
     encoder = EveryLayer(compact_weights)
     assert len(encoder.layers) == 13
-    options = OptimizeOptions(style_layers="all", content_layers="all", geometric_weights=geometric, scales={1: 1})
+    options = ObjectiveOptions(
+        style_layers="all", content_layers="all", geometric_weights=geometric, style_scales={1: 1}
+    )
     photo, painting, picture = pictures(3)
     losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
     style = {(layer, layer): 2.0 ** (13 - d) if geometric else 1 for d, layer in enumerate(encoder.layers, 1)}
@@ -145,12 +148,12 @@ def test_all_layers_are_all_there_are(compact_weights, geometric):
 def test_a_chain_of_all_layers_is_its_formula(compact_weights, geometric):
     """Most neighbors have features of the same size, some of half of it."""
     encoder, depth = EveryLayer(compact_weights), 13
-    options = OptimizeOptions(
+    options = ObjectiveOptions(
         style_layers="all",
         correlation_chain=True,
         geometric_weights=geometric,
         content_layers={"relu4_1": 1},
-        scales={1: 1},
+        style_scales={1: 1},
     )
     photo, painting, picture = pictures(3)
     losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
@@ -177,15 +180,6 @@ def test_content_and_the_sum_are_their_formulas(encoder, geometric):
     assert losses["loss"] == pytest.approx(content + 7 * losses["style"] + 3 * variation, rel=1e-4)
 
 
-def test_the_variation_s_gradient_is_autograd_s(encoder):
-    photo, painting = pictures(2, 40, 57)
-    loss = Objective(encoder, photo, [Region([painting], [1.0])], options_of(style_weight=0, tv_weight=3))
-    _, gradient = loss(photo)  # whose content has no slope
-    photo.requires_grad_()
-    (expected,) = torch.autograd.grad(3 * total_variation_loss(photo), photo)
-    torch.testing.assert_close(gradient, expected)
-
-
 def halved(picture):
     """Each pixel of four by four, weighted 1 3 3 1, reflected at the borders."""
     x = np.pad(picture[0].double().numpy(), ((0, 0), (1, 1), (1, 1)), mode="reflect")
@@ -196,27 +190,23 @@ def halved(picture):
     return torch.from_numpy(x).float()[None]
 
 
-def test_a_shrunk_pictures_gradient_has_no_blocks():
-    slope = torch.arange(64.0).view(1, 1, 8, 8)
-    large = torch.zeros(1, 1, 32, 32, requires_grad=True)
-    (gradient,) = torch.autograd.grad(shrunk(large, 4), large, slope)
-    steps = gradient[0, 0, 16].diff()[6:-6]
-    assert steps.max() < 1.01 * steps.min()  # a ramp's gradient is a ramp
-
-
 def test_style_at_several_scales_is_its_formula(encoder):
-    options = options_of(scales={1: 3.0, 2: 1.0, 4: 1.0})
-    photo, painting, picture = pictures(3, 90, 75)
-    losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options, least=32)(picture)
+    options = options_of(style_scales={1: 3.0, 2: 1.0, 4: 1.0})
+    photo, painting, picture = pictures(3, 44, 31)
+    losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
     halves = [halved(x) for x in (picture, painting)]
     at_one, at_half = (style_of(encoder, options, x, [y], [1.0], WITHIN) for x, y in ((picture, painting), halves))
-    assert losses["style"] == pytest.approx(0.75 * at_one + 0.25 * at_half, rel=1e-4)  # a quarter would be too small
+    assert losses["style"] == pytest.approx(
+        0.75 * at_one + 0.25 * at_half, rel=1e-4
+    )  # a quarter is too small for relu3_1
 
 
 def test_the_papers_own_normalization(encoder):
     """Gatys et al. 2015: L_content = 1/2 sum (F-P)^2, E_l = 1/(4 N^2 M^2) sum (G-A)^2."""
     layer = "relu2_1"
-    options = OptimizeOptions(content_layers={layer: 1}, style_layers={layer: 1}, scales={1: 1}, normalization="gatys")
+    options = ObjectiveOptions(
+        content_layers={layer: 1}, style_layers={layer: 1}, style_scales={1: 1}, normalization="gatys"
+    )
     photo, painting, picture = pictures(3)
     losses, _ = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
     f, p, s = (features_of(encoder, x, layer).reshape(-1, 22 * 26) for x in (picture, photo, painting))
@@ -248,8 +238,24 @@ def test_masked_style_is_its_formula(encoder):
 
 
 STYLE_LOSSES = {**{name: changed for name, (changed, _) in VARIANTS.items()}}
-STYLE_LOSSES["scales"] = {"scales": {1: 2.0, 2: 1.0, 3: 1.0}}
+STYLE_LOSSES["scales"] = {"style_scales": {1: 2.0, 2: 1.0, 3: 1.0}}
 STYLE_LOSSES |= {name: {"style_loss": name} for name in ("wasserstein", "mean_std")}
+STYLE_LOSSES["content at half size"] = {"content_scale": 2, "grid_weight": 0.5}
+
+
+@pytest.mark.parametrize("normalization", ["relative", "gatys", "mean"])
+@pytest.mark.parametrize("variant", STYLE_LOSSES)
+def test_training_and_optimization_have_the_same_objective(encoder, variant, normalization):
+    """A batch of one: all losses, their sum, and its gradient."""
+    options = options_of(**{"style_scales": {1: 2.0, 3: 1.0}, "normalization": normalization} | STYLE_LOSSES[variant])
+    photo, painting, picture = pictures(3)
+    found, gradient = Objective(encoder, photo, [Region([painting], [1.0])], options)(picture)
+    picture.requires_grad_()
+    losses = PerceptualLoss(encoder, [painting], options)(picture, photo)
+    for name, value in found.items():
+        assert value == pytest.approx(losses[name].item(), rel=1e-5), name
+    (expected,) = torch.autograd.grad(losses["loss"], picture)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -260,14 +266,14 @@ def test_tiles_agree_with_the_whole(encoder, variant, masked):
     of_one, of_two = masks(141, 118) if masked else (None, None)
     regions = [Region([one], [1.0], of_one), *([Region([two], [1.0], of_two)] if masked else [])]
     whole, in_tiles = (Objective(encoder, photo, regions, options, tile=tile) for tile in (None, 32))
-    assert len(in_tiles.of_scales[1].tiles) == 5 * 4
+    assert len(in_tiles.scale_losses[1].tiles) == 5 * 4
     losses, gradient = whole(picture)
     of_tiles, gradient_of_tiles = in_tiles(picture)
     assert of_tiles == pytest.approx(losses, rel=1e-3 if "style_loss" in STYLE_LOSSES[variant] else 1e-4)
     torch.testing.assert_close(gradient_of_tiles, gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
 
 
-@pytest.mark.parametrize("variant", ["plain", "all", "scales", "wasserstein", "mean_std"])
+@pytest.mark.parametrize("variant", ["plain", "all", "scales", "wasserstein", "mean_std", "content at half size"])
 def test_the_gradient_is_that_of_the_loss(encoder, variant):
     photo, painting, picture = pictures(3)
     objective = Objective(encoder, photo, [Region([painting], [1.0])], options_of(**STYLE_LOSSES[variant]))
@@ -306,42 +312,50 @@ def test_cores_fill_the_picture_once(size, side):
     assert (filled == 1).all()
 
 
-def test_memory_decides_about_tiles(encoder):
-    layers, options, size = ["relu1_1", "relu5_1"], OptimizeOptions(), (2048, 2048)
+def test_memory_decides_about_tiles():
+    size, copies, margin = (2048, 2048), bytes_of_copies("lbfgs", 20), 16
 
     def side(limit, size=size):
-        return tile_side(size, 100, layers, options, history=20, used=1e9, limit=1e9 + limit)
+        return tile_side(size, copies=copies, loss=100, border=448, margin=margin, used=1e9, limit=1e9 + limit)
 
-    vectors = 2048**2 * bytes_of_copies(options, 20)
+    vectors = 2048**2 * copies
     assert side(vectors + 101 * 2048**2) is None
     assert LEAST_TILE <= side(vectors + 50 * 2048**2) < 2048
-    message = r"a picture of 2048x2048, margins included; it must be \d\.\d+ GB or more, or size \d+ or less"
-    with pytest.raises(ValueError, match=message) as error:
+    message = (
+        r"max_memory must be >= \d\.\d+ GB for a picture of 2048x2048, margins included, got \d\.\d+ GB; "
+        r"a long_side of \d+ or less would fit"
+    )
+    with pytest.raises(UserError, match=message) as error:
         side(0.5 * vectors)
-    fits = int(str(error.value).split()[-3]) + 2 * options.margin
+    fits = _named(error)[1] + 2 * margin
     assert side(0.5 * vectors, (fits, fits)) >= LEAST_TILE
 
 
-@pytest.mark.parametrize(("per_pixel", "limit"), [(8000, 3e9), (3000, 1.5e9), (3000, 3e9), (200, 3e9)])
-def test_what_a_refusal_names_is_enough(per_pixel, limit):
+@pytest.mark.parametrize(("loss", "limit"), [(8000, 3e9), (3000, 1.5e9), (3000, 3e9), (200, 3e9)])
+def test_what_a_refusal_names_is_enough(loss, limit):
     """Whole or in tiles: small pictures with deep layers may fit whole where not even one tile does."""
-    layers, options = ["relu1_1", "relu5_1"], OptimizeOptions(history=2)
-    size, margin = (4128, 2764), 2 * options.margin
+    size, margin = (4128, 2764), 16
 
     def side(size, limit):
-        return tile_side(size, per_pixel, layers, options, history=2, used=1e9, limit=limit)
+        copies = bytes_of_copies("lbfgs", 2)
+        return tile_side(size, copies=copies, loss=loss, border=448, margin=margin, used=1e9, limit=limit)
 
-    with pytest.raises(ValueError, match="or size") as error:
+    with pytest.raises(UserError, match="a long_side of") as error:
         side(size, limit)
-    words = str(error.value).split()
-    scale = (int(words[-3]) + margin) / size[0]
+    needed, fits = _named(error)
+    scale = (fits + 2 * margin) / size[0]
     side((round(scale * size[0]), round(scale * size[1])), limit)
-    with pytest.raises(ValueError, match="or size"):
+    with pytest.raises(UserError, match="a long_side of"):
         side((round(1.05 * scale * size[0]), round(1.05 * scale * size[1])), limit)
-    needed = 1e9 * float(words[words.index("GB", words.index("must")) - 1])
-    side(size, 1.01 * needed)
-    with pytest.raises(ValueError, match="or size"):
-        side(size, 0.98 * needed)
+    side(size, 1.01e9 * needed)
+    with pytest.raises(UserError, match="a long_side of"):
+        side(size, 0.98e9 * needed)
+
+
+def _named(error):
+    """GB and long side that a refusal names."""
+    gigabytes, fits = re.search(r">= (\S+) GB .* long_side of (\d+)", str(error.value)).groups()
+    return float(gigabytes), int(fits)
 
 
 @pytest.mark.parametrize("masks", [0, 2])
@@ -351,6 +365,6 @@ def test_memory_per_pixel_counts_all_that_is_kept(encoder, variant, masks):
     options = options_of(**STYLE_LOSSES[variant])
     features = encoder(torch.rand(1, 3, 64, 64), LAYERS)
     least = 4 * sum(x.numel() for x in features.values()) / 64**2
-    found = bytes_per_pixel(encoder, options, masks=masks)
+    found = bytes_of_loss(encoder, options, masks=masks)
     assert found > 2 * least
-    assert found > bytes_per_pixel(encoder, options_of()) or (variant, masks) == ("plain", 0)
+    assert found > bytes_of_loss(encoder, options_of()) or (variant, masks) == ("plain", 0)

@@ -6,21 +6,33 @@ import pytest
 import torch
 from PIL import Image
 
+from nst_lightning.errors import UserError
 from nst_lightning.images import image_to_array
-from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
+from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.optimization import (
+    ColorOptions,
+    Interrupted,
+    MinimizerOptions,
+    OptimizationError,
+    PyramidOptions,
+    optimize_picture,
+    plan_levels,
+)
 from nst_lightning.optimization.minimize import State
-from nst_lightning.optimization.plan import plan
 from nst_lightning.optimization.scene import Scene
 
-SMALL = {"size": 64, "levels": 2, "iterations": 6, "margin": 4}
+
+def small(**changes):
+    """A pyramid of two small levels, with some options changed."""
+    return PyramidOptions(**{"long_side": 64, "levels": 2, "iterations": 6, "margin": 4} | changes)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("start", ["content", "noise", "style"])
 def test_each_level_lowers_its_loss(encoder, picture, optimizer, start):
-    options = OptimizeOptions(**{**SMALL, "iterations": 15}, optimizer=optimizer, start=start)
+    options = {"pyramid": small(iterations=15, start=start), "minimizer": MinimizerOptions(optimizer=optimizer)}
     seen = []
-    found = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=options, progress=seen.append)
+    found = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, **options, progress=seen.append)
     assert found.picture.size == (64, 48)
     for level in (1, 2):
         losses = [entry["loss"] for entry in found.history if entry["level"] == level]
@@ -34,8 +46,8 @@ def test_each_level_lowers_its_loss(encoder, picture, optimizer, start):
 @pytest.mark.parametrize("start", ["noise", "style"])
 def test_the_same_seed_gives_the_same_picture(encoder, picture, start):
     def made(seed):
-        options = OptimizeOptions(**SMALL, start=start, seed=seed)
-        return np.asarray(optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=options).picture)
+        pyramid = small(start=start, seed=seed)
+        return np.asarray(optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, pyramid=pyramid).picture)
 
     assert (made(0) == made(0)).all()
     assert (made(0) != made(1)).any()
@@ -43,53 +55,37 @@ def test_the_same_seed_gives_the_same_picture(encoder, picture, start):
 
 def test_without_style_the_photo_comes_back_from_noise(encoder, picture):
     photo = picture(64, 64)
-    layers = {"relu1_1": 1.0}
-    options = OptimizeOptions(
-        size=64, levels=1, iterations=60, start="noise", style_weight=0, tv_weight=0, content_layers=layers
-    )
-    found = optimize_picture(photo, [picture(64, 64, 1)], encoder, options=options)
+    pyramid = PyramidOptions(long_side=64, levels=1, iterations=60, start="noise")
+    objective = ObjectiveOptions(style_weight=0, tv_weight=0, content_layers={"relu1_1": 1.0})
+    found = optimize_picture(photo, [picture(64, 64, 1)], encoder, pyramid=pyramid, objective=objective)
     losses = [entry["content"] for entry in found.history]
     assert min(losses) < 0.02 * losses[0]
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "allowed"),
+    ("group", "option", "value", "allowed"),
     [
-        ("size", -1, "0 or more"),
-        ("style_weight", -1, "0 or more"),
-        ("tv_weight", float("nan"), "0 or more"),
-        ("style_weight", float("inf"), "0 or more"),
-        ("iterations", 0, "1 or more"),
-        ("levels", 0, "1 or more"),
-        ("factor", 1, "more than 1"),
-        ("style_scale", 0, "more than 0"),
-        ("average", 1, "0 or more and less than 1"),
+        (PyramidOptions, "long_side", -1, ">= 0"),
+        (PyramidOptions, "iterations", 0, ">= 1"),
+        (PyramidOptions, "levels", 0, ">= 1"),
+        (PyramidOptions, "factor", 1, "> 1"),
+        (PyramidOptions, "painting_scale", 0, "> 0"),
+        (PyramidOptions, "start", "photo", "content or noise or style"),
+        (MinimizerOptions, "average", 1, ">= 0 and < 1"),
+        (MinimizerOptions, "average", 0.9, "0 unless the optimizer is adam"),
+        (MinimizerOptions, "learning_rate", float("nan"), "> 0"),
+        (ColorOptions, "preserve_color", "hue", "none or luminance or linear"),
     ],
 )
-def test_bad_options(option, value, allowed):
-    with pytest.raises(ValueError, match=f"{option}: {value} is not allowed; it must be {allowed}"):
-        OptimizeOptions(**{option: value})
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"style_weight": 0, "content_weight": 0}, "one of the two"),
-        ({"scales": {2: 1.0}}, "scales must be .*, got {2: 1.0}"),
-        ({"scales": {1: 1.0, 2: 0.0}}, "scales must be .*, got .*"),
-        ({"start": "photo"}, "start must be one of content, noise, style, got photo"),
-        ({"style_loss": "mean_std", "correlation_chain": True}, "mean_std is not allowed with correlation_chain"),
-    ],
-)
-def test_options_that_exclude_each_other(options, message):
-    with pytest.raises(ValueError, match=message):
-        OptimizeOptions(**options)
+def test_bad_options(group, option, value, allowed):
+    with pytest.raises(UserError, match=f"{option} must be {allowed}, got {value!r}"):
+        group(**{option: value})
 
 
 @pytest.mark.parametrize("optimizer", [{"optimizer": "lbfgs"}, {"optimizer": "adam", "average": 0.9}])
 @pytest.mark.parametrize("after", [4, 13, 25, 26, 36])
 def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimizer, after):
-    options = OptimizeOptions(**{**SMALL, "iterations": 25}, **optimizer)
+    options = {"pyramid": small(iterations=25), "minimizer": MinimizerOptions(**optimizer)}
     pictures = picture(80, 60), [picture(70, 90, 1)], encoder
 
     def interrupt(progress):
@@ -98,27 +94,49 @@ def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimize
         if after == 0:
             raise KeyboardInterrupt
 
-    whole = optimize_picture(*pictures, options=options)
+    whole = optimize_picture(*pictures, **options)
     with pytest.raises(Interrupted) as stopped:
-        optimize_picture(*pictures, options=options, progress=interrupt)
+        optimize_picture(*pictures, **options, progress=interrupt)
     part = stopped.value.result
     torch.save(part.state, tmp_path / "state")
     state = torch.load(tmp_path / "state", weights_only=True)
-    rest = optimize_picture(*pictures, options=options, state=state)
+    rest = optimize_picture(*pictures, **options, state=state)
     assert part.picture.size in ((45, 34), (64, 48))
     assert (np.asarray(rest.picture) == np.asarray(whole.picture)).all()
     assert [entry["loss"] for entry in rest.history] == [entry["loss"] for entry in whole.history]
-    with pytest.raises(ValueError, match="other options: style_weight"):
-        optimize_picture(*pictures, options=OptimizeOptions(**SMALL, style_weight=3), state=state)
+    with pytest.raises(UserError, match="other options: style_weight"):
+        optimize_picture(*pictures, **options, objective=ObjectiveOptions(style_weight=3), state=state)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_callback_can_stop_it_and_it_goes_on_exactly(encoder, picture, optimizer):
+    options = {"pyramid": small(), "minimizer": MinimizerOptions(optimizer=optimizer)}
+    pictures = picture(80, 60), [picture(70, 90, 1)], encoder
+
+    def stop(progress):
+        return (progress.level, progress.iteration) == (2, 4)
+
+    part = optimize_picture(*pictures, **options, progress=stop)
+    assert part.picture.size == (64, 48)
+    assert [entry["level"] for entry in part.history].count(2) == 4
+    whole, rest = optimize_picture(*pictures, **options), optimize_picture(*pictures, **options, state=part.state)
+    assert (rest.pixels == whole.pixels).all()
+    assert (part.pixels != whole.pixels).any()
+
+
+def test_levels_of_the_same_size_are_all_done(encoder, picture):
+    """Rounding makes them alike: the second one goes on from the first."""
+    found = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, pyramid=small(factor=1.001))
+    assert [entry["level"] for entry in found.history].count(2) == 6
 
 
 def test_a_level_goes_on_where_the_smaller_one_was(picture):
     """Margins are equally wide at every level: what is between them must not shift."""
-    photo, options = picture(640, 480), OptimizeOptions(margin=16)
-    pixels = image_to_array(photo)
-    small, large = (Scene(pixels, [photo], size, options).shown(*size) for size in ((90, 68), (128, 96)))
-    memory = {"exp_avg": small.clone(), "exp_avg_sq": small.square(), "step": torch.tensor(7.0)}
-    state = State(small, memory=memory).next_level(96 + 32, 128 + 32, 16)
+    photo = picture(640, 480)
+    scene = Scene(image_to_array(photo), [photo], size=(640, 480), color=ColorOptions(), margin=16)
+    before, large = (scene.photo_at(*size) for size in ((90, 68), (128, 96)))
+    memory = {"exp_avg": before.clone(), "exp_avg_sq": before.square(), "step": torch.tensor(7.0)}
+    state = State(before, memory=memory).next_level(96 + 32, 128 + 32, 16)
     assert (state.pixels - large).abs().mean() < 0.03
     assert (state.memory["exp_avg"] - large).abs().mean() < 0.03
     assert state.memory["exp_avg_sq"].shape == large.shape
@@ -130,8 +148,8 @@ def test_adam_averages_its_iterates(encoder, picture):
     photo, styles = picture(80, 60), [picture(70, 90, 1)]
 
     def made(average, iterations=20):
-        options = OptimizeOptions(**{**SMALL, "iterations": iterations}, optimizer="adam", average=average)
-        return np.asarray(optimize_picture(photo, styles, encoder, options=options).picture, dtype=float)
+        options = {"pyramid": small(iterations=iterations), "minimizer": MinimizerOptions("adam", average=average)}
+        return np.asarray(optimize_picture(photo, styles, encoder, **options).picture, dtype=float)
 
     assert 0 < np.abs(made(0) - made(0.8)).mean() < np.abs(made(0, 1) - made(0.8)).mean()
 
@@ -140,8 +158,8 @@ def test_the_average_of_iterates_is_not_drawn_to_the_first_ones(encoder, picture
     photo, styles = picture(80, 60), [picture(70, 90, 1)]
 
     def made(iterations, average):
-        options = OptimizeOptions(**{**SMALL, "iterations": iterations, "levels": 1}, optimizer="adam", average=average)
-        return optimize_picture(photo, styles, encoder, options=options).pixels
+        pyramid, minimizer = small(iterations=iterations, levels=1), MinimizerOptions("adam", average=average)
+        return optimize_picture(photo, styles, encoder, pyramid=pyramid, minimizer=minimizer).pixels
 
     iterates = [made(n, 0.0) for n in (1, 2, 3, 4)]
     weights = 0.9 ** np.arange(4)[::-1]
@@ -153,7 +171,7 @@ def test_the_average_of_iterates_is_not_drawn_to_the_first_ones(encoder, picture
 def test_black_keeps_the_photo_also_where_masks_are_resized(encoder, picture, shape):
     photo, mask = picture(64, 48), Image.new("L", shape)
     mask.paste(255, (0, 0, shape[0] // 2, shape[1]))
-    found = optimize_picture(photo, [picture(70, 90, 1)], encoder, options=OptimizeOptions(**SMALL), masks=[mask])
+    found = optimize_picture(photo, [picture(70, 90, 1)], encoder, pyramid=small(), masks=[mask])
     changed = (np.asarray(found.picture) != np.asarray(photo)).any(axis=2)
     assert changed[:, :28].mean() > 0.5
     assert not changed[:, 33:].any()  # half a pixel of a mask that is enlarged twice
@@ -166,7 +184,7 @@ def test_the_photo_stays_where_no_style_goes(encoder, picture, masked):
     left.paste(255, (0, 0, 24, 48))
     right.paste(255, (40, 0, 64, 48))
     masks = [left, right] if masked else None
-    found = optimize_picture(photo, styles, encoder, options=OptimizeOptions(**SMALL), masks=masks)
+    found = optimize_picture(photo, styles, encoder, pyramid=small(), masks=masks)
     changed = (np.asarray(found.picture) != np.asarray(photo)).any(axis=2)
     assert changed[:, :20].mean() > 0.5
     assert changed[:, 44:].mean() > 0.5
@@ -174,30 +192,30 @@ def test_the_photo_stays_where_no_style_goes(encoder, picture, masked):
 
 
 @pytest.mark.parametrize("recolor", ["before", "after"])
-@pytest.mark.parametrize("color", ["luminance", "histogram"])
-def test_colors_are_preserved(encoder, picture, color, recolor):
+@pytest.mark.parametrize("preserve_color", ["luminance", "linear"])
+def test_colors_are_preserved(encoder, picture, preserve_color, recolor):
     photo = Image.blend(picture(64, 48), Image.new("RGB", (64, 48), (250, 120, 40)), 0.5)
     style = Image.blend(picture(70, 90, 1), Image.new("RGB", (70, 90), (40, 120, 250)), 0.5)
-    settings = {**SMALL, "start": "style", "content_weight": 0.05}
-    options = OptimizeOptions(**settings, color=color, recolor=recolor)
+    options = {"pyramid": small(start="style"), "objective": ObjectiveOptions(content_weight=0.05)}
+    color = ColorOptions(preserve_color=preserve_color, recolor=recolor)
 
-    def distance(options):
-        found = optimize_picture(photo, [style], encoder, options=options).picture
+    def distance(color):
+        found = optimize_picture(photo, [style], encoder, **options, color=color).picture
         return np.abs(np.asarray(found, dtype=float).mean((0, 1)) - np.asarray(photo, dtype=float).mean((0, 1))).max()
 
-    assert distance(options) < 0.3 * distance(OptimizeOptions(**settings))
+    assert distance(color) < 0.3 * distance(ColorOptions())
     gray = Image.new("RGB", (64, 48), (90, 90, 90))
-    found = np.asarray(optimize_picture(gray, [style], encoder, options=options).picture, dtype=float)
-    assert np.abs(found.max(axis=2) - found.min(axis=2)).mean() < (2 if color == "luminance" else 30)
+    found = np.asarray(optimize_picture(gray, [style], encoder, **options, color=color).picture, dtype=float)
+    assert np.abs(found.max(axis=2) - found.min(axis=2)).mean() < (2 if preserve_color == "luminance" else 30)
 
 
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        ([(64, 48, 255)], "1 given for 2 styles"),
+        ([(64, 48, 255)], "masks must be one for each painting, in the same order: 2, got 1"),
         (
             [(64, 48, 255), (64, 60, 255)],
-            "number 2 is 64x60, the photo 64x48; their aspect ratios must agree within 2%",
+            "masks: number 2 must have the aspect ratio of the photo, 64x48, within 2%, got 64x60",
         ),
         ([(64, 48, 0), (64, 48, 255)], "number 1 is all black"),
     ],
@@ -205,14 +223,14 @@ def test_colors_are_preserved(encoder, picture, color, recolor):
 def test_bad_masks(encoder, picture, masks, message):
     images = [Image.new("L", (width, height), value) for width, height, value in masks]
     styles = [picture(70, 90, 1), picture(60, 60, 2)]
-    with pytest.raises(ValueError, match=message):
-        optimize_picture(picture(64, 48), styles, encoder, options=OptimizeOptions(**SMALL), masks=images)
+    with pytest.raises(UserError, match=message):
+        optimize_picture(picture(64, 48), styles, encoder, pyramid=small(), masks=images)
 
 
 def test_a_start_from_a_picture_of_another_shape_is_refused(encoder, picture):
     arguments = picture(64, 48), [picture(60, 60, 2)], encoder
-    with pytest.raises(ValueError, match="init: the picture is 64x50, the photo 64x48; their aspect ratios must agree"):
-        optimize_picture(*arguments, options=OptimizeOptions(**SMALL), init=picture(64, 50))
+    with pytest.raises(UserError, match="init must have the aspect ratio of the photo, 64x48, within 2%, got 64x50"):
+        optimize_picture(*arguments, pyramid=small(), init=picture(64, 50))
 
 
 def test_no_memory_costs_no_picture(encoder, picture):
@@ -222,37 +240,39 @@ def test_no_memory_costs_no_picture(encoder, picture):
 
     pictures = picture(80, 60), [picture(70, 90, 1)], encoder
     with pytest.raises(OptimizationError, match="no memory left") as stopped:
-        optimize_picture(*pictures, options=OptimizeOptions(**SMALL), progress=fail)
-    rest = optimize_picture(*pictures, options=OptimizeOptions(**SMALL), state=stopped.value.result.state)
-    whole = optimize_picture(*pictures, options=OptimizeOptions(**SMALL))
+        optimize_picture(*pictures, pyramid=small(), progress=fail)
+    rest = optimize_picture(*pictures, pyramid=small(), state=stopped.value.result.state)
+    whole = optimize_picture(*pictures, pyramid=small())
     assert (rest.pixels == whole.pixels).all()
-    again = optimize_picture(*pictures, options=OptimizeOptions(**SMALL), state=whole.state)
+    again = optimize_picture(*pictures, pyramid=small(), state=whole.state)
     assert (again.pixels == whole.pixels).all()
 
 
 def test_a_state_knows_what_it_is_of(encoder, picture):
-    photo, options = picture(80, 60), OptimizeOptions(**SMALL)
-    state = optimize_picture(photo, [picture(70, 90, 1)], encoder, options=options).state
-    with pytest.raises(ValueError, match="state: made of other pictures or with another encoder"):
-        optimize_picture(photo, [picture(70, 90, 2)], encoder, options=options, state=state)
+    photo, pyramid = picture(80, 60), small()
+    state = optimize_picture(photo, [picture(70, 90, 1)], encoder, pyramid=pyramid).state
+    with pytest.raises(UserError, match="state: made of other pictures or with another encoder"):
+        optimize_picture(photo, [picture(70, 90, 2)], encoder, pyramid=pyramid, state=state)
     del state["minimization"]
-    with pytest.raises(ValueError, match=r"state: made by another version, or damaged \('minimization'\)"):
-        optimize_picture(photo, [picture(70, 90, 1)], encoder, options=options, state=state)
+    with pytest.raises(UserError, match=r"state: made by another version, or damaged \('minimization'\)"):
+        optimize_picture(photo, [picture(70, 90, 1)], encoder, pyramid=pyramid, state=state)
 
 
 def test_pictures_of_any_mode(encoder, picture):
-    options = OptimizeOptions(**{**SMALL, "levels": 1})
+    pyramid = small(levels=1)
     gray, clear = picture(80, 60).convert("L"), picture(70, 90, 1).convert("RGBA")
-    found = optimize_picture(gray, [clear], encoder, options=options, init=gray.convert("P"))
+    found = optimize_picture(gray, [clear], encoder, pyramid=pyramid, init=gray.convert("P"))
     assert found.pixels.shape == (3, 48, 64)
-    with pytest.raises(ValueError, match=r"an array of shape \(60, 80, 3\) is not allowed; it must be \(3, H, W\)"):
-        optimize_picture(np.zeros((60, 80, 3), dtype=np.float32), [clear], encoder, options=options)
+    with pytest.raises(
+        UserError, match=r"photo must be an image or an array of shape \(3, H, W\), got shape \(60, 80, 3\)"
+    ):
+        optimize_picture(np.zeros((60, 80, 3), dtype=np.float32), [clear], encoder, pyramid=pyramid)
 
 
 def test_losses_that_are_no_numbers_end_it(encoder, picture):
     next(encoder.parameters()).data.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="not a finite number"):
-        optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=OptimizeOptions(**SMALL))
+    with pytest.raises(UserError, match="not a finite number"):
+        optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, pyramid=small())
 
 
 @pytest.mark.parametrize(("iterations", "bad"), [(40, 7), (40, 15), (12, 4)])
@@ -267,21 +287,21 @@ def test_one_bad_gradient_does_not_cost_the_rest(encoder, picture, monkeypatch, 
         return (losses, gradient * float("nan")) if len(calls) == bad else (losses, gradient)
 
     monkeypatch.setattr(Objective, "__call__", sometimes)
-    options = OptimizeOptions(**{**SMALL, "levels": 1, "iterations": iterations})
-    found = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=options)
+    pyramid = small(levels=1, iterations=iterations)
+    found = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, pyramid=pyramid)
     assert np.isfinite(found.pixels).all()
     assert min(entry["loss"] for entry in found.history) < 0.97 * min(calls[:bad])
 
 
 def test_a_finished_state_is_small(encoder, picture):
-    state = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, options=OptimizeOptions(**SMALL)).state
+    state = optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, pyramid=small()).state
     assert state["minimization"]["memory"] == {}
     assert state["minimization"]["best"] is None
 
 
 def test_a_run_goes_on_with_less_memory(encoder, picture):
     """Fewer remembered steps, smaller tiles: another picture, about as good."""
-    options = OptimizeOptions(**{**SMALL, "iterations": 25})
+    pyramid = small(iterations=25)
     pictures = picture(80, 60), [picture(70, 90, 1)], encoder
     count = 0
 
@@ -291,13 +311,13 @@ def test_a_run_goes_on_with_less_memory(encoder, picture):
         if count == 40:
             raise KeyboardInterrupt
 
-    whole = optimize_picture(*pictures, options=options)
+    whole = optimize_picture(*pictures, pyramid=pyramid)
     with pytest.raises(Interrupted) as stopped:
-        optimize_picture(*pictures, options=options, progress=interrupt)
+        optimize_picture(*pictures, pyramid=pyramid, progress=interrupt)
     state = stopped.value.result.state
     assert len(state["minimization"]["memory"]["old_dirs"]) > 3
-    levels = [replace(level, history=3, tile=32) for level in plan((80, 60), encoder, options)]
-    rest = optimize_picture(*pictures, options=options, levels=levels, state=state)
+    levels = [replace(level, history=3, tile=32) for level in plan_levels((80, 60), encoder, pyramid=pyramid)]
+    rest = optimize_picture(*pictures, pyramid=pyramid, levels=levels, state=state)
     losses = [min(entry["loss"] for entry in found.history if entry["level"] == 2) for found in (whole, rest)]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
     assert losses[1] != losses[0]
@@ -307,7 +327,6 @@ def test_a_small_mask_begins_as_fast(encoder, picture):
     photo, styles = picture(64, 48), [picture(70, 90, 1)]
     mask = Image.new("L", (64, 48))
     mask.paste(255, (0, 0, 12, 9))
-    options = OptimizeOptions(**{**SMALL, "levels": 1})
-    found = optimize_picture(photo, styles, encoder, options=options, masks=[mask])
+    found = optimize_picture(photo, styles, encoder, pyramid=small(levels=1), masks=[mask])
     losses = [entry["loss"] for entry in found.history]
     assert losses[1] < losses[0]  # the first trial

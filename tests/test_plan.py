@@ -2,23 +2,24 @@ import platform
 
 import pytest
 import torch
-from PIL import Image
 
-from nst_lightning.commands.warm_start import warm_start_options
-from nst_lightning.optimization import OptimizeOptions
+from nst_lightning.errors import UserError
+from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.optimization import PyramidOptions, plan_levels, shorten_for_warm_start
 from nst_lightning.optimization.device import used_memory
-from nst_lightning.optimization.plan import LEAST_HISTORY, plan
+from nst_lightning.optimization.plan import LEAST_HISTORY
 from nst_lightning.system import keep_freed_memory
 
 
 def test_the_plan(encoder):
     def sizes(photo, **options):
-        return [(level.width, level.height) for level in plan(photo, encoder, OptimizeOptions(**options))]
+        return [(level.width, level.height) for level in plan_levels(photo, encoder, pyramid=PyramidOptions(**options))]
 
-    assert sizes((200, 100), size=128, levels=5, factor=2) == [(64, 32), (128, 64)]  # relu5_1 needs 32 pixels
-    assert sizes((200, 100), size=0, levels=1) == [(200, 100)]
-    assert sizes((300, 300), size=384, factor=2) == [(96, 96), (192, 192), (384, 384)]
-    levels = plan((4000, 3000), encoder, OptimizeOptions(size=2000, factor=2, refine_above=500, iterations=40))
+    assert sizes((200, 100), long_side=128, levels=5, factor=2) == [(64, 32), (128, 64)]  # relu5_1 needs 32 pixels
+    assert sizes((200, 100), long_side=0, levels=1) == [(200, 100)]
+    assert sizes((300, 300), long_side=384, factor=2) == [(96, 96), (192, 192), (384, 384)]
+    pyramid = PyramidOptions(long_side=2000, factor=2, refine_above=500, iterations=40)
+    levels = plan_levels((4000, 3000), encoder, pyramid=pyramid)
     assert [(level.width, level.iterations) for level in levels] == [
         (125, 40),
         (250, 40),
@@ -26,24 +27,26 @@ def test_the_plan(encoder):
         (1000, 7),
         (2000, 7),
     ]
-    with pytest.raises(
-        ValueError, match=r"a photo of 200x80 at size 64 is too small for .*is 26, and must be >= 32; size 80"
-    ):
-        sizes((200, 80), size=64)
+    message = (
+        "a photo of 200x80 at long_side 64 is too small for relu5_1: its short side must be >= 32, got 26; "
+        "a long_side of 80 would do"
+    )
+    with pytest.raises(UserError, match=message):
+        sizes((200, 80), long_side=64)
 
 
 def test_little_memory_makes_tiles_and_then_shortens_the_history(encoder, monkeypatch):
     monkeypatch.setattr("nst_lightning.optimization.plan.used_memory", lambda device: 1e9)
 
     def last(gigabytes):
-        options = OptimizeOptions(size=4096, refine_iterations=12)
-        return plan((4000, 3000), encoder, options, max_memory=gigabytes * 1e9)[-1]
+        pyramid = PyramidOptions(long_side=4096, refine_iterations=12)
+        return plan_levels((4000, 3000), encoder, pyramid=pyramid, max_memory=gigabytes * 1e9)[-1]
 
     ample = last(1000)
     assert (ample.tile, ample.history) == (None, 12)
-    with pytest.raises(ValueError, match=r"of 4128x3104, .* must be .* GB or more") as error:
+    with pytest.raises(UserError, match=r"max_memory must be >= .* GB for a picture of 4128x3104, ") as error:
         last(0.5)
-    least = float(str(error.value).split(" GB or more")[0].split()[-1])
+    least = _gigabytes(error)
     scarce, enough = last(1.01 * least), last(least + 2.5)
     assert scarce.history == LEAST_HISTORY
     assert scarce.tile >= 256
@@ -51,23 +54,45 @@ def test_little_memory_makes_tiles_and_then_shortens_the_history(encoder, monkey
     assert enough.tile >= 512
 
 
-@pytest.mark.parametrize(("size", "levels"), [(256, 1), (384, 2), (512, 2), (1024, 4), (4096, 8)])
-def test_a_network_paints_at_the_size_it_knows(size, levels):
-    network, picture = (lambda photo: photo), Image.new("RGB", (8, 8))
-    assert warm_start_options(OptimizeOptions(size=size), (4000, 3000), network).levels == levels
-    assert warm_start_options(OptimizeOptions(size=0), (size, 100), network).levels == levels
-    assert warm_start_options(OptimizeOptions(size=size), (4000, 3000), picture).levels == 2
-    assert warm_start_options(OptimizeOptions(size=size, levels=3), (4000, 3000), network).levels == 3
+def _gigabytes(error):
+    """How much a refusal names."""
+    return float(str(error.value).split(" GB")[0].split()[-1])
+
+
+@pytest.mark.parametrize(("long_side", "levels"), [(256, 1), (384, 2), (512, 2), (1024, 4), (4096, 8)])
+def test_a_network_paints_at_the_size_it_knows(long_side, levels):
+    def count(size, *, network=True, **options):
+        return shorten_for_warm_start(PyramidOptions(**options), size, network=network).levels
+
+    assert count((4000, 3000), long_side=long_side) == levels
+    assert count((long_side, 100), long_side=0) == levels
+    assert count((4000, 3000), network=False, long_side=long_side) == 2
+    assert count((4000, 3000), long_side=long_side, levels=3) == 3
+
+
+def test_levels_too_small_for_the_largest_scale_that_is_needed_are_left_out(encoder):
+    def first(**options):
+        objective = ObjectiveOptions(style_layers={"relu3_1": 1}, content_layers={"relu3_1": 1}, **options)
+        return plan_levels(
+            (64, 64), encoder, pyramid=PyramidOptions(long_side=64, levels=4, factor=2, margin=0), objective=objective
+        )[0].width
+
+    assert first(style_scales={1: 1.0, 8: 1.0}) == 8
+    assert first(style_scales={2: 1.0, 8: 1.0}) == 16
+    assert first(content_scale=4) == 32
 
 
 def test_wide_photos_and_warm_starts(encoder):
-    def sizes(photo, warm=False, **options):
-        levels = plan(photo, encoder, OptimizeOptions(**options), warm=warm)
+    def sizes(photo, warm=False, objective=ObjectiveOptions(), **options):
+        levels = plan_levels(photo, encoder, pyramid=PyramidOptions(**options), objective=objective, warm=warm)
         return [(level.width, level.height, level.iterations) for level in levels]
 
-    shallow = {"style_layers": {"relu1_1": 1}, "content_layers": {"relu1_1": 1}, "factor": 2}
-    assert sizes((6000, 1000), size=384, **shallow) == [(192, 32, 40), (384, 64, 40)]  # 16 would be all margin
-    warm = {"size": 4000, "levels": 2, "factor": 2, "refine_above": 1000}
+    shallow = ObjectiveOptions(style_layers={"relu1_1": 1}, content_layers={"relu1_1": 1})
+    assert sizes((6000, 1000), long_side=384, factor=2, objective=shallow) == [
+        (192, 32, 40),
+        (384, 64, 40),
+    ]  # 16 would be all margin
+    warm = {"long_side": 4000, "levels": 2, "factor": 2, "refine_above": 1000}
     assert sizes((4000, 3000), warm=True, **warm) == [(2000, 1500, 7), (4000, 3000, 7)]
     assert sizes((4000, 3000), **warm) == [(2000, 1500, 40), (4000, 3000, 7)]
 
@@ -84,10 +109,10 @@ def test_memory_that_an_earlier_picture_had_is_not_used():
 
 def test_large_paintings_are_counted(encoder):
     def needed(scale):
-        options = OptimizeOptions(size=4096, style_scale=scale)
-        with pytest.raises(ValueError, match=r"it must be .* GB or more") as error:
-            plan((4000, 3000), encoder, options, max_memory=1.0)
-        return float(str(error.value).split(" GB or more")[0].split()[-1])
+        pyramid = PyramidOptions(long_side=4096, painting_scale=scale)
+        with pytest.raises(UserError, match=r"max_memory must be >= .* GB") as error:
+            plan_levels((4000, 3000), encoder, pyramid=pyramid, max_memory=1.0)
+        return _gigabytes(error)
 
     assert needed(4.0) - needed(1.0) == pytest.approx(15 * 3 * 12 * 4128 * 3104 / 1e9, rel=0.1)
 
@@ -95,7 +120,7 @@ def test_large_paintings_are_counted(encoder):
 def test_a_containers_limit(tmp_path, monkeypatch):
     from nst_lightning.optimization import device
 
-    monkeypatch.setattr(device, "_CGROUP", tmp_path)
+    monkeypatch.setattr(device, "CGROUP", tmp_path)
     free = device.free_memory(torch.device("cpu"))
     assert free > 1e8
     for name, text in (("max", "5000\n"), ("current", "4000\n"), ("stat", "anon 1\ninactive_file 500\nfile 7\n")):

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from nst_lightning.commands.examples import STYLES
-from nst_lightning.encoders import VGG19, CompactEncoder, EncoderChain
+from nst_lightning.encoders import build_encoder
 from nst_lightning.images import image_to_array, list_pictures, read_rgb, resize_short_side
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer, bundled_models
-from nst_lightning.metrics.evaluator import Figures
+from nst_lightning.metrics import Evaluator
 from nst_lightning.networks import load_network
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +47,7 @@ def test_the_package_has_them_by_name_and_every_folder_of_its_own():
     elsewhere = {"nst_lightning.zoo": "export", "nst_lightning.checkpoints": "checkpoints"}
     assert set(setup["packages"]) == {".".join(folder.parts) for folder in folders} | set(elsewhere)
     assert setup["package-dir"] == {"nst_lightning": "nst_lightning", **elsewhere}
-    for package, folder in {"nst_lightning.perception": "nst_lightning/perception", **elsewhere}.items():
+    for package, folder in {"nst_lightning.encoders": "nst_lightning/encoders", **elsewhere}.items():
         patterns = setup["package-data"][package]
         carried = {path.name for pattern in patterns for path in (ROOT / folder).glob(pattern)}
         needed = {
@@ -134,7 +133,7 @@ def test_no_grid(shared):
     """The last convolution makes pixels in pairs, which should not be seen."""
     stylizer = Stylizer(MANY)
     photos = [
-        resize_short_side(read_rgb(path), stylizer.trained_size())
+        resize_short_side(read_rgb(path), stylizer.trained_short_side())
         for path in list_pictures(shared / "photos/val")[::11]
     ]
     for style in stylizer.styles:
@@ -151,7 +150,7 @@ def test_borders_are_painted_as_the_rest(shared):
     paintings do, such as a sky at the top.
     """
     stylizer, random, parts = Stylizer(MANY), np.random.default_rng(0), []
-    unit = stylizer.trained_size() // 16
+    unit = stylizer.trained_short_side() // 16
     side = 30 * unit
     for path in list_pictures(shared / "photos/test"):
         photo = resize_short_side(read_rgb(path), 56 * unit)
@@ -176,22 +175,19 @@ def test_borders_are_painted_as_the_rest(shared):
     ],
 )
 def test_figures_are_the_cards(name, style, painting, shared):
-    encoder = EncoderChain(
-        [
-            VGG19(str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors")),
-            CompactEncoder(str(shared / "weights/vgg19_16x_distilled.safetensors")),
-        ]
+    weights = shared / "weights"
+    encoder = build_encoder(
+        str(weights / "vgg19_conv1_1-conv3_4.safetensors"), str(weights / "vgg19_16x_distilled.safetensors")
     )
     image = STYLES[style]() if painting is None else read_rgb(shared / "styles" / painting)
-    figures = Figures(encoder, tensor_of(resize_short_side(image, 256)))
+    made, untouched = Evaluator(encoder, tensor_of(image)), Evaluator(encoder, tensor_of(image))
     stylizer = Stylizer(ROOT / f"export/{name}.onnx")
+    asked = style if stylizer.styles else None
     for path in list_pictures(shared / "photos/val"):
-        image = read_rgb(path)
-        photo = resize_short_side(image, 256)
-        name_of_style = style if stylizer.styles else None
-        painted = stylizer(image, size=stylizer.trained_size(name_of_style), style=name_of_style)
-        stylized = painted.resize(photo.size, Image.Resampling.LANCZOS)
-        figures.add(tensor_of(stylized), tensor_of(photo), of_photos=True)
-    found = dict(figures.take())
-    measured = [found[f"{name}_median"].item() for name in ("content", "style", "grit", "photo_style")]
+        photo = read_rgb(path)
+        stylized = stylizer(photo, short_side=stylizer.trained_short_side(asked), style=asked)
+        made.update(tensor_of(stylized), tensor_of(photo))
+        untouched.update(tensor_of(photo), tensor_of(photo))
+    content, of_style, *_, grit = (value.item() for value in made.compute().values())
+    measured = [content, of_style, grit, untouched.compute()["style"].item()]
     assert measured == pytest.approx(figures_on_card(name, style), rel=0.01, abs=0.006)

@@ -1,17 +1,19 @@
-"""The command `compare`: how far compact encoders can stand in for VGG-19."""
+"""The command `evaluate encoder`: how far compact encoders can stand in for VGG-19."""
 
 import time
-from dataclasses import replace
 
 import torch
 from PIL import Image
+from torch import Tensor
 
-from nst_lightning.commands.evaluate_pictures import Judge
+from nst_lightning.commands.evaluation import choose_evenly, list_files
+from nst_lightning.commands.types import PositiveInt
 from nst_lightning.encoders import VGG19, CompactEncoder, Encoder, EncoderChain, image_to_tensor
-from nst_lightning.errors import UserError
-from nst_lightning.images import expand_path, list_pictures, read_rgb, resize_short_side
-from nst_lightning.metrics.distances import STYLE_LAYERS, ChannelCorrelation
-from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.errors import require_at_least
+from nst_lightning.images import read_rgb, resize_short_side
+from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.metrics import FIGURES, LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, ChannelCorrelation, Evaluator
+from nst_lightning.optimization import PyramidOptions, optimize_picture
 
 
 def evaluate_encoder(
@@ -19,10 +21,10 @@ def evaluate_encoder(
     photos: str,
     paintings: str,
     vgg19: str = "imagenet",
-    deep: str | None = None,
-    size: int = 256,
-    count: int = 8,
-    iterations: int = 40,
+    compact: str | None = None,
+    short_side: int = SHORT_SIDE,
+    count: PositiveInt = 8,
+    iterations: PositiveInt = 40,
 ) -> None:
     """Print how well compact encoders agree with VGG-19, and how good pictures are that are optimized against them.
 
@@ -35,42 +37,40 @@ def evaluate_encoder(
         encoders: weights of compact encoders: `bundled`, or files.
         photos: folder of photos.
         paintings: folder of paintings, taken in turns with the photos.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `deep`.
-        deep: weights file of a compact encoder that the reference takes the layers from which VGG-19's file lacks.
-        size: short side of photos and paintings in pixels.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`.
+        compact: weights file of a compact encoder, from which the reference takes the layers that VGG-19's file lacks.
+        short_side: of photos and paintings in pixels.
         count: how many pictures are optimized.
         iterations: on each, at each level of the pyramid.
     """
-    for name, value, least in (("size", size, 128), ("count", count, 1), ("iterations", iterations, 1)):
-        if value < least:
-            raise UserError(f"{name}: {value} is not allowed; it must be {least} or more")
+    require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
     exact = VGG19(vgg19)
-    reference = EncoderChain([exact, CompactEncoder(deep)]) if deep is not None else exact
+    reference: Encoder = EncoderChain([exact, CompactEncoder(compact)]) if compact is not None else exact
     reference.require(STYLE_LAYERS)
-    compact = {name: CompactEncoder(name) for name in encoders}
-    for encoder in compact.values():
+    judged: dict[str, Encoder] = {name: CompactEncoder(name) for name in encoders}
+    for encoder in judged.values():
         encoder.require(STYLE_LAYERS)
-    contents = [resize_short_side(read_rgb(path), size) for path in list_pictures(expand_path(photos))]
-    styles = [resize_short_side(read_rgb(path), size) for path in list_pictures(expand_path(paintings))]
-    _print_correlations(compact, exact, contents)
-    _print_speed({"reference": reference, **compact})
-    chosen = [contents[i * len(contents) // count] for i in range(count)]
+    contents = [resize_short_side(read_rgb(path), short_side) for path in list_files(photos)]
+    styles = [resize_short_side(read_rgb(path), short_side) for path in list_files(paintings)]
+    _print_correlations(judged, exact, contents)
+    every: dict[str, Encoder] = {"reference": reference, **judged}
+    _print_speed(every)
+    chosen = choose_evenly(contents, count)
     pairs = [(photo, styles[i % len(styles)]) for i, photo in enumerate(chosen)]
-    options = OptimizeOptions(size=0, iterations=iterations)
-    encoders = {"reference": reference, **compact}
-    _print_optimized("at one scale", encoders, pairs, replace(options, scales={1: 1.0}))
-    _print_optimized("at three scales, as optimize does", encoders, pairs, options)
+    pyramid = PyramidOptions(long_side=0, iterations=iterations)
+    _print_optimized("at one scale", every, pairs, pyramid, ObjectiveOptions(style_scales={1: 1.0}))
+    _print_optimized("at three scales, as optimize does", every, pairs, pyramid, ObjectiveOptions())
 
 
-def _print_correlations(compact: dict[str, Encoder], exact: Encoder, photos: list[Image.Image]) -> None:
+def _print_correlations(judged: dict[str, Encoder], exact: Encoder, photos: list[Image.Image]) -> None:
     layers = [layer for layer in STYLE_LAYERS if layer in exact.layers]
     print(f"correlation with {exact.description}, medians over channels and {len(photos)} photos")
     print("".join(f"{layer:>10}" for layer in layers))
-    metrics = {name: {layer: ChannelCorrelation() for layer in layers} for name in compact}
+    metrics = {name: {layer: ChannelCorrelation() for layer in layers} for name in judged}
     for photo in map(image_to_tensor, photos):
         with torch.no_grad():
             targets = exact(photo, layers)
-            for name, encoder in compact.items():
+            for name, encoder in judged.items():
                 for layer, features in encoder(photo, layers).items():
                     metrics[name][layer].update(features, targets[layer])
     for name, of_layers in metrics.items():
@@ -95,21 +95,27 @@ def _print_optimized(
     how: str,
     encoders: dict[str, Encoder],
     pairs: list[tuple[Image.Image, Image.Image]],
-    options: OptimizeOptions,
+    pyramid: PyramidOptions,
+    objective: ObjectiveOptions,
 ) -> None:
     print(f"\nstyle across scales by the reference, medians over {len(pairs)} pictures optimized {how}")
     print(f"{'style':>10}{'ratio':>10}{'seconds':>10}")
     distances: dict[str, list[float]] = {name: [] for name in ("photo", *encoders)}
     seconds = dict.fromkeys(distances, 0.0)
     for photo, painting in pairs:
-        judge = Judge(photo, painting, encoders["reference"], size=min(photo.size))
-        distances["photo"].append(judge(photo)[1])
+        content = image_to_tensor(photo)
+        evaluator = Evaluator(encoders["reference"], image_to_tensor(painting), short_side=min(photo.size))
+        distances["photo"].append(_measure_style(evaluator, photo, content))
         for name, encoder in encoders.items():
-            found = optimize_picture(photo, [painting], encoder, options=options)
-            distances[name].append(judge(found.picture)[1])
+            found = optimize_picture(photo, [painting], encoder, pyramid=pyramid, objective=objective)
+            distances[name].append(_measure_style(evaluator, found.picture, content))
             seconds[name] += found.seconds / len(pairs)
     against = torch.tensor(distances["reference"])
     for name, of_pictures in distances.items():
         values = torch.tensor(of_pictures)
         style, ratio = values.quantile(0.5).item(), (values / against).quantile(0.5).item()
         print(f"{style:10.4f}{ratio:10.2f}{seconds[name]:10.1f}  {name}")
+
+
+def _measure_style(evaluator: Evaluator, picture: Image.Image, photo: Tensor) -> float:
+    return evaluator.measure(image_to_tensor(picture), photo)[0, FIGURES.index("style")].item()

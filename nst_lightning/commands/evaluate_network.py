@@ -1,38 +1,28 @@
-"""The command `rate`: how good a transfer network's pictures are, style by style, beside optimized ones."""
+"""The command `evaluate network`: how good a transfer network's pictures are, beside optimized ones."""
 
-import itertools
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
-from nst_lightning.encoders import Encoder, build_encoder, image_to_tensor
-from nst_lightning.errors import UserError, suggest_names
+from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header, list_files
+from nst_lightning.commands.paintings import find_paintings
+from nst_lightning.commands.types import NonNegativeInt
+from nst_lightning.encoders import build_encoder, image_to_tensor, resize_tensor
+from nst_lightning.errors import UserError, require_at_least, suggest_names
 from nst_lightning.images import (
     check_writable,
     draw_labeled,
-    expand_path,
-    list_pictures,
     read_rgb,
     refuse_overwriting_inputs,
     resize_short_side,
     write_picture,
 )
-from nst_lightning.inference import MINIMUM_SIZE, Stylizer
-from nst_lightning.metrics.distances import CONTENT_LAYER, SHORT_SIDE, STYLE_LAYERS
-from nst_lightning.metrics.evaluator import Figures
-from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.inference import Stylizer, check_short_side
+from nst_lightning.metrics import LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, Evaluator
+from nst_lightning.optimization import PyramidOptions, optimize_picture
 from nst_lightning.system import keep_freed_memory
-
-COLUMNS = {
-    "content": "content_median",
-    "style": "style_median",
-    "at 1": "style_median_at_1",
-    "at 1/2": "style_median_at_2",
-    "at 1/4": "style_median_at_4",
-    "grit": "grit_median",
-}
 
 
 def evaluate_network(
@@ -42,9 +32,9 @@ def evaluate_network(
     vgg19: str | None = "imagenet",
     compact: str | None = None,
     count: int | None = None,
-    optimized: int = 0,
-    size: int = SHORT_SIDE,
-    network_size: int | None = None,
+    optimized: NonNegativeInt = 0,
+    short_side: int = SHORT_SIDE,
+    paint_short_side: int | None = None,
     only: list[str] | None = None,
     sheet: str | None = None,
 ) -> None:
@@ -55,72 +45,94 @@ def evaluate_network(
 
     Args:
         model: the .onnx file, or the name of a bundled network.
-        photos: folder of photos.
+        photos: folder of photos, or a single one.
         paintings: files and folders in which the paintings are: `great_wave.jpg` or `hokusai_great_wave.jpg` for the
             style `great_wave`, or `great_wave=FILE`.
         vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
         compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
         count: how many photos, evenly chosen; by default all.
         optimized: how many of these are optimized as well, which takes a while.
-        size: short side in pixels at which everything is compared, and optimized.
-        network_size: short side in pixels of the photos that the network paints; by default what each style was trained
-            for.
-        only: some of the network's styles, to rate no others.
+        short_side: in pixels, at which everything is compared, and optimized.
+        paint_short_side: in pixels, of the photos that the network paints; by default what each style was trained for.
+        only: some of the network's styles, to evaluate no others.
         sheet: a picture to write, of the network's pictures beside the optimized ones.
     """
-    for name, value, least in (
-        ("count", count, 1),
-        ("optimized", optimized, 0),
-        ("size", size, 128),
-        ("network_size", network_size, MINIMUM_SIZE),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"{name}: {value} is not allowed; it must be {least} or more")
+    require_at_least(1, count=count)
+    require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
+    check_short_side(paint_short_side, "paint_short_side")
     if sheet is not None and not optimized:
-        raise UserError(f"sheet: {sheet} would be empty; give optimized, the number of photos in it")
+        raise UserError(f"sheet needs optimized, the number of photos in it, got {sheet} without it")
     target = None if sheet is None else check_writable(sheet)
     keep_freed_memory()
     stylizer, encoder = Stylizer(model), build_encoder(vgg19, compact)
-    encoder.require([CONTENT_LAYER, *STYLE_LAYERS])
-    files = _files_of(stylizer.styles, paintings, only=_chosen(stylizer.styles, only))
-    chosen = _some(list_pictures(expand_path(photos)), count)
+    encoder.require(STYLE_LAYERS)
+    files = find_paintings(stylizer.styles, paintings, only=_choose_styles(stylizer.styles, only))
+    chosen = choose_evenly(list_files(photos), count)
     if target is not None:
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
-    sizes = {style: network_size or stylizer.trained_size(style) or size for style in files}
-    contents, larger = [], []
-    for image in map(read_rgb, chosen):  # photos may be large: none is kept as it is
-        contents.append(resize_short_side(image, size))
-        larger.append(resize_short_side(image, max(sizes.values())))
-    few = _some(contents, optimized)
-    width = max(15, *map(len, files)) + 1
+    sizes = {style: paint_short_side or stylizer.trained_short_side(style) or short_side for style in files}
+    contents = [_Content(path, short_side, max(sizes.values())) for path in chosen]
+    few, width = choose_evenly(range(len(contents)), optimized), max(15, *map(len, files)) + 1
     rows = []
-    print(f"{'style':{width}}{'pictures':>16}" + "".join(f"{name:>9}" for name in COLUMNS))
+    print(f"{'style':{width}}{'pictures':>16}{format_header()}")
     for style, file in files.items():
-        painting = resize_short_side(read_rgb(file), size)
-        name = style if stylizer.styles else None
-        made = [
-            stylizer(image, size=sizes[style], style=name).resize(photo.size, Image.Resampling.LANCZOS)
-            for image, photo in zip(larger, contents)
-        ]
-        show = partial(_print, f"{style:{width}}", painting, encoder)
-        show("photos", contents, contents)
-        show("network", contents, made)
-        if few:
-            ours = _some(made, optimized)
-            show(f"network ({len(few)})", few, ours)
-            theirs = [_optimized(photo, painting, encoder) for photo in few]
-            show(f"optimize ({len(few)})", few, theirs)
-            cells = zip(
-                [("", photo) for photo in few], [("network", x) for x in ours], [("optimize", x) for x in theirs]
-            )
-            rows.append([*itertools.chain(*cells), (style, painting)])
+        painting, name = read_rgb(file), style if stylizer.styles else None
+        made = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
+        evaluator = Evaluator(encoder, image_to_tensor(painting), short_side=short_side)
+        cells = _evaluate_style(f"{style:{width}}", painting, evaluator, contents, made, few)
+        rows.append([*cells, (style, painting)])
         if target is not None:
-            write_picture(target, draw_labeled(rows, height=size))  # after each style: optimizing takes long
+            write_picture(target, draw_labeled(rows, height=short_side))  # after each style: optimizing takes long
     if target is not None:
         print(target)
 
 
-def _chosen(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
+def _evaluate_style(
+    label: str,
+    painting: Image.Image,
+    evaluator: Evaluator,
+    contents: "Sequence[_Content]",
+    made: Sequence[Image.Image],
+    few: Sequence[int],
+) -> list[tuple[str, Image.Image]]:
+    """Print the rows of one style; the photos numbered `few` are optimized as well.
+
+    Returns:
+        Those photos, the network's pictures of them and the optimized ones, each with its label.
+    """
+    _print_medians(label, "photos", evaluator, contents, [content.tensor for content in contents])
+    _print_medians(label, "network", evaluator, contents, [*map(image_to_tensor, made)])
+    if not few:
+        return []
+    chosen, ours = [contents[i] for i in few], [made[i] for i in few]
+    _print_medians(label, f"network ({len(few)})", evaluator, chosen, [*map(image_to_tensor, ours)])
+    theirs = [optimize_like(content.image, painting, evaluator) for content in chosen]
+    _print_medians(label, f"optimize ({len(few)})", evaluator, chosen, [*map(image_to_tensor, theirs)])
+    cells = zip(chosen, ours, theirs)
+    return [
+        cell
+        for content, picture, other in cells
+        for cell in (("", content.image), ("network", picture), ("optimize", other))
+    ]
+
+
+def optimize_like(photo: Image.Image, painting: Image.Image, evaluator: Evaluator) -> Image.Image:
+    """What `optimize` makes of a photo at the size at which pictures are compared, with the encoder that compares."""
+    photo, painting = (resize_short_side(image, evaluator.short_side) for image in (photo, painting))
+    pyramid = PyramidOptions(long_side=max(photo.size))
+    return optimize_picture(photo, [painting], evaluator.encoder, pyramid=pyramid).picture
+
+
+class _Content:
+    """A photo no larger than it is needed, to paint and to compare with."""
+
+    def __init__(self, path: Path, short_side: int, paint_short_side: int) -> None:
+        image = read_rgb(path)
+        self.tensor = resize_tensor(image_to_tensor(image), short_side)
+        self.image = resize_short_side(image, paint_short_side)
+
+
+def _choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
     """Those of the network's styles that are asked for."""
     unknown = sorted({*(only or ())} - {*styles})
     if unknown:
@@ -129,64 +141,11 @@ def _chosen(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
     return only or styles
 
 
-def _optimized(photo: Image.Image, painting: Image.Image, encoder: Encoder) -> Image.Image:
-    options = OptimizeOptions(size=max(photo.size))
-    return optimize_picture(photo, [painting], encoder, options=options).picture
-
-
-def _print(
-    style: str,
-    painting: Image.Image,
-    encoder: Encoder,
-    made: str,
-    photos: Sequence[Image.Image],
-    pictures: Sequence[Image.Image],
+def _print_medians(
+    label: str, kind: str, evaluator: Evaluator, contents: Sequence[_Content], pictures: Sequence[Tensor]
 ) -> None:
-    figures = Figures(encoder, image_to_tensor(painting), short_side=min(painting.size))
-    for photo, picture in zip(photos, pictures):
-        figures.add(image_to_tensor(picture), image_to_tensor(photo), of_photos=False)
-    found = dict(figures.take())
-    print(f"{style}{made:>16}" + "".join(f"{found[name].item():9.3f}" for name in COLUMNS.values()), flush=True)
-
-
-def _files_of(styles: Sequence[str], paintings: Sequence[str], *, only: Sequence[str]) -> dict[str, Path]:
-    """The paintings of some of the styles; that of a network of one style is the only one given."""
-    found: list[Path] = []
-    named: dict[str, str] = {}
-    for given in paintings:
-        style, equals, file = given.partition("=")
-        path = expand_path(given)
-        if style in styles and equals:
-            named[style] = file
-        elif path.is_dir():
-            found += list_pictures(path)
-        elif equals and not path.exists():
-            known = ", ".join(styles) or "the network's styles, which have no names"
-            raise UserError(f"paintings: {given} names no style of {known}")
-        else:
-            found.append(path)
-    if not styles:
-        if len(found) != 1:
-            raise UserError(f"paintings: the network has one style, and there are {len(found)} paintings; give one")
-        return {found[0].stem: found[0]}
-    files = {}
-    for style in only:
-        if style in named:
-            files[style] = expand_path(named[style])
-            continue
-        fitting = [path for path in found if path.stem == style or path.stem.endswith(f"_{style}")]
-        if not fitting:
-            names = ", ".join(path.name for path in found)
-            raise UserError(f"paintings: there is none for the style {style} among {names}")
-        exact = [path for path in fitting if path.stem == style] or fitting
-        if len(exact) > 1:
-            names = ", ".join(map(str, exact))
-            raise UserError(f"paintings: {style} could be any of {names}; say which, {style}=FILE")
-        files[style] = exact[0]
-    return files
-
-
-def _some(items: Sequence, count: int | None) -> list:
-    """So many of them, evenly chosen."""
-    count = len(items) if count is None else min(count, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
+    evaluator.reset()
+    for content, picture in zip(contents, pictures):
+        evaluator.update(picture, content.tensor)
+    medians = [value.item() for value in evaluator.compute().values()]
+    print(f"{label}{kind:>16}{format_figures(medians)}", flush=True)

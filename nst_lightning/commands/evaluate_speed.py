@@ -1,4 +1,4 @@
-"""The command `speed`: how fast ONNX files are, beside Johnson's network."""
+"""The command `evaluate speed`: how fast ONNX files are, beside Johnson's network."""
 
 import tempfile
 import time
@@ -9,17 +9,20 @@ from statistics import median
 import numpy as np
 import onnxruntime
 
-from nst_lightning.errors import UserError
+from nst_lightning.commands.types import PositiveInt
+from nst_lightning.errors import require_at_least
 from nst_lightning.export import export_onnx
-from nst_lightning.inference import MINIMUM_SIZE, Stylizer
-from nst_lightning.inference.models import find_model
+from nst_lightning.inference import MINIMUM_SIZE, Stylizer, find_model
 from nst_lightning.networks import JohnsonNet
 
 JOHNSON = "Johnson's network"
-_RUNS = 5
+RUNS = 5
+"""Pictures in a turn."""
 
 
-def evaluate_speed(models: list[str], size: int = 512, threads: int = 2, rounds: int = 6) -> None:
+def evaluate_speed(
+    models: list[str], image_size: PositiveInt = 512, threads: PositiveInt = 2, rounds: PositiveInt = 6
+) -> None:
     """Print how long ONNX files take for a picture on the CPU, and how many times faster than Johnson's they are.
 
     Johnson's is the paper's network (width 32, five residual blocks, 9x9 ends), exported on the spot. All take turns,
@@ -27,42 +30,45 @@ def evaluate_speed(models: list[str], size: int = 512, threads: int = 2, rounds:
 
     Args:
         models: .onnx files, or names of bundled networks.
-        size: width and height of the picture in pixels.
+        image_size: width and height of the picture in pixels.
         threads: processor threads to use.
         rounds: how often each has its turn.
     """
-    for name, value, least in (("size", size, MINIMUM_SIZE), ("threads", threads, 1), ("rounds", rounds, 1)):
-        if value < least:
-            raise UserError(f"{name}: {value} is not allowed; it must be {least} or more")
+    require_at_least(MINIMUM_SIZE, image_size=image_size)
     for model in models:
         Stylizer(model)  # refuses what is no transfer network
     files = {model: find_model(model) for model in models}
     with tempfile.TemporaryDirectory() as folder:
         johnson = Path(folder) / "johnson.onnx"
         export_onnx(JohnsonNet(), johnson, metadata={})
-        runs = {name: _run(file, size, threads) for name, file in {JOHNSON: johnson, **files}.items()}
+        runs = {name: _prepare_run(file, image_size, threads) for name, file in {JOHNSON: johnson, **files}.items()}
+    times = _take_turns(runs, rounds)
+    print(f"{'milliseconds':>12}{'times faster':>14}  {image_size}x{image_size} pixels, {threads} threads")
+    for name, measured in times.items():
+        print(f"{1000 * measured:12.1f}{times[JOHNSON] / measured:14.1f}  {name}")
+
+
+def _take_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             run()  # what it needs may have left the processor's caches
-            times[name] += [_seconds(run) for _ in range(_RUNS)]
-    print(f"{'milliseconds':>12}{'times faster':>14}  {size}x{size} pixels, {threads} threads")
-    reference = median(times[JOHNSON])
-    for name, measured in times.items():
-        print(f"{1000 * median(measured):12.1f}{reference / median(measured):14.1f}  {name}")
+            times[name] += [_measure_seconds(run) for _ in range(RUNS)]
+    return {name: median(measured) for name, measured in times.items()}
 
 
-def _run(file: Path, size: int, threads: int) -> Callable[[], object]:
+def _prepare_run(file: Path, image_size: int, threads: int) -> Callable[[], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     photo, *controls = session.get_inputs()
-    feed = {photo.name: np.random.default_rng(0).random((1, 3, size, size), np.float32)}
+    feed = {photo.name: np.random.default_rng(0).random((1, 3, image_size, image_size), np.float32)}
     feed |= {node.name: np.full(node.shape, 1 / node.shape[0], np.float32) for node in controls}
     return lambda: session.run(None, feed)
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def _measure_seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

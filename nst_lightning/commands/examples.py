@@ -86,7 +86,8 @@ def examples(output: str = "examples") -> None:
 def _file(photo: Photo) -> Path:
     """Where an installed package keeps a photograph; the package itself is not imported."""
     spec = importlib.util.find_spec(photo.package)
-    path = Path(spec.submodule_search_locations[0]) / photo.file if spec else None
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(folders[0]) / photo.file if folders else None
     if path is None or not path.is_file():
         raise UserError(
             f"{Path(photo.file).name} is missing: the example photographs come with scikit-image and scikit-learn; "

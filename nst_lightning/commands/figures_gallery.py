@@ -1,44 +1,61 @@
-"""The command `gallery`: one photo and two paintings, optimized in every way, on one sheet."""
+"""The command `figures gallery`: one photo and two paintings, optimized in every way, on one sheet."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from nst_lightning.encoders import build_encoder
+from nst_lightning.commands.types import PositiveInt
+from nst_lightning.encoders import Encoder, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import UserError
 from nst_lightning.images import check_writable, draw_labeled, read_rgb, refuse_overwriting_inputs, write_picture
-from nst_lightning.optimization import OptimizeOptions, optimize_picture
+from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.optimization import ColorOptions, MinimizerOptions, PyramidOptions, optimize_picture
 from nst_lightning.optimization.device import select_device
-from nst_lightning.optimization.single_scale import style_shares
 from nst_lightning.system import keep_freed_memory
 
+
+class Variant(NamedTuple):
+    """One way to optimize a picture."""
+
+    pyramid: PyramidOptions = PyramidOptions()
+    objective: ObjectiveOptions = ObjectiveOptions()
+    minimizer: MinimizerOptions = MinimizerOptions()
+    color: ColorOptions = ColorOptions()
+
+
+Job = tuple[str, Variant, list[Image.Image], list[Image.Image] | None]
+"""Label, options, paintings and masks."""
+PLAIN = Variant()
 ALL_LAYERS = "all layers (3.2)"
-VARIANTS: dict[str, dict[str, Any]] = {
-    "as optimize does it": {},
-    "from noise": {"start": "noise"},
-    "one size only": {"levels": 1, "iterations": 120},
-    "one size, one scale (Gatys)": {"levels": 1, "scales": {1: 1.0}, "iterations": 150},
-    "Adam, averaged": {"optimizer": "adam", "average": 0.95},
-    "style weight 2": {"style_weight": 2.0},
-    "style weight 60": {"style_weight": 60.0},
-    "strokes half as large": {"style_scale": 0.5},
-    "strokes twice as large": {"style_scale": 2.0},
-    "Wasserstein distance": {"style_loss": "wasserstein"},
-    "means and deviations": {"style_loss": "mean_std"},
-    "color: luminance": {"color": "luminance"},
-    "color: histogram": {"color": "histogram"},
-    "color: histogram, after": {"color": "histogram", "recolor": "after"},
-    "geometric weights (3.1)": {"geometric_weights": True},
-    "content in all layers (3.1)": {"content_layers": "all", "geometric_weights": True},
-    ALL_LAYERS: {"style_layers": "all"},
-    "activation shift -1 (3.3)": {"activation_shift": -1.0},
-    "correlation chain (3.5)": {"correlation_chain": True},
-    "chain, blurred": {"correlation_chain": True, "blur": True},
+VARIANTS: dict[str, Variant] = {
+    "as optimize does it": PLAIN,
+    "from noise": Variant(PyramidOptions(start="noise")),
+    "one size only": Variant(PyramidOptions(levels=1, iterations=120)),
+    "one size, one scale (Gatys)": Variant(
+        PyramidOptions(levels=1, iterations=150), ObjectiveOptions(style_scales={1: 1.0})
+    ),
+    "Adam, averaged": Variant(minimizer=MinimizerOptions(optimizer="adam", average=0.95)),
+    "style weight 2": Variant(objective=ObjectiveOptions(style_weight=2.0)),
+    "style weight 60": Variant(objective=ObjectiveOptions(style_weight=60.0)),
+    "strokes half as large": Variant(PyramidOptions(painting_scale=0.5)),
+    "strokes twice as large": Variant(PyramidOptions(painting_scale=2.0)),
+    "Wasserstein distance": Variant(objective=ObjectiveOptions(style_loss="wasserstein")),
+    "means and deviations": Variant(objective=ObjectiveOptions(style_loss="mean_std")),
+    "the photo's colors: luminance": Variant(color=ColorOptions(preserve_color="luminance")),
+    "the photo's colors: linear": Variant(color=ColorOptions(preserve_color="linear")),
+    "the photo's colors: linear, after": Variant(color=ColorOptions(preserve_color="linear", recolor="after")),
+    "geometric weights (3.1)": Variant(objective=ObjectiveOptions(geometric_weights=True)),
+    "content in all layers (3.1)": Variant(objective=ObjectiveOptions(content_layers="all", geometric_weights=True)),
+    ALL_LAYERS: Variant(objective=ObjectiveOptions(style_layers="all")),
+    "activation shift -1 (3.3)": Variant(objective=ObjectiveOptions(activation_shift=-1.0)),
+    "correlation chain (3.5)": Variant(objective=ObjectiveOptions(correlation_chain=True)),
+    "chain, blurred": Variant(objective=ObjectiveOptions(correlation_chain=True, blur=True)),
 }
 """Labels, and how the options differ; the sections are those of Novak & Nikulin 2016."""
 
@@ -47,8 +64,8 @@ def figures_gallery(
     photo: str,
     style: list[str],
     output: str,
-    size: int = 320,
-    columns: int = 5,
+    long_side: PositiveInt = 320,
+    columns: PositiveInt = 5,
     only: list[str] | None = None,
     vgg19: str | None = None,
     compact: str | None = BUNDLED,
@@ -60,7 +77,7 @@ def figures_gallery(
         photo: the photo.
         style: a painting; a second one is for blending and for masks, which give it the right half.
         output: the sheet to write: .png, .jpg, .webp or .tif.
-        size: long side of each picture in pixels.
+        long_side: of each picture in pixels.
         columns: pictures in a row.
         only: labels of some of the variants, to draw no others.
         vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
@@ -71,35 +88,40 @@ def figures_gallery(
     if unknown:
         raise UserError(f"only must be some of {', '.join(VARIANTS)}; got {unknown[0]!r}")
     keep_freed_memory()
-    target = check_writable(output)
+    target, place = check_writable(output), select_device(device)
     refuse_overwriting_inputs([target], map(Path, [photo, *style]))
-    place = select_device(device)
     content, paintings = read_rgb(photo), [read_rgb(path) for path in style]
     encoder = build_encoder(vgg19, compact)
-    plain = OptimizeOptions(size=size)
-    cells = [("the photo", content), *((f"painting {i}", painting) for i, painting in enumerate(paintings, 1))]
-    variants = {label: replace(plain, **VARIANTS[label]) for label in only or VARIANTS}
-    every = variants.get(ALL_LAYERS)
-    if every is not None and style_shares(encoder, every) == style_shares(encoder, plain):
-        reason = f"{ALL_LAYERS}: this encoder has only the usual ones; vgg19 has more"
-        if only:
-            raise UserError(f"only: {reason}")
-        del variants[ALL_LAYERS]
-        print(f"without {reason}", file=sys.stderr)
-    jobs = [(label, paintings[:1], options, None) for label, options in variants.items()]
+    labels = _choose_variants(only, encoder)
+    jobs: list[Job] = [(label, VARIANTS[label], paintings[:1], None) for label in labels]
     if len(paintings) > 1 and not only:
-        jobs += [("both paintings, blended", paintings[:2], plain, None)]
-        jobs += [("one painting each half", paintings[:2], plain, _halves(content.size))]
-    for number, (label, styles, options, masks) in enumerate(jobs, 1):
+        jobs += [("both paintings, blended", PLAIN, paintings[:2], None)]
+        jobs += [("one painting each half", PLAIN, paintings[:2], _draw_halves(content.size))]
+    cells = [("the photo", content), *((f"painting {i}", painting) for i, painting in enumerate(paintings, 1))]
+    for number, (label, variant, styles, masks) in enumerate(jobs, 1):
         print(f"{number} of {len(jobs)}: {label}", file=sys.stderr)
-        made = optimize_picture(content, styles, encoder, options=options, masks=masks, device=place)
+        sized = variant._replace(pyramid=replace(variant.pyramid, long_side=long_side))
+        made = optimize_picture(content, styles, encoder, **sized._asdict(), masks=masks, device=place)
         cells.append((label, made.picture))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     write_picture(target, draw_labeled(rows, height=made.picture.height))
     print(target)
 
 
-def _halves(size: tuple[int, int]) -> list[Image.Image]:
+def _choose_variants(only: Sequence[str] | None, encoder: Encoder) -> list[str]:
+    """The labels asked for, without `ALL_LAYERS` where the encoder has no more than the usual ones."""
+    relus = {layer for layer in encoder.layers if layer.startswith("relu")}
+    if not relus <= {*ObjectiveOptions().style_layers}:
+        return list(only or VARIANTS)
+    reason = f"{ALL_LAYERS}: this encoder has only the usual ones; vgg19 has more"
+    if only and ALL_LAYERS in only:
+        raise UserError(f"only: {reason}")
+    if not only:
+        print(f"without {reason}", file=sys.stderr)
+    return [label for label in only or VARIANTS if label != ALL_LAYERS]
+
+
+def _draw_halves(size: tuple[int, int]) -> list[Image.Image]:
     """Masks for the left and the right half, with a soft edge a tenth as wide as the picture."""
     right = np.clip((np.linspace(0, 1, size[0]) - 0.45) / 0.1, 0, 1)
     rows = [np.tile((255 * side).astype(np.uint8), (size[1], 1)) for side in (1 - right, right)]

@@ -2,38 +2,49 @@
 
 import inspect
 import json
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from PIL import Image, ImageChops
 
 from nst_lightning.commands.optimize_files import Files, beside
 from nst_lightning.commands.optimize_progress import Meter
-from nst_lightning.commands.warm_start import Network, paint_first_level, picture_or_network, warm_start_options
+from nst_lightning.commands.types import NonNegativeInt
+from nst_lightning.commands.warm_start import Painter, picture_or_painter
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import UserError, WorkError
+from nst_lightning.errors import UserError, WorkError, require_above
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
-    array_to_image,
     check_writable,
-    pictures_to_do,
+    list_inputs,
     read_picture,
     read_rgb,
     refuse_overwriting_inputs,
     resize_array,
     writable_format,
 )
-from nst_lightning.optimization import Interrupted, OptimizationError, OptimizeOptions, optimize_picture
+from nst_lightning.losses import ObjectiveOptions, needed_layers
+from nst_lightning.optimization import (
+    ColorOptions,
+    Interrupted,
+    Level,
+    MinimizerOptions,
+    OptimizationError,
+    PyramidOptions,
+    estimate_cost,
+    optimize_picture,
+    plan_levels,
+    shorten_for_warm_start,
+)
 from nst_lightning.optimization.device import free_memory, select_device, used_memory
 from nst_lightning.optimization.memory import GB
-from nst_lightning.optimization.plan import Level, estimate_cost, layers_of, plan
-from nst_lightning.optimization.scene import check_pairs
+from nst_lightning.optimization.scene import check_counts
 from nst_lightning.system import ALL_BLOCKS, keep_freed_memory, shell_line
 
 USABLE = 0.8
@@ -46,7 +57,7 @@ def optimize(
     photo: str,
     style: list[str],
     output: str,
-    style_share: list[float] | None = None,
+    blend_weight: list[float] | None = None,
     mask: list[str] | None = None,
     init: str | None = None,
     vgg19: str | None = None,
@@ -55,9 +66,12 @@ def optimize(
     device: str = "auto",
     max_memory: float | None = None,
     bits: Literal[8, 16] = 8,
-    preview: int = 0,
+    preview: NonNegativeInt = 0,
     resume: bool = False,
-    **options: Any,
+    pyramid: PyramidOptions = PyramidOptions(),
+    objective: ObjectiveOptions = ObjectiveOptions(),
+    minimizer: MinimizerOptions = MinimizerOptions(),
+    color: ColorOptions = ColorOptions(),
 ) -> None:
     """Optimize one picture: a photo painted in the style of one or several paintings.
 
@@ -69,7 +83,7 @@ def optimize(
         photo: the photo, or a folder of photos.
         style: a painting; given several times, their styles are blended, or go where their masks say.
         output: the picture to write: .png, .jpg, .webp or .tif; for a folder of photos, a folder.
-        style_share: of each painting in the blend, as often as `style`; by default all the same.
+        blend_weight: of each painting in the blend, as often as `style`; by default all the same.
         mask: where a painting's style goes, white on black, as large as the photo or of its aspect ratio; as often as
             `style`. Elsewhere the photo stays.
         init: start from this picture, or from what a transfer network makes of the photo: an .onnx file, or a style
@@ -84,39 +98,43 @@ def optimize(
         bits: a channel; 16 for .png and .tif only.
         preview: write the picture so far every so many iterations; 0 never.
         resume: go on from where Ctrl-C ended the same command; of a folder, make what is missing.
-        **options: see `OptimizeOptions`.
+        pyramid: the sizes at which the picture is optimized in turn.
+        objective: what is compared, and how much it counts.
+        minimizer: how pixels are changed.
+        color: whose colors the picture has.
     """
-    given = {**locals()}
-    settings = OptimizeOptions(**options)
-    check_pairs(len(style), None if mask is None else len(mask), style_share)
-    if not preview >= 0:
-        raise UserError(f"preview: {preview} is not allowed; it must be 0 or more")
-    if max_memory is not None and not 0 < max_memory < math.inf:
-        raise UserError(f"max_memory: {max_memory} is not allowed; it must be more than 0")
+    arguments = dict(locals())
+    require_above(0, max_memory=max_memory)
+    check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
     jobs = _jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
     place = select_device(device)
-    memory = used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB
-    studio = _Studio(
-        given=given,
-        options=settings,
-        encoder=build_encoder(vgg19, compact, pooling=pooling).to(place),
-        pictures={
-            "styles": [read_rgb(path) for path in style],
-            "masks": None if mask is None else [_read_mask(path) for path in mask],
-            "shares": style_share,
-            "device": place,
-        },
-        first=None if init is None else picture_or_network(init),
-        max_memory=memory,
-    )
-    layers_of(studio.encoder, settings)  # unknown ones are refused once, not for every photo
-    if "all" in (settings.style_layers, settings.content_layers):
-        layers = [layer for layer in studio.encoder.layers if layer.startswith("relu")]
+    encoder = build_encoder(vgg19, compact, pooling=pooling).to(place)
+    needed_layers(encoder, objective)  # unknown ones are refused once, not for every photo
+    if "all" in (objective.style_layers, objective.content_layers):
+        layers = [layer for layer in encoder.layers if layer.startswith("relu")]
         print(f"all layers: the encoder has {len(layers)} of VGG-19's 16, {', '.join(layers)}", file=sys.stderr)
-    if not Path(photo).is_dir():
+    studio = _Studio(
+        arguments=arguments,
+        encoder=encoder,
+        paintings=[read_rgb(path) for path in style],
+        masks=None if mask is None else [_read_mask(path) for path in mask],
+        init=None if init is None else picture_or_painter(init),
+        device=place,
+        max_memory=used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB,
+    )
+    if Path(photo).is_dir():
+        _make_all(studio, jobs, resume=resume)
+    else:
         ((source, target),) = jobs
         studio.make(source, target, resume=resume)
-        return
+
+
+def _make_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resume: bool) -> None:
+    """Optimize several photos, whatever becomes of single ones.
+
+    Raises:
+        WorkError: some failed.
+    """
     failed = 0
     for source, target in jobs:
         begun = beside(target, "state").exists()
@@ -124,7 +142,7 @@ def optimize(
             continue
         try:
             studio.make(source, target, resume=resume and begun)
-        except (ValueError, OSError, RuntimeError, MemoryError, FloatingPointError) as error:  # others may do well
+        except (UserError, OSError, RuntimeError, MemoryError) as error:  # torch's own RuntimeErrors, too
             print(f"nst-lightning: {source}: {error}", file=sys.stderr)
             failed += 1
     if failed:
@@ -136,19 +154,21 @@ class _Studio:
     """What is the same for all photos of a command.
 
     Args:
-        given: the command's arguments.
-        options: how to optimize.
-        encoder: against which.
-        pictures: further arguments of `optimize_picture`.
-        first: what to start from: a picture, or a network that makes one of the photo; None as the options say.
+        arguments: the command's own, by name.
+        encoder: whose features are compared.
+        paintings: RGB.
+        masks: where their styles go.
+        init: what to start from: a picture, or a network that paints one; None as the pyramid says.
+        device: where to compute.
         max_memory: in bytes.
     """
 
-    given: dict[str, Any]
-    options: OptimizeOptions
+    arguments: dict[str, Any]
     encoder: Encoder
-    pictures: dict[str, Any]
-    first: Image.Image | Network | None
+    paintings: list[Image.Image]
+    masks: list[Image.Image] | None
+    init: Image.Image | Painter | None
+    device: torch.device
     max_memory: float
 
     def has_made(self, source: Path, target: Path) -> bool:
@@ -161,32 +181,36 @@ class _Studio:
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
         """Optimize one photo and write the picture and its record."""
-        bits, masks = self.given["bits"], len(self.pictures["masks"] or ())
+        bits, masks = self.arguments["bits"], len(self.masks or ())
         photo = read_picture(source, bits=bits)
-        image = array_to_image(photo.rgb) if bits == 16 else photo.rgb
-        limits = {"masks": masks, "warm": self.first is not None, "max_memory": self.max_memory}
-        options = self.options if self.first is None else warm_start_options(self.options, image.size, self.first)
-        levels = plan(image.size, self.encoder, options, **limits)
+        image = photo.image
+        settings = self._settings(image.size)
+        warm = self.init is not None
+        levels = plan_levels(image.size, self.encoder, **settings, masks=masks, warm=warm, max_memory=self.max_memory)
         tiled = any(level.tile for level in levels)
         keep_freed_memory(below=LARGE_BLOCK if tiled else ALL_BLOCKS)
         size = levels[-1].width, levels[-1].height
         writable_format(target, bits=bits, size=size)
         if bits == 16:
-            photo = replace(photo, rgb=resize_array(photo.rgb, size))  # a large one would stay in memory beside this
-        files = Files(target, photo, bits, self._about(source, target, options), levels)
+            photo = replace(photo, rgb=resize_array(photo.array, size))  # a large one would stay in memory beside this
+        files = Files(target, photo, bits, self._about(source, target, settings), levels)
         state = files.read_state() if resume else None
-        print(estimate_cost(levels, self.encoder, options, masks=masks), file=sys.stderr)
-        meter = Meter(self.given["preview"], files.write_preview)
+        print(estimate_cost(levels, self.encoder, **settings, masks=masks), file=sys.stderr)
+        meter = Meter(self.arguments["preview"], files.write_preview)
         try:
             result = optimize_picture(
                 photo.rgb,
-                encoder=self.encoder,
-                options=options,
-                init=self._init(image, levels) if state is None else None,
+                self.paintings,
+                self.encoder,
+                **settings,
+                color=self.arguments["color"],
+                blend_weights=self.arguments["blend_weight"],
+                masks=self.masks,
+                init=self._paint_init(image, levels) if state is None else None,
                 levels=levels,
+                device=self.device,
                 progress=meter,
                 state=state,
-                **self.pictures,
             )
         except (Interrupted, OptimizationError) as stopped:
             meter.end()
@@ -199,41 +223,58 @@ class _Studio:
             files.write_state(result)
             raise
 
-    def _init(self, photo: Image.Image, levels: list[Level]) -> Image.Image | None:
-        return paint_first_level(self.first, photo, levels) if callable(self.first) else self.first
+    def _settings(self, size: tuple[int, int]) -> dict[str, Any]:
+        """The groups that decide about levels and their cost, for a photo of that size."""
+        pyramid = self.arguments["pyramid"]
+        if isinstance(self.init, Painter):
+            pyramid = self.init.adapt(pyramid, size)
+        elif self.init is not None:
+            pyramid = shorten_for_warm_start(pyramid, size, network=False)
+        return {"pyramid": pyramid} | {name: self.arguments[name] for name in ("objective", "minimizer")}
+
+    def _paint_init(self, photo: Image.Image, levels: list[Level]) -> Image.Image | None:
+        return self.init.paint(photo, levels) if isinstance(self.init, Painter) else self.init
 
     def _command(self, source: Path, target: Path, **changes: Any) -> str:
-        return command_line(self.given | {"photo": str(source), "output": str(target), **changes})
+        return command_line(self.arguments | {"photo": str(source), "output": str(target), **changes})
 
     def _resumes(self, source: Path, target: Path) -> str:
         """The command, whatever its `--max-memory`: it may go on with less."""
         return self._command(source, target, max_memory=None)
 
-    def _about(self, source: Path, target: Path, options: OptimizeOptions) -> dict[str, Any]:
+    def _about(self, source: Path, target: Path, settings: dict[str, Any]) -> dict[str, Any]:
+        groups = settings | {"color": self.arguments["color"]}
         return {
             "command": self._command(source, target),
             "resumes": self._resumes(source, target),
             "folder": str(Path.cwd()),
-            "arguments": {name: value for name, value in self.given.items() if name != "options"},
-            "options": asdict(options),
+            "arguments": {name: value for name, value in self.arguments.items() if name not in groups},
+            "options": {name: asdict(group) for name, group in groups.items()},
             "encoder": self.encoder.description,
-            "device": str(self.pictures["device"]),
+            "device": str(self.device),
         }
 
 
-def command_line(given: dict[str, Any]) -> str:
+def command_line(arguments: dict[str, Any]) -> str:
     """The command that makes the same picture; arguments that have their default values are left out."""
-    words = ["python", "-m", "nst_lightning", "optimize", given["photo"]]
+    words = ["python", "-m", "nst_lightning", "optimize", arguments["photo"]]
     defaults = {name: parameter.default for name, parameter in inspect.signature(optimize).parameters.items()}
-    defaults |= {field.name: getattr(OptimizeOptions(), field.name) for field in fields(OptimizeOptions)}
-    values = {name: value for name, value in (given | given["options"]).items() if name not in ("photo", "options")}
+    values, defaults = _flatten(arguments), _flatten(defaults)
     for name, value in values.items():
-        if name in ("resume", "preview", "device") or value == defaults[name]:
+        if name in ("photo", "resume", "preview", "device") or value == defaults[name]:
             continue
         for item in value if isinstance(value, list) else [value]:
             text = item if isinstance(item, str) else json.dumps(item)
             words += [f"--{name.replace('_', '-')}", text]
     return shell_line(words)
+
+
+def _flatten(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with the fields of groups in place of these, as the command line has them."""
+    flat: dict[str, Any] = {}
+    for name, value in arguments.items():
+        flat |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {name: value}
+    return flat
 
 
 def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
@@ -242,7 +283,7 @@ def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> lis
     if folder and output.suffix.lower() in WRITABLE:
         raise PictureError(f"output: {output}: {photo} is a folder, so this must be one, too")
     jobs: dict[Path, Path] = {}
-    for source in pictures_to_do(photo, output) if folder else [photo]:
+    for source in list_inputs(photo, output) if folder else [photo]:
         target = output / source.relative_to(photo).with_suffix(".png") if folder else output
         if jobs.setdefault(target, source) != source:
             raise UserError(f"photo: {jobs[target]} and {source} would both be written to {target}")
@@ -253,5 +294,5 @@ def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> lis
 def _read_mask(path: str) -> Image.Image:
     """White where the file is white and opaque."""
     mask = read_picture(path)
-    gray = mask.rgb.convert("L")
+    gray = mask.image.convert("L")
     return gray if mask.alpha is None else ImageChops.multiply(gray, mask.alpha.convert("L"))

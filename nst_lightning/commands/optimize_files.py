@@ -1,4 +1,4 @@
-"""The files of one optimized picture: itself, its record, and the state of one that isn't done."""
+"""The files of one optimized picture: the picture, its record, and the state of an unfinished one."""
 
 import json
 import math
@@ -22,13 +22,13 @@ from nst_lightning.optimization.plan import Level
 
 @dataclass(frozen=True)
 class Files:
-    """What one photo becomes: `picture.png`, `picture.png.json` and `picture.png.state`.
+    """Writes what one photo becomes: `picture.png`, `picture.png.json` and `picture.png.state`.
 
     Args:
         target: the picture's file.
         photo: as read.
         bits: a channel.
-        about: what the record begins with; `command` is the one that makes the picture, `resumes` those that go on.
+        about: the beginning of the record: `command` makes the picture, `resumes` is the one that a state belongs to.
         levels: as planned.
     """
 
@@ -39,33 +39,33 @@ class Files:
     levels: list[Level]
 
     def write(self, result: Optimized) -> None:
-        """Picture and record; the state of an earlier interruption has served."""
+        """Write picture and record, and remove the state of an earlier interruption."""
         self._write_picture(result.pixels)
         self._write_record(result, finished=True)
         beside(self.target, "state").unlink(missing_ok=True)
         print(f"{self.target} ({result.seconds:.0f} s)")
 
     def write_unfinished(self, result: Optimized) -> None:
-        """The state first: it is what can't be made again. What can't be written is said."""
+        """Write the state first, which can't be made again, picture and record, and report what can't be written."""
         try:
             self.write_state(result)
         except (OSError, RuntimeError) as error:
-            print(f"nst-lightning: no state to go on from: {error}", file=sys.stderr)
+            print(f"nst-lightning: the state could not be written: {error}", file=sys.stderr)
         try:
             self._write_picture(result.pixels)
             self._write_record(result, finished=False)
-            print(f"{self.target} so far ({result.seconds:.0f} s)")
+            print(f"{self.target}, unfinished ({result.seconds:.0f} s)")
         except OSError as error:
-            print(f"nst-lightning: no picture: {error}", file=sys.stderr)
+            print(f"nst-lightning: the picture could not be written: {error}", file=sys.stderr)
 
     def write_state(self, result: Optimized) -> None:
-        """What `--resume` goes on from."""
+        """Write what `--resume` goes on from."""
         with atomic_path(beside(self.target, "state")) as temporary:
             torch.save(result.state | {"command": self.about["resumes"]}, temporary)
-        print("the same command with --resume goes on from here")
+        print("run the same command with --resume to go on from here")
 
     def read_state(self) -> dict[str, Any]:
-        """What `write_state` wrote.
+        """Read what `write_state` wrote.
 
         Raises:
             UserError: it is missing, damaged, or another command's.
@@ -79,25 +79,25 @@ class Files:
             raise UserError(f"resume: {path} can't be read ({type(error).__name__})") from error
         found = state.pop("command", None) if isinstance(state, dict) else None
         if found != command:
-            raise UserError(f"resume: {path} is not of this command but of: {found}")
+            raise UserError(f"resume: {path} is the state of another command: {found}")
         return state
 
     def write_preview(self, pixels: np.ndarray) -> None:
-        """The picture so far; an earlier record is not about it."""
+        """Write the picture so far, and remove an earlier record, which is about another one."""
         try:
             beside(self.target, "json").unlink(missing_ok=True)
             self._write_picture(pixels)
         except OSError as error:
-            print(f"\nnst-lightning: no preview: {error}", file=sys.stderr)
+            print(f"\nnst-lightning: the preview could not be written: {error}", file=sys.stderr)
 
     def _write_picture(self, pixels: np.ndarray) -> None:
-        """The pixels, with what the photo's file had beside its own."""
+        """Write the pixels with the photo's transparency, profile and EXIF data."""
         height, width = pixels.shape[1:]
         alpha = self.photo.alpha.resize((width, height), Image.Resampling.BICUBIC) if self.photo.alpha else None
         write_picture(self.target, replace(self.photo, rgb=pixels, alpha=alpha), bits=self.bits)
 
     def _write_record(self, result: Optimized, *, finished: bool) -> None:
-        """All about the picture."""
+        """Write how the picture was made, and its losses."""
         finite = [{name: x if math.isfinite(x) else None for name, x in entry.items()} for entry in result.history]
         packages = {"nst-lightning": __version__, "torch": torch.__version__, "pillow": PIL.__version__}
         record = {
@@ -112,6 +112,6 @@ class Files:
             temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def beside(target: Path, what: str) -> Path:
-    """`picture.png.json`: pictures of other endings have their own."""
-    return target.with_name(f"{target.name}.{what}")
+def beside(target: Path, ending: str) -> Path:
+    """The file beside a picture, such as `picture.png.json`; pictures of other formats have their own."""
+    return target.with_name(f"{target.name}.{ending}")

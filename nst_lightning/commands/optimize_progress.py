@@ -1,4 +1,4 @@
-"""What is seen of an optimization while it goes on."""
+"""The progress of an optimization on the terminal, and previews."""
 
 import shutil
 import sys
@@ -21,18 +21,18 @@ class Meter:
 
     def __init__(self, preview: int, write: Callable[[np.ndarray], None]) -> None:
         self._preview, self._write = preview, write
-        self._shown, self._count, self._open = 0.0, 0, False
+        self._shown_at, self._count, self._open = 0.0, 0, False
 
     def __call__(self, progress: Progress) -> None:
-        """Show an iteration, if it is time."""
+        """Show an iteration, if it is time to."""
         self._count += 1
         if self._preview and self._count % self._preview == 0:
             self._write(image_to_array(progress.draw()))
         terminal = sys.stderr.isatty()
-        due = time.perf_counter() - self._shown >= 0.5 if terminal else progress.iteration == progress.iterations
+        due = time.perf_counter() - self._shown_at >= 0.5 if terminal else progress.iteration == progress.iterations
         if not (due or progress.share >= 1):
             return
-        self._shown = time.perf_counter()
+        self._shown_at = time.perf_counter()
         left = progress.seconds * (1 / max(progress.share, 1e-6) - 1)
         losses = "  ".join(f"{name} {value:.4f}" for name, value in progress.losses.items())
         line = f"level {progress.level}/{progress.levels}  {progress.share:4.0%}  {losses}  {left:.0f} s left"
@@ -46,6 +46,6 @@ class Meter:
         self._open = terminal
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self._open:
             print(file=sys.stderr)

@@ -15,13 +15,12 @@ from nst_lightning.images import (
     resize_short_side,
     write_picture,
 )
-from nst_lightning.inference import DEFAULT_MODEL, ModelError, Stylizer, bundled_models
-from nst_lightning.inference.stylizer import check_size
+from nst_lightning.inference import DEFAULT_MODEL, ModelError, Stylizer, bundled_models, check_short_side
 
 COLUMNS = 5
 
 
-def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MODEL, size: int = 256) -> None:
+def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MODEL, height: int = 256) -> None:
     """List the styles that come with the package, and draw photos in each of them.
 
     Args:
@@ -29,40 +28,45 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
             network.
         output: the sheet: .png, .jpg, .webp or .tif; by default `styles.jpg`.
         model: a network of many styles: the .onnx file, or the name of a bundled one.
-        size: height of each picture on the sheet in pixels. It is stylized at a short side of as many, or of what its
-            style was trained for, if that is more.
+        height: of each picture on the sheet in pixels. It is stylized at a short side of as many, or of what its style
+            was trained for, if that is more.
     """
-    check_size(size)
+    check_short_side(height, "height")
     if output is not None and not photos:
         raise UserError(f"output needs a photo to draw, got {output} without one")
     stylizer = Stylizer(model)
     if not stylizer.styles:
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
-    sizes = {name: max(size, stylizer.trained_size(name) or 0) for name in stylizer.styles}
-    largest = max(sizes.values())
-    target = check_writable(output or "styles.jpg") if photos else _sheet_of(model)
-    refuse_overwriting_inputs([target] if photos else [], map(Path, photos))
+    sides = {name: max(height, stylizer.trained_short_side(name) or 0) for name in stylizer.styles}
+    largest = max(sides.values())
+    target = check_writable(output or "styles.jpg") if photos else _find_sheet(model)
+    refuse_overwriting_inputs([target] if photos and target else [], map(Path, photos))
     shown = [resize_short_side(read_rgb(path), largest) for path in photos]
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
-    if shown:
-        write_picture(target, _sheet(stylizer, shown, sizes, size))
+    if shown and target is not None:
+        write_picture(target, _draw_sheet(stylizer, shown, sides, height))
     if target is not None:
         print(target)
 
 
-def _sheet_of(model: str) -> Path | None:
+def _find_sheet(model: str) -> Path | None:
     """The sheet that comes with a bundled network, if it has one."""
     network = bundled_models().get(model)
     return network.with_suffix(".jpg") if network and network.with_suffix(".jpg").is_file() else None
 
 
-def _sheet(stylizer: Stylizer, photos: Sequence[Image.Image], sizes: Mapping[str, int], height: int) -> Image.Image:
+def _draw_sheet(
+    stylizer: Stylizer, photos: Sequence[Image.Image], short_sides: Mapping[str, int], height: int
+) -> Image.Image:
     """A row for each style, or, of one photo, all of them one after the other."""
     rows = [[("the photo" if len(photos) == 1 else "", photo) for photo in photos]]
-    rows += [[(name, stylizer(photo, size=sizes[name], style=name)) for photo in photos] for name in stylizer.styles]
+    rows += [
+        [(name, stylizer(photo, short_side=short_sides[name], style=name)) for photo in photos]
+        for name in stylizer.styles
+    ]
     if len(photos) == 1:
         cells = [cell for row in rows for cell in row]
         rows = [cells[i : i + COLUMNS] for i in range(0, len(cells), COLUMNS)]

@@ -4,22 +4,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
+from nst_lightning.commands.types import NonNegativeInt, UnitInterval
 from nst_lightning.errors import UserError, WorkError, require
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
-    pictures_to_do,
+    list_inputs,
     read_picture,
     refuse_overwriting_inputs,
     writable_format,
     write_picture,
 )
-from nst_lightning.inference import DEFAULT_MODEL, Stylizer
-from nst_lightning.inference.stylizer import check_size
+from nst_lightning.inference import DEFAULT_MODEL, Stylizer, check_short_side
 
 
 def stylize(
@@ -27,12 +27,12 @@ def stylize(
     model: str = DEFAULT_MODEL,
     output: str = "out",
     style: str | list[str] | None = None,
-    strength: float = 1.0,
-    preserve_color: float = 0.0,
-    size: int | None = None,
+    strength: UnitInterval = 1.0,
+    preserve_color: UnitInterval = 0.0,
+    short_side: int | None = None,
     format: Literal["keep", "jpg", "png", "webp", "tif"] = "keep",
     quality: int = 95,
-    threads: int = 0,
+    threads: NonNegativeInt = 0,
 ) -> None:
     """Stylize photos with an ONNX file. Names, transparency, color profiles and EXIF data are kept.
 
@@ -45,27 +45,28 @@ def stylize(
             `great_wave:2,starry_night:1`, or given several times. The command `styles` lists them.
         strength: from 0, the photo itself, to 1.
         preserve_color: from 0 to 1, the photo's own colors.
-        size: short side in pixels to scale photos to first; by default they keep their size. Smaller makes strokes
-            larger in the picture.
+        short_side: pixels to scale the photos' short sides to first; by default they keep their size. Fewer make
+            strokes larger in the picture.
         format: of the files in the folder; `keep` writes each as it was read, or as PNG where that format can't be
             written.
         quality: of JPEG and WebP, 1 to 100.
         threads: processor threads to use; 0 lets ONNX Runtime choose.
     """
     require("quality", quality, 1 <= quality <= 100, "from 1 to 100")
-    check_size(size)
+    check_short_side(short_side)
     jobs = _plan(photos, Path(output), format)
     stylizer = Stylizer(model, threads=threads)
     blend = ",".join(style) if isinstance(style, list) else style
-    stylizer.controls(blend, strength, preserve_color)  # wrong ones are refused before any work
+    controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
+    stylizer.controls(**controls)  # wrong ones are refused before any work
     failed = 0
     for source, target in jobs:
         try:
             photo = read_picture(source)
-            picture = stylizer(photo.rgb, size=size, style=blend, strength=strength, preserve_color=preserve_color)
+            picture = stylizer(photo.image, short_side=short_side, **controls)
             alpha = photo.alpha.resize(picture.size) if photo.alpha else None
             write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
-        except (ValueError, OSError, RuntimeError) as error:
+        except (UserError, WorkError, OSError, MemoryError) as error:
             message = str(error) if isinstance(error, PictureError) else f"{source}: {error}"
             if len(jobs) == 1:
                 raise WorkError(message) from error
@@ -80,34 +81,32 @@ def stylize(
 def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[Path, Path]]:
     """Every photo and the file it becomes; refuses two of the same name before any work is done."""
     jobs: dict[Path, Path] = {}
-    file = _is_file(output, photos, file_format)
+    file = _names_file(output, photos, file_format)
     for given in map(Path, photos):
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
-        for source in pictures_to_do(given, output) if given.is_dir() else [given]:
+        for source in list_inputs(given, output) if given.is_dir() else [given]:
             name = source.relative_to(given) if given.is_dir() else Path(source.name)
-            target = output if file else output / _renamed(name, file_format)
+            target = output if file else output / _rename(name, file_format)
             if jobs.setdefault(target, source) != source:
                 raise UserError(f"photos: {jobs[target]} and {source} would both be written to {target}")
     refuse_overwriting_inputs(jobs, jobs.values())
     return [(source, target) for target, source in jobs.items()]
 
 
-def _is_file(output: Path, photos: Sequence[str], file_format: str) -> bool:
+def _names_file(output: Path, photos: Sequence[str], file_format: str) -> bool:
     """Whether `output` is the picture of a single photo, by its ending, and no folder; refuses one that can't be."""
     if output.suffix.lower() not in Image.registered_extensions() or output.is_dir():
         return False
     if len(photos) > 1 or Path(photos[0]).is_dir():
-        raise PictureError(f"output: {output} is a file's name; for several photos it must be a folder's")
+        raise PictureError(f"output must be a folder for several photos, got the file {output}")
     if file_format != "keep":
-        raise UserError(
-            f"format must be left out with the name of a file, {output}, whose ending says it; got {file_format}"
-        )
+        raise UserError(f"format must be keep, since the ending of {output} tells the format, got {file_format}")
     writable_format(output)
     return True
 
 
-def _renamed(name: Path, file_format: str) -> Path:
+def _rename(name: Path, file_format: str) -> Path:
     if file_format != "keep":
         return name.with_suffix(f".{file_format}")
     return name if name.suffix.lower() in WRITABLE else name.with_name(f"{name.name}.png")

@@ -1,10 +1,12 @@
 """`fit`, `validate`, `test`, `predict` and `distill` on LightningCLI."""
 
+import contextlib
 import json
 import logging
 import sys
 import warnings
 from argparse import ArgumentError
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +17,52 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from nst_lightning.distillation.module import RECORD, Distillation
+from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError
-from nst_lightning.images import PictureError, expand_path
-from nst_lightning.networks import MultiStyleNet, checkpoint
+from nst_lightning.images import expand_path
+from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.networks import StyledNetwork, checkpoint
 from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training import (
     ExportOnnx,
     LastCheckpoint,
+    Metadata,
+    OptimizerOptions,
     PhotoDataModule,
     PictureRate,
     PictureWriter,
     SampleSheet,
     StyleTransfer,
+    build_style_transfer,
 )
 from nst_lightning.training.callbacks import run_folder
 from nst_lightning.training.start import start_paths
 
-_ENCODERS = "VGG19 for best fidelity, CompactEncoder for speed and offline, EncoderChain for both"
 COMMANDS = ("fit", "validate", "test", "predict")
+PREFIXES = {
+    PhotoDataModule: "data.",
+    LastCheckpoint: "checkpoint.",
+    SampleSheet: "sheet.",
+    ExportOnnx: "export.",
+    PictureWriter: "writer.",
+    ObjectiveOptions: "model.objective.",
+    OptimizerOptions: "model.optimizer.",
+    Metadata: "model.metadata.",
+    StyleTransfer: "model.",
+    Distillation: "model.",
+}
+"""What the command line has before the names of these classes' arguments."""
+PREFIXES_AT_WORK = {"photos": "sheet.", "output": "writer."}
+"""The same for arguments that callbacks find wrong when the work begins."""
+SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
+"""The photos that each command needs."""
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Saves the configuration of a `fit`, and of nothing else."""
+    """Saves the configuration of a `fit` only."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Save it in the run's folder."""
@@ -49,10 +73,11 @@ class SaveRunConfig(SaveConfigCallback):
 
 
 class RunCLI(LightningCLI):
-    """LightningCLI with one folder a run, checkpoints as options, and one-line errors."""
+    """LightningCLI with a folder for each run, checkpoints as options, and one-line errors."""
 
-    record: str  # what checkpoints of this kind say they are
-    resumed_at: int | None = None  # the step of the checkpoint that a `fit` goes on from
+    record: str  # the entry that marks checkpoints of this kind
+    encoder: str  # the argument of the model that takes the encoder
+    resumed_at: int | None = None  # the step of the checkpoint that a `fit` resumes
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks, each with options of its own."""
@@ -66,8 +91,21 @@ class RunCLI(LightningCLI):
             }
         )
 
+    def before_instantiate_classes(self) -> None:
+        """Name arguments as the command line knows them, and check that there are photos before anything is built."""
+        encoder = f"model.{self.encoder}.init_args."
+        prefixes = {Encoder: encoder, **PREFIXES, nn.Module: "model.network.init_args."}  # the first that fits counts
+        for cls, prefix in prefixes.items():
+            self.parser.add_instantiator(_prefixing(prefix), cls)
+        given = self.config[self.subcommand].data
+        folders = {split: given[split] for split in ("train", "val", "test", "predict")}
+        _require_examples({f"data.{split}": folder for split, folder in folders.items()})
+        with _prefixed("data."):
+            for split in SPLITS[self.subcommand]:
+                PhotoDataModule(**folders).photos(split)
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """One folder for all of a run; TensorBoard and CSV log to it, unless other loggers were asked for."""
+        """Give the run one folder, to which TensorBoard and CSV log, unless other loggers are asked for."""
         whole = self.config_init[self.subcommand]
         config = whole.trainer
         config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
@@ -85,13 +123,13 @@ class RunCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Check the checkpoint as well, before anything is built or loaded."""
+        """Parse, and check the checkpoint before anything is built or loaded."""
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
         config.weights_only = True  # checkpoints are read as plain values, never as code
         if config.ckpt_path is None:
             if self.config.subcommand != "fit" and not config.model.init_from:
-                raise UserError("--ckpt_path: missing; it names the checkpoint to use")
+                raise UserError("--ckpt_path must name a checkpoint, got none")
             return
         config.ckpt_path = str(expand_path(config.ckpt_path))
         content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
@@ -101,19 +139,19 @@ class RunCLI(LightningCLI):
             ours = self.record == checkpoint.RECORD
             from_weights = ", or start from its weights with --model.init_from" if ours else ""
             raise UserError(
-                f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume from; use last.ckpt{from_weights}"
+                f"--ckpt_path: {config.ckpt_path} has no optimizer state to resume; use last.ckpt{from_weights}"
             )
         steps, last = content.get("global_step", 0), config.trainer.max_steps
         if self.config.subcommand == "fit" and steps >= last > 0:
-            raise UserError(f"trainer.max_steps must be > {steps}, the step that {config.ckpt_path} is at, got {last}")
+            raise UserError(f"trainer.max_steps must be > {steps}, the step of {config.ckpt_path}, got {last}")
         self.resumed_at = steps
 
     def after_fit(self) -> None:
-        """A run that began at its end, which Lightning counts in epochs and time as well, has done nothing."""
+        """Refuse a run that was over when it began, which Lightning counts in epochs and time as well."""
         if self.trainer.global_step == self.resumed_at:
             raise UserError(
-                f"--ckpt_path: {self.config.fit.ckpt_path} is at the end of its run already; to go on, "
-                "trainer.max_steps, max_epochs or max_time must be more"
+                f"--ckpt_path: {self.config.fit.ckpt_path} is at the end of its run already; to continue, increase "
+                "trainer.max_steps, trainer.max_epochs or trainer.max_time"
             )
 
 
@@ -121,34 +159,43 @@ class StyleTransferCLI(RunCLI):
     """The commands of `COMMANDS`: a transfer network's training, and what can be done with its checkpoints."""
 
     record = checkpoint.RECORD
+    encoder = "encoder"
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The Trainer's methods offered, with the arguments that don't come from the command line."""
+        """The Trainer's methods to offer, with the arguments that don't come from the command line."""
         offered = LightningCLI.subcommands()
         return {name: offered[name] for name in COMMANDS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Callbacks, each with options of its own."""
         super().add_arguments_to_parser(parser)
-        parser.link_arguments("data.size", "model.size")
+        parser.link_arguments("data.short_side", "model.short_side")
         parser.add_lightning_class_args(SampleSheet, "sheet")
         parser.add_lightning_class_args(ExportOnnx, "export")
         parser.add_lightning_class_args(PictureWriter, "writer")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """The checkpoint has all that a run began from, which may be gone."""
+        """Parse, and take from the checkpoint what the run began from, which may be gone."""
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
         if config.ckpt_path is None:
             return
         if self.config.subcommand != "fit":
-            config.model.init_from, config.model.only_new_styles, config.model.credits = None, False, None
+            config.model.init_from, config.model.freeze_shared, config.model.metadata.credits = None, False, None
         elif any(start.suffix and not start.is_file() for start in start_paths(config.model.init_from)):
             config.model.init_from = config.ckpt_path  # without a suffix it is a bundled one's name
 
+    def before_instantiate_classes(self) -> None:
+        """Check that the example pictures that the run needs have been written."""
+        model = self.config[self.subcommand].model
+        styles = model.styles or {}
+        files = styles if isinstance(styles, list) else list(styles.values())
+        _require_examples({"model.style": model.style} | {f"model.styles ({file})": file for file in files})
+        super().before_instantiate_classes()
+
     def after_fit(self) -> None:
-        """Say what the run left, and how to use it."""
+        """Report the run's files, and how to use them."""
         super().after_fit()
         folder = run_folder(self.trainer)
         files = {
@@ -161,7 +208,7 @@ class StyleTransferCLI(RunCLI):
         if "ONNX file" in files:
             words = [sys.executable, "-m", "nst_lightning", "stylize", "photo.jpg"]
             words += ["--model", str(files["ONNX file"]), "--output", "out/"]
-            if isinstance(self.model.network, MultiStyleNet):
+            if isinstance(self.model.network, StyledNetwork):
                 words += ["--style", [*self.model.paintings][-1]]
             lines += ["Stylize a photo of your own:", f"  {shell_line(words)}"]
         rank_zero_info("\n".join(["Trained:", *lines]))
@@ -171,6 +218,7 @@ class DistillationCLI(RunCLI):
     """The command `distill`: LightningCLI's `fit`, under another name."""
 
     record = RECORD
+    encoder = "teacher"
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -191,7 +239,7 @@ def main(command: str, arguments: list[str]) -> None:
     else:
         usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
         usages = {name: usage.format(name) for name in COMMANDS}
-        _run(StyleTransferCLI, StyleTransfer, [command, *_with_styles_listed(arguments)], usages)
+        _run(StyleTransferCLI, build_style_transfer, [command, *_with_styles_listed(arguments)], usages)
 
 
 def _with_styles_listed(arguments: list[str]) -> list[str]:
@@ -213,7 +261,35 @@ def _with_styles_listed(arguments: list[str]) -> list[str]:
     return [*others[:place], name, json.dumps(files), *others[place:]]
 
 
-def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str], usages: dict[str, str]) -> None:
+@contextlib.contextmanager
+def _prefixed(prefix: str) -> Iterator[None]:
+    """Let errors name arguments with a prefix."""
+    try:
+        yield
+    except UserError as error:
+        raise error.prefixed(prefix) from error
+
+
+def _prefixing(prefix: str) -> Callable[..., Any]:
+    """An instantiator for jsonargparse whose errors name arguments with a prefix."""
+
+    def instantiate(cls: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with _prefixed(prefix):
+            return cls(*args, **kwargs)
+
+    return instantiate
+
+
+def _require_examples(paths: Mapping[str, str | None]) -> None:
+    """Say how to write the example pictures, where an argument names some that are missing."""
+    for argument, path in paths.items():
+        if path and Path(path).parts[0] == "examples" and not Path(path).exists():
+            raise UserError(f"{argument}: {path} is missing; `python -m nst_lightning examples` writes it")
+
+
+def _run(
+    cli: type[RunCLI], module: Callable[..., L.LightningModule], arguments: list[str], usages: dict[str, str]
+) -> None:
     keep_freed_memory()
     for message in (
         ".*dataloader is not resumable.*",  # the data resumes by itself
@@ -232,16 +308,13 @@ def _run(cli: type[RunCLI], module: type[L.LightningModule], arguments: list[str
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, **options},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
             args=arguments,
         )
-    except ArgumentError as error:
-        of_encoder = 'key "model.encoder"' in str(error)
-        raise UserError(f"{error}; {_ENCODERS}" if of_encoder else str(error)) from error
-    except PictureError as error:
-        of_examples = Path(str(error).split(":")[0]).parts[:1] == ("examples",)
-        hint = "; `python -m nst_lightning examples` writes it" if of_examples else ""
-        raise PictureError(f"{error}{hint}") from error
-    except (MisconfigurationException, ModuleNotFoundError) as error:  # such as an accelerator that isn't there
+    except UserError as error:
+        raise error.prefixed(PREFIXES_AT_WORK.get(error.argument, "")) from error
+    except (ArgumentError, MisconfigurationException, ModuleNotFoundError) as error:  # such as a missing accelerator
         raise UserError(str(error)) from error
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)

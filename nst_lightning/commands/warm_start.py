@@ -1,86 +1,74 @@
 """A warm start: from a picture, or from what a transfer network makes of the photo."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from nst_lightning.images import read_rgb, resize_short_side
 from nst_lightning.inference import DEFAULT_MODEL, MINIMUM_SIZE, ModelError, Stylizer, bundled_models
-from nst_lightning.optimization.options import OptimizeOptions
-from nst_lightning.optimization.plan import Level
-
-Network = Callable[[Image.Image], Image.Image]
-
-LEVELS = 2
-"""From a picture that is painted already: smaller levels would forget it."""
-FIRST_SIDE = 260
-"""Pixels that the long side of a network's picture has at least: fewer would not keep its strokes."""
+from nst_lightning.optimization import Level, PyramidOptions, shorten_for_warm_start
 
 
-def picture_or_network(init: str) -> Image.Image | Network:
+@dataclass(frozen=True)
+class Painter:
+    """A transfer network in one style, which paints pictures to start from.
+
+    Args:
+        stylizer: the network.
+        style: which of its styles; None where it has one.
+    """
+
+    stylizer: Stylizer
+    style: str | None = None
+
+    def adapt(self, pyramid: PyramidOptions, size: tuple[int, int]) -> PyramidOptions:
+        """The pyramid that goes on from its picture of a photo of that size, see `shorten_for_warm_start`."""
+        return shorten_for_warm_start(pyramid, size, network=True)
+
+    def paint(self, photo: Image.Image, levels: Sequence[Level]) -> Image.Image:
+        """Its picture of a photo, as large as the first level, or as the first that it can do.
+
+        Small ones are painted larger, as the network was trained: strokes would be too large for them otherwise.
+        """
+        level = next((level for level in levels if min(level.width, level.height) >= MINIMUM_SIZE), levels[-1])
+        image = photo.resize((level.width, level.height), Image.Resampling.LANCZOS)
+        trained = self.stylizer.trained_short_side(self.style) or 0
+        painted = self.stylizer(resize_short_side(image, max(trained, min(image.size))), style=self.style)
+        return painted.resize(image.size, Image.Resampling.LANCZOS)
+
+
+def picture_or_painter(init: str) -> Image.Image | Painter:
     """What a path, or the name of a bundled network, stands for."""
     path = Path(init)
-    if _file_and_style(init) or path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
-        return network_of(init)
+    if _split_style(init) or path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
+        return load_painter(init)
     return read_rgb(path)
 
 
-def network_of(model: str) -> Network:
+def load_painter(model: str) -> Painter:
     """A transfer network, in one style: `style.onnx`, `styles.onnx:ink`, or a style of the bundled network of many.
 
     Raises:
         ModelError: there is no such network, or it has several styles and none is named.
         UserError: it has no such style.
     """
-    named = _file_and_style(model)
+    named = _split_style(model)
     if named:
         file, style = named
         stylizer = Stylizer(file)
-        stylizer.controls(style)
-        return partial(_at_its_size, stylizer, style)
+        stylizer.controls(style)  # refuses an unknown one
+        return Painter(stylizer, style)
     if not Path(model).suffix and model not in bundled_models():
-        return network_of(f"{DEFAULT_MODEL}:{model}")
+        return load_painter(f"{DEFAULT_MODEL}:{model}")
     stylizer = Stylizer(model)
     if len(stylizer.styles) > 1:
         raise ModelError(f"model: {model} has several styles; name one of them, such as {model}:{stylizer.styles[0]}")
-    return partial(_at_its_size, stylizer, None)
+    return Painter(stylizer)
 
 
-def _file_and_style(model: str) -> tuple[str, str] | None:
-    """Of `styles.onnx:ink`, or of a bundled network's `name:ink`."""
+def _split_style(model: str) -> tuple[str, str] | None:
+    """File and style of `styles.onnx:ink`, or of a bundled network's `name:ink`."""
     file, _, style = model.rpartition(":")
     return (file, style) if file.lower().endswith(".onnx") or file in bundled_models() else None
-
-
-def _at_its_size(stylizer: Stylizer, style: str | None, image: Image.Image) -> Image.Image:
-    """A small image is painted larger, as the network was trained: strokes would be too large for it otherwise."""
-    larger = resize_short_side(image, max(stylizer.trained_size(style) or 0, min(image.size)))
-    return stylizer(larger, style=style).resize(image.size, Image.Resampling.LANCZOS)
-
-
-def warm_start_options(
-    options: OptimizeOptions, size: tuple[int, int], first: Image.Image | Network
-) -> OptimizeOptions:
-    """With the levels that go on from a painted picture, unless their number is given.
-
-    Args:
-        options: how the photo is to be optimized.
-        size: width and height of the photo.
-        first: a picture, or the network that paints it: this one is asked for one of the size that it knows best.
-    """
-    if options.levels is not None:
-        return options
-    if not callable(first):
-        return replace(options, levels=LEVELS)
-    larger = math.log((options.size or max(size)) / FIRST_SIDE, options.factor)
-    return replace(options, levels=1 + max(0, int(larger)))
-
-
-def paint_first_level(network: Network, photo: Image.Image, levels: Sequence[Level]) -> Image.Image:
-    """The network's picture of a photo, as large as the first level, or as the first that it can do."""
-    level = next((level for level in levels if min(level.width, level.height) >= MINIMUM_SIZE), levels[-1])
-    return network(photo.resize((level.width, level.height), Image.Resampling.LANCZOS))

@@ -1,4 +1,4 @@
-"""Pictures that photographs are not: what a network that judges stylized pictures must have seen as well."""
+"""Pictures unlike photographs, which a network that judges stylized pictures must have seen as well."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ def random_textures(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
     Args:
         shape: (N, 3, H, W) of the pictures wanted.
-        generator: of the randomness, on the CPU.
+        generator: source of the randomness, on the CPU.
 
     Returns:
         RGB in [0, 1].
@@ -27,7 +27,7 @@ def random_textures(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def random_colors(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures of shape (N, 3, H, W) with channels mixed, contrast and brightness changed; RGB in [0, 1]."""
+    """Pictures of shape (N, 3, H, W), RGB in [0, 1], with mixed channels and another contrast and brightness."""
     count = len(pictures)
     mixing = torch.eye(3) + 0.4 * torch.randn(count, 3, 3, generator=generator)
     contrast = 0.4 + 1.2 * torch.rand(count, 1, 1, 1, generator=generator)
@@ -43,28 +43,28 @@ def flat_areas(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def noisy(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures of shape (N, 3, H, W) with noise, as a picture under optimization has it."""
+    """Pictures of shape (N, 3, H, W) with noise, such as pictures have while they are optimized."""
     strength = 0.25 * torch.rand(len(pictures), 1, 1, 1, generator=generator) ** 2
     return (pictures + strength * torch.randn(pictures.shape, generator=generator)).clamp(0, 1)
 
 
 def vary(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Each picture as it is or changed at random: textures, colors, flat areas, noise, blends.
+    """Leave each picture as it is, or change it at random: textures, colors, flat areas, noise, blends.
 
     Args:
         pictures: RGB in [0, 1], shape (N, 3, H, W), on the CPU.
-        generator: of the randomness: its state decides everything.
+        generator: source of the randomness, whose state decides everything.
 
     Returns:
         The same shape and range.
     """
 
-    def some(share: float) -> Tensor:
+    def chosen(share: float) -> Tensor:
         return torch.rand(len(pictures), 1, 1, 1, generator=generator) < share
 
-    pictures = torch.where(some(0.1), random_textures(pictures.shape, generator), pictures)
+    pictures = torch.where(chosen(0.1), random_textures(pictures.shape, generator), pictures)
     blend = torch.rand(len(pictures), 1, 1, 1, generator=generator)
-    pictures = torch.where(some(0.15), blend * pictures + (1 - blend) * pictures.roll(1, 0), pictures)
-    pictures = torch.where(some(0.3), random_colors(pictures, generator), pictures)
-    pictures = torch.where(some(0.15), flat_areas(pictures, generator), pictures)
-    return torch.where(some(0.3), noisy(pictures, generator), pictures)
+    pictures = torch.where(chosen(0.15), blend * pictures + (1 - blend) * pictures.roll(1, 0), pictures)
+    pictures = torch.where(chosen(0.3), random_colors(pictures, generator), pictures)
+    pictures = torch.where(chosen(0.15), flat_areas(pictures, generator), pictures)
+    return torch.where(chosen(0.3), noisy(pictures, generator), pictures)

@@ -4,9 +4,10 @@ from nst_lightning.encoders.base import Encoder, Features, Pooling
 from nst_lightning.encoders.chain import EncoderChain, build_encoder
 from nst_lightning.encoders.compact import CompactEncoder
 from nst_lightning.encoders.tensors import image_to_tensor, resize_tensor
-from nst_lightning.encoders.vgg import VGG19
+from nst_lightning.encoders.vgg import VGG16, VGG19
 
 __all__ = [
+    "VGG16",
     "VGG19",
     "CompactEncoder",
     "Encoder",

@@ -7,19 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nst_lightning.encoders.weights import CONVOLUTIONS, VGG19_BLOCKS
+from nst_lightning.encoders.weights import VGG19_BLOCKS, convolution_names
 from nst_lightning.errors import UserError
 
 Pooling = Literal["max", "average", "l2"]
 Features = dict[str, Tensor]
 
-ALL_LAYERS = tuple(kind + name[4:] for name in CONVOLUTIONS for kind in ("conv", "relu"))
-"""Every layer name of VGG-19: conv1_1, relu1_1, ... relu5_4."""
+ALL_LAYERS = tuple(kind + name[4:] for name in convolution_names(VGG19_BLOCKS) for kind in ("conv", "relu"))
+"""Every layer name of VGG-19: conv1_1, relu1_1, ... relu5_4. Those of VGG-16 are some of them."""
 
 _BLOCK_OF = {name: int(name[4]) for name in ALL_LAYERS}
-_L2_GAIN = (
-    1.38  # measured on photographs: mean of max pooling over mean of the RMS is 1.26, 1.51, 1.37 in blocks 1 to 3
-)
+L2_GAIN = 1.38
+"""Of `l2` pooling. Measured on photographs, the mean of max pooling over that of the root mean square is 1.26, 1.51 and
+1.37 in blocks 1 to 3."""
 
 
 def stride_of(layer: str) -> int:
@@ -28,7 +28,7 @@ def stride_of(layer: str) -> int:
 
 
 def reach_of(layer: str) -> int:
-    """How many pixels away from its own a position at `layer` still sees, at most."""
+    """How many pixels away from its own a position at `layer` of VGG-19 still sees, at most; of VGG-16, fewer."""
     block, last = _BLOCK_OF[layer], int(layer[6:])
     earlier = sum(2**i * (n + 1) for i, n in enumerate(VGG19_BLOCKS[: block - 1]))  # the pooling counts for one more
     return earlier + 2 ** (block - 1) * last
@@ -90,6 +90,8 @@ def run_convolutions(
     wanted, found = set(layers), {}
     x = x.contiguous(memory_format=torch.channels_last)
     for name, convolution in convolutions.items():
+        if name.endswith("_1") and name != "conv1_1":  # a new block
+            x = pool(x, pooling)
         x = convolution(x)
         if name in wanted:
             found[name] = x
@@ -99,14 +101,13 @@ def run_convolutions(
             found[relu] = x
         if len(found) == len(wanted):
             break
-        if int(name[6:]) == VGG19_BLOCKS[int(name[4]) - 1]:
-            x = _pool(x, pooling)
     return found
 
 
-def _pool(x: Tensor, pooling: Pooling) -> Tensor:
+def pool(x: Tensor, pooling: Pooling) -> Tensor:
+    """Features of shape (N, C, H, W) at half the size."""
     if pooling == "max":
         return F.max_pool2d(x, 2)
     if pooling == "average":
         return F.avg_pool2d(x, 2)
-    return _L2_GAIN * (F.avg_pool2d(x.square(), 2) + 1e-8).sqrt()  # the root has no gradient at 0
+    return L2_GAIN * (F.avg_pool2d(x.square(), 2) + 1e-8).sqrt()  # the root has no gradient at 0

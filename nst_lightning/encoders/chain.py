@@ -30,7 +30,7 @@ class EncoderChain(Encoder):
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the layers asked for."""
         self.require(layers)
         found: Features = {}
-        for encoder in self.encoders:
+        for encoder in self._members():
             own = [layer for layer in layers if layer in encoder.layers and layer not in found]
             if own:
                 found |= encoder(pictures, own)
@@ -38,7 +38,10 @@ class EncoderChain(Encoder):
 
     def minimum_size(self, layer: str) -> int:
         """The shortest side in pixels of a picture that still has features at `layer`."""
-        return next(encoder.minimum_size(layer) for encoder in self.encoders if layer in encoder.layers)
+        return next(encoder.minimum_size(layer) for encoder in self._members() if layer in encoder.layers)
+
+    def _members(self) -> list[Encoder]:
+        return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
 
 
 def build_encoder(vgg19: str | None, compact: str | None, *, pooling: Pooling = "max") -> EncoderChain:

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nst_lightning.encoders.base import Encoder, Features, Pooling, run_convolutions
-from nst_lightning.encoders.weights import BUNDLED, PRESETS, VGG19_BLOCKS, VGG19_CHANNELS, checked_tensor, read_tensors
+from nst_lightning.encoders.weights import BUNDLED, PRESETS, VGG19_BLOCKS, VGG_CHANNELS, checked_tensor, read_tensors
 from nst_lightning.errors import UserError
 from nst_lightning.images import atomic_path, expand_path
 
 BUNDLED_FILE = Path(__file__).parent / "compact_encoder.safetensors"
-WIDTHS = tuple(channels // 4 for channels in VGG19_CHANNELS)
+WIDTHS = tuple(channels // 4 for channels in VGG_CHANNELS)
 _ARGUMENT = "CompactEncoder weights"
 
 
@@ -33,7 +33,7 @@ class NarrowVGG(nn.ModuleDict):
     def __init__(
         self,
         widths: Sequence[int] = WIDTHS,
-        channels: Sequence[int] = VGG19_CHANNELS,
+        channels: Sequence[int] = VGG_CHANNELS,
         *,
         pooling: Pooling = "max",
     ) -> None:
@@ -78,7 +78,7 @@ class CompactEncoder(Encoder):
         if weights in PRESETS:
             raise UserError(f"{_ARGUMENT}: {weights!r} are VGG19's; give {BUNDLED!r} or a file")
         path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
-        tensors, _ = read_tensors(path, argument=_ARGUMENT, ways_out=_ways_out(path))
+        tensors, _ = read_tensors(path, argument=_ARGUMENT, advice=_advice(path))
         network = _network_for(tensors, path)
         network.pooling = pooling
         super().__init__(
@@ -118,10 +118,10 @@ def _network_for(tensors: Mapping[str, Tensor], path: Path) -> NarrowVGG:
 
 
 def _tensor(tensors: Mapping[str, Tensor], key: str, shape: tuple[int | str, ...], path: Path) -> Tensor:
-    return checked_tensor(tensors, key, shape, path=path, argument=_ARGUMENT, ways_out=_ways_out(path))
+    return checked_tensor(tensors, key, shape, path=path, argument=_ARGUMENT, advice=_advice(path))
 
 
-def _ways_out(path: Path) -> str:
+def _advice(path: Path) -> str:
     if path == BUNDLED_FILE:
         return "it comes with the package: install that again"
     return f"use a file that `distill` wrote, or weights {BUNDLED!r}"

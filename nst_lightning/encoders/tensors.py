@@ -21,9 +21,11 @@ def resize_tensor(pictures: Tensor, short_side: int, *, size: tuple[int, int] | 
         short_side: in pixels.
         size: height and width, in place of those that keep the proportions.
     """
-    sides = pictures.shape[-2:]
-    size = size or tuple(max(short_side, round(side * short_side / min(sides))) for side in sides)
-    if tuple(sides) == tuple(size):
+    height, width = pictures.shape[-2:]
+    if size is None:
+        scale = short_side / min(height, width)
+        size = (max(short_side, round(height * scale)), max(short_side, round(width * scale)))
+    if size == (height, width):
         return pictures
     precise = pictures.float()  # bfloat16 has no antialiasing on a CPU
     return F.interpolate(precise, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)

@@ -73,9 +73,9 @@ def _stroke(
     for across in np.linspace(-1, 1, bristles):
         first, last = random.integers(0, 2), len(path) - random.integers(0, 2)
         offset = path[first:last] + 0.5 * width * across * normal[first:last]
-        points = [tuple(p) for p in offset * side]
+        line = [(float(x), float(y)) for x, y in offset * side]
         tone = np.clip(color + random.normal(0, 0.035), 0, 1)
         height = int(np.clip(random.normal(128 + 60 * abs(across), 34), 0, 255))
         thick = max(2, round(1.9 * width * side / bristles))
-        lines.line(points, fill=tuple(int(255 * c) for c in tone), width=thick, joint="curve")
-        heights.line(points, fill=height, width=thick, joint="curve")
+        lines.line(line, fill=tuple(int(255 * c) for c in tone), width=thick, joint="curve")
+        heights.line(line, fill=height, width=thick, joint="curve")

@@ -14,43 +14,44 @@ import onnxruntime
 import torch
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
-from torch import Tensor, nn
+from torch import nn
 
 from nst_lightning.errors import WorkError, require
 from nst_lightning.images import atomic_path
-from nst_lightning.networks import MultiStyleNet
+from nst_lightning.networks import StyledNetwork, controls_of
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
 OPSET = 20
 VERIFIED_SHAPES = ((1, 3, 32, 33), (2, 3, 67, 45), (1, 3, 120, 161))
 TOLERANCE, HALF_TOLERANCE = 1e-3, 3e-2
-"""Largest difference from torch, in [0, 1], of a file that is accepted: a quarter of one step of 8 bits, and, of single
-pixels in half precision, seven steps."""
+"""The largest accepted difference from torch, of a range of 1: a quarter of a step of 8 bits; in half precision, where
+single pixels differ more, seven steps."""
 
 
-def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, str], half: bool = False) -> float:
+def export_onnx(network: nn.Module, output: str | Path, *, metadata: Mapping[str, str], half: bool = False) -> float:
     """Write a transfer network as one ONNX file: input `photo`, output `picture`, float32 RGB in [0, 1], (N, 3, H, W).
 
-    Batch, height and width are dynamic. A `MultiStyleNet` has the further inputs `style`, shape (S,), `strength` and
-    `preserve_color`, shape (1,), for the whole batch; their default values and the names of the styles, in order, are
-    in the metadata as JSON, `defaults` and `styles`. The file is compared with torch at several odd sizes and only then
-    renamed into place; the largest difference is stored in its metadata as `largest_difference`.
+    Batch, height and width are dynamic. The controls of a network of several styles are further inputs for the whole
+    batch: of a `MultiStyleNet`, `style`, shape (S,), and `strength` and `preserve_color`, shape (1,). Their default
+    values and the names of the styles, in order, are in the metadata as JSON, `defaults` and `styles`. The file is
+    compared with torch at several odd sizes and only then renamed into place; the largest difference is stored in its
+    metadata as `largest_difference`.
 
     Args:
         network: on any device; a copy on the CPU is exported.
-        path: where to, ending in .onnx.
+        output: the file to write, whose name ends in .onnx.
         metadata: names and values stored in the file.
-        half: store and compute in float16, all but the instance normalizations; inputs and output stay float32.
+        half: store and compute in float16, except instance normalizations; inputs and output stay float32.
 
     Returns:
         The largest absolute difference between ONNX Runtime and torch.
 
     Raises:
-        UserError: `path` doesn't end in .onnx.
-        RuntimeError: the file doesn't reproduce the network.
+        UserError: the name doesn't end in .onnx.
+        WorkError: the file doesn't reproduce the network; it isn't written.
     """
-    path = Path(path)
-    require("output", str(path), path.suffix.lower() == ".onnx", "a file name that ends in .onnx")
+    path = Path(output)
+    require("output", str(output), path.suffix.lower() == ".onnx", "a file name that ends in .onnx")
     network = copy.deepcopy(network).cpu().float().eval()
     with atomic_path(path) as temporary:
         _write(network, temporary)
@@ -60,20 +61,15 @@ def export_onnx(network: nn.Module, path: str | Path, *, metadata: Mapping[str, 
         if not difference <= (HALF_TOLERANCE if half else TOLERANCE):
             raise WorkError(f"{path}: not written, ONNX Runtime differs from torch by {difference:.2g} of 1")
         model = onnx.load(temporary)
-        _forget_source(model.graph)
-        described = {**metadata, **_described(network), "largest_difference": f"{difference:.2e}"}
-        onnx.helper.set_model_props(model, described)
+        _remove_source_notes(model.graph)
+        metadata = {**metadata, **_style_metadata(network), "largest_difference": f"{difference:.2e}"}
+        onnx.helper.set_model_props(model, metadata)
         onnx.save(model, temporary)
     return difference
 
 
-def _controls(network: nn.Module) -> dict[str, Tensor]:
-    """The inputs besides the photo, with their default values."""
-    return network.controls if isinstance(network, MultiStyleNet) else {}
-
-
-def _described(network: nn.Module) -> dict[str, str]:
-    if not isinstance(network, MultiStyleNet):
+def _style_metadata(network: nn.Module) -> dict[str, str]:
+    if not isinstance(network, StyledNetwork):
         return {}
     defaults = {name: value.tolist() for name, value in network.controls.items()}
     return {"styles": json.dumps(network.styles), "defaults": json.dumps(defaults)}
@@ -85,7 +81,7 @@ def _write(network: nn.Module, path: Path) -> None:
         2: torch.export.Dim("height", min=MINIMUM_SIZE),
         3: torch.export.Dim("width", min=MINIMUM_SIZE),
     }
-    controls = _controls(network)
+    controls = controls_of(network)
     with _quiet():
         torch.onnx.export(
             network,
@@ -102,14 +98,14 @@ def _write(network: nn.Module, path: Path) -> None:
 
 
 def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """In float16; sums over all positions, as in instance normalization, overflow there."""
+    """The model in float16, except sums over all positions, as in instance normalization, which would overflow."""
     with _quiet():
         model = convert_float_to_float16(
             model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, "InstanceNormalization"]
         )
     made: set[str] = set()
     for node in list(model.graph.node):
-        if node.output[0] in made:  # what two nodes take in float32, the converter casts twice, under one name
+        if node.output[0] in made:  # the converter casts what two nodes take in float32 twice, under one name
             model.graph.node.remove(node)
         made.add(node.output[0])
     del model.graph.value_info[:]  # some still say float32
@@ -117,8 +113,8 @@ def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _forget_source(graph: onnx.GraphProto) -> None:
-    """Remove the exporter's notes for debugging: they hold source code lines and the paths of this machine."""
+def _remove_source_notes(graph: onnx.GraphProto) -> None:
+    """Remove the exporter's debugging notes, which hold source code lines and paths of the machine."""
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
@@ -130,7 +126,7 @@ def _largest_difference(network: nn.Module, path: Path) -> float:
     differences = []
     for shape in VERIFIED_SHAPES:
         inputs = {"photo": torch.rand(shape, generator=generator)}
-        for name, value in _controls(network).items():
+        for name, value in controls_of(network).items():
             drawn = torch.rand(value.shape, generator=generator)
             inputs[name] = drawn / drawn.sum() if name == "style" else drawn
         with torch.no_grad():
@@ -142,7 +138,7 @@ def _largest_difference(network: nn.Module, path: Path) -> float:
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep the exporter's progress and its warnings about itself to itself."""
+    """Silence the exporter's progress output and its warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -15,8 +15,8 @@ from nst_lightning.images.paths import (
     PictureError,
     atomic_path,
     expand_path,
+    list_inputs,
     list_pictures,
-    pictures_to_do,
     refuse_overwriting_inputs,
 )
 from nst_lightning.images.pixels import array_to_image, image_to_array, resize_array, resize_short_side
@@ -34,11 +34,11 @@ __all__ = [
     "draw_sheet",
     "expand_path",
     "image_to_array",
+    "list_inputs",
     "list_pictures",
     "luma",
     "match_color",
     "match_luma",
-    "pictures_to_do",
     "read_picture",
     "read_rgb",
     "refuse_overwriting_inputs",

@@ -53,7 +53,7 @@ def encode_png(samples: np.ndarray, icc_profile: bytes | None = None, exif: byte
 def encode_tiff(samples: np.ndarray, icc_profile: bytes | None = None, exif: bytes | None = None) -> bytes:
     """A TIFF file (Deflate) of uint8 or uint16 samples of shape (H, W, 3), or (H, W, 4) with alpha."""
     order, directories = read_directories(exif or b"")
-    differences = _differences(samples).astype(samples.dtype.newbyteorder(order))
+    differences = _differences(samples).astype(np.dtype(f"{order}u{samples.itemsize}"))
     rows = max(1, _STRIP // samples[0].nbytes)
     strips = [zlib.compress(differences[top : top + rows].tobytes()) for top in range(0, len(samples), rows)]
     *offsets, end = accumulate(map(len, strips), initial=8)

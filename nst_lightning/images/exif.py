@@ -1,4 +1,4 @@
-"""EXIF data: what was noted of a photo, kept byte for byte, and what concerns only the file it came in, left out.
+"""EXIF data: notes about a photo are kept byte for byte; what describes only the file that held them is left out.
 
 EXIF data are a small TIFF file without pixels, so the same directories also serve to write TIFF files. Pillow's own
 `Exif` isn't used to copy them: it turns every letter beyond ASCII into a question mark and forgets the values' types.
@@ -29,7 +29,7 @@ _ROOM = {MAIN: 12_000, EXIF: 40_000, GPS: 12_000}  # bytes; a JPEG holds 65,533 
 
 
 def tidy_exif(data: bytes) -> bytes | None:
-    """What EXIF data, or a TIFF file, say of the photo: without orientation, thumbnail, and all that is damaged.
+    """What EXIF data, or a TIFF file, say about the photo, without orientation, thumbnail and whatever is damaged.
 
     Returns:
         EXIF data as Pillow's `save` takes them, small enough for a JPEG; None if nothing is left.

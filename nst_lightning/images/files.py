@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from nst_lightning.errors import UserError, require
 from nst_lightning.images.deep import encode_png, encode_tiff, lower_bytes
@@ -24,7 +24,7 @@ LARGEST = {"JPEG": 65500, "WEBP": 16383}
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file in memory: upright RGB pixels, and what must survive a round trip.
+    """A picture file in memory: upright RGB pixels, and what a round trip must keep.
 
     Args:
         rgb: the pixels, rotated as the EXIF orientation says: an image of mode RGB, or where 8 bits a channel are too
@@ -38,6 +38,16 @@ class Picture:
     alpha: Image.Image | None = None
     icc_profile: bytes | None = None
     exif: bytes | None = None
+
+    @property
+    def image(self) -> Image.Image:
+        """The pixels as RGB image of 8 bits a channel."""
+        return array_to_image(self.rgb) if isinstance(self.rgb, np.ndarray) else self.rgb
+
+    @property
+    def array(self) -> np.ndarray:
+        """The pixels as float32 array of shape (3, H, W) in [0, 1]."""
+        return self.rgb if isinstance(self.rgb, np.ndarray) else image_to_array(self.rgb)
 
     def __post_init__(self) -> None:
         if isinstance(self.rgb, np.ndarray) and (self.rgb.ndim != 3 or len(self.rgb) != 3):
@@ -57,9 +67,9 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
         UserError: `bits` is neither 8 nor 16.
     """
     require("bits", bits, bits in (8, 16), "8 or 16")
-    with _opened(path) as image:
+    with _open(path) as image:
         picture = Picture(to_rgb(image), _alpha(image), _rgb_profile(image), _exif(image, path))
-    return picture if bits == 8 else _deepened(picture, path)
+    return picture if bits == 8 else _deepen(picture, path)
 
 
 def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
@@ -73,7 +83,7 @@ def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
     Raises:
         PictureError: as for `read_picture`.
     """
-    with _opened(path) as image:
+    with _open(path) as image:
         if short_side is not None:
             scale = short_side / min(image.size)
             image.draft("RGB", (int(image.width * scale), int(image.height * scale)))
@@ -87,7 +97,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     16-bit gray is scaled to 8 bits, floats are taken to lie in [0, 1] if none is larger, and CMYK goes by its profile.
     """
-    return _upright(_converted(image), image)
+    return _turn_upright(_convert(image), image)
 
 
 def write_picture(
@@ -124,7 +134,7 @@ def write_picture(
 
 
 def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = (1, 1)) -> str:
-    """The format that a file's ending names, in Pillow's words.
+    """The format that a file's ending stands for, under Pillow's name.
 
     Raises:
         PictureError: the ending is none of `WRITABLE`, or its format doesn't have so many bits a channel or pixels.
@@ -142,7 +152,7 @@ def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = 
 
 
 def check_writable(path: str | Path, *, bits: int = 8) -> Path:
-    """The path, tried out: a picture can be written there.
+    """Try whether a picture can be written to a path, and return the path.
 
     Raises:
         PictureError: see `writable_format`; it is a folder, or nothing can be written there.
@@ -159,7 +169,7 @@ def check_writable(path: str | Path, *, bits: int = 8) -> Path:
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     try:
         with Image.open(path) as image:
             yield image
@@ -182,7 +192,7 @@ _TURNS = {
 }
 
 
-def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
+def _turn_upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
     """Pixels of a source image turned by its EXIF orientation, once: what says so isn't passed on."""
     try:
         orientation = source.getexif().get(ExifTags.Base.Orientation)
@@ -193,7 +203,7 @@ def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
     return turned
 
 
-def _converted(image: Image.Image) -> Image.Image:
+def _convert(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it to white
         return _gray(np.asarray(image) / 257)
     if image.mode == "F":
@@ -203,7 +213,8 @@ def _converted(image: Image.Image) -> Image.Image:
     if image.mode == "CMYK" and profile:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return converted or image.convert("RGB")
     if image.mode in ("LA", "PA", "La", "RGBa") or image.has_transparency_data:
         image = image.convert("RGBA")
     return image.convert("RGB")
@@ -216,7 +227,7 @@ def _gray(values: np.ndarray) -> Image.Image:
 def _alpha(image: Image.Image) -> Image.Image | None:
     if not image.has_transparency_data:
         return None
-    return _upright(image.convert("RGBA").getchannel("A"), image)
+    return _turn_upright(image.convert("RGBA").getchannel("A"), image)
 
 
 def _rgb_profile(image: Image.Image) -> bytes | None:
@@ -230,11 +241,11 @@ def _exif(image: Image.Image, path: str | Path) -> bytes | None:
     return tidy_exif(data) if data else None
 
 
-def _deepened(picture: Picture, path: str | Path) -> Picture:
+def _deepen(picture: Picture, path: str | Path) -> Picture:
     """The picture with pixels and alpha as exact as its file has them."""
     samples = _read_samples(path)
     if samples is None:
-        return replace(picture, rgb=image_to_array(picture.rgb))
+        return replace(picture, rgb=picture.array)
     rgb = samples_to_array(samples[..., :3])
     alpha = Image.fromarray(samples[..., 3]) if samples.shape[-1] == 4 else picture.alpha
     return replace(picture, rgb=np.repeat(rgb, 3 // len(rgb), axis=0), alpha=alpha)
@@ -242,32 +253,30 @@ def _deepened(picture: Picture, path: str | Path) -> Picture:
 
 def _read_samples(path: str | Path) -> np.ndarray | None:
     """The upright 16-bit samples of a file, shape (H, W, 1, 3 or 4), or None if that isn't what Pillow finds in it."""
-    with _opened(path) as image:
+    with _open(path) as image:
         if image.mode.startswith("I"):
             gray = np.asarray(image).clip(0, 65535).astype(np.uint16)
-            return np.asarray(_upright(Image.fromarray(gray), image))[..., None]
+            return np.asarray(_turn_upright(Image.fromarray(gray), image))[..., None]
         lower = lower_bytes(image)
         if lower is None:
             return None
-        high = np.asarray(_upright(image.copy(), image)).astype(np.uint16)
-    with _opened(path) as image:
+        high = np.asarray(_turn_upright(image.copy(), image)).astype(np.uint16)
+    with _open(path) as image:
         image.tile = lower
-        return high << 8 | np.asarray(_upright(image.copy(), image))
+        return high << 8 | np.asarray(_turn_upright(image.copy(), image))
 
 
 def _samples(picture: Picture) -> np.ndarray:
     """The picture as uint16 samples of shape (H, W, 3), or (H, W, 4) with alpha."""
-    rgb = picture.rgb if isinstance(picture.rgb, np.ndarray) else image_to_array(picture.rgb)
     if picture.alpha is None:
-        return array_to_samples(rgb)
+        return array_to_samples(picture.array)
     alpha = np.asarray(picture.alpha, dtype=np.float32) / (255 if picture.alpha.mode == "L" else 65535)
-    return array_to_samples(np.concatenate([rgb, alpha[None]]))
+    return array_to_samples(np.concatenate([picture.array, alpha[None]]))
 
 
 def _image(picture: Picture, *, opaque: bool = False) -> Image.Image:
     """The picture as 8-bit image of mode RGB, or RGBA if it has alpha and must not be opaque."""
-    rgb = array_to_image(picture.rgb) if isinstance(picture.rgb, np.ndarray) else picture.rgb
-    alpha = picture.alpha
+    rgb, alpha = picture.image, picture.alpha
     if alpha is None:
         return rgb
     if alpha.mode != "L":

@@ -16,7 +16,11 @@ class PictureError(UserError):
 
 
 def expand_path(path: str | Path) -> Path:
-    """The path with `~` and `$VARIABLES` expanded; a variable that isn't set is a ValueError that names it."""
+    """The path with `~` and `$VARIABLES` expanded.
+
+    Raises:
+        UserError: a variable isn't set.
+    """
     expanded = os.path.expandvars(Path(path).expanduser())
     if "$" in expanded:
         missing = expanded.split("$", 1)[1].split("/", 1)[0].strip("{}")
@@ -63,7 +67,7 @@ def list_pictures(folder: str | Path) -> list[Path]:
     return found
 
 
-def pictures_to_do(folder: Path, output: Path) -> list[Path]:
+def list_inputs(folder: Path, output: Path) -> list[Path]:
     """The pictures below a folder, without those below an output folder inside of it.
 
     Raises:
@@ -81,7 +85,7 @@ def pictures_to_do(folder: Path, output: Path) -> list[Path]:
 
 
 def refuse_overwriting_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Refuse to write over what is read.
+    """Refuse to overwrite files that are read.
 
     Raises:
         PictureError: a target is one of the inputs.
@@ -89,7 +93,7 @@ def refuse_overwriting_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -
     known = {_identity(path): path for path in inputs if path.exists()}
     for target in targets:
         if target.exists() and _identity(target) in known:
-            raise PictureError(f"output: {target} would overwrite {known[_identity(target)]}, which is read")
+            raise PictureError(f"output: {target} would overwrite the input {known[_identity(target)]}")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -32,8 +32,8 @@ def resize_array(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.asarray(channel) for channel in channels]).clip(0, 1)
 
 
-def resize_short_side(image: Image.Image, size: int) -> Image.Image:
-    """The image scaled so that its short side measures `size` pixels, proportions kept (Lanczos, up or down)."""
-    scale = size / min(image.size)
-    target = tuple(max(size, round(side * scale)) for side in image.size)
+def resize_short_side(image: Image.Image, short_side: int) -> Image.Image:
+    """The image scaled so that its short side has so many pixels, proportions kept (Lanczos, up or down)."""
+    scale = short_side / min(image.size)
+    target = (max(short_side, round(image.width * scale)), max(short_side, round(image.height * scale)))
     return image if target == image.size else image.resize(target, Image.Resampling.LANCZOS)

@@ -43,7 +43,7 @@ def draw_labeled(rows: Sequence[Sequence[tuple[str, Image.Image]]], *, height: i
     return _stacked(strips, margin)
 
 
-def _labeled(label: str, image: Image.Image, font: ImageFont.FreeTypeFont) -> Image.Image:
+def _labeled(label: str, image: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     _, top, right, bottom = draw.multiline_textbbox((0, 0), label or " ", font=font)
     cell = Image.new("RGB", (max(image.width, int(right)), image.height + int(bottom + top) + 4), PAPER)

@@ -1,6 +1,14 @@
 """ONNX files at work, with ONNX Runtime and without torch."""
 
-from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, bundled_models
-from nst_lightning.inference.stylizer import MINIMUM_SIZE, Stylizer
+from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, bundled_models, find_model
+from nst_lightning.inference.stylizer import MINIMUM_SIZE, Stylizer, check_short_side
 
-__all__ = ["DEFAULT_MODEL", "MINIMUM_SIZE", "ModelError", "Stylizer", "bundled_models"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "MINIMUM_SIZE",
+    "ModelError",
+    "Stylizer",
+    "bundled_models",
+    "check_short_side",
+    "find_model",
+]

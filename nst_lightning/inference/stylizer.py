@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -40,7 +41,7 @@ class Stylizer:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
-            raise ModelError(f"model: {path} is damaged or no ONNX file ({_first(error)})") from None
+            raise ModelError(f"model: {path} is damaged or no ONNX file ({_first_line(error)})") from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         adjustable = tuple(node.name for node in inputs[1:]) == CONTROLS
         pictures = [*inputs[:1], *outputs]
@@ -49,13 +50,13 @@ class Stylizer:
             raise ModelError(f"model: {path} is no transfer network for photos of any size: {described}")
         self._input = inputs[0].name
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.styles: list[str] = _names(self.metadata, inputs[1], path) if adjustable else []
+        self.styles: list[str] = _read_styles(self.metadata, inputs[1], path) if adjustable else []
 
     def __call__(
         self,
         image: Image.Image,
         *,
-        size: int | None = None,
+        short_side: int | None = None,
         style: str | Mapping[str, float] | None = None,
         strength: float = 1.0,
         preserve_color: float = 0.0,
@@ -64,8 +65,8 @@ class Stylizer:
 
         Args:
             image: of any mode; it is turned upright as its EXIF orientation says.
-            size: short side in pixels to scale the image to before it is stylized; by default it keeps its own. Strokes
-                have a fixed size in pixels, so a smaller size makes them larger in the picture.
+            short_side: pixels to scale the image's short side to before it is stylized; by default it keeps its size.
+                Strokes have a fixed size in pixels, so that fewer make them larger in the picture.
             style: the name of one of `styles`, by default the first, or several with their weights.
             strength: from 0, the image itself, to 1.
             preserve_color: from 0 to 1, the image's own colors.
@@ -74,33 +75,35 @@ class Stylizer:
             An RGB image, as large as the upright image or its scaled self.
 
         Raises:
-            UserError: the image or `size` is smaller than 32 pixels, the style is unknown, a number is out of range,
-                or the network has one style and nothing to adjust.
-            RuntimeError: ONNX Runtime failed, as when the image is too large for the memory.
+            UserError: the image or `short_side` is smaller than 32 pixels, the style is unknown, a number is out of
+                range, or the network has one style and nothing to adjust.
+            WorkError: ONNX Runtime failed, as when the image is too large for the memory.
         """
-        check_size(size)
-        if size is None and min(image.size) < MINIMUM_SIZE:
+        check_short_side(short_side)
+        if short_side is None and min(image.size) < MINIMUM_SIZE:
             raise UserError(
                 f"a photo of {image.width}x{image.height} is too small: at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
             )
         controls = self.controls(style, strength, preserve_color)
         rgb = to_rgb(image)
-        if size is not None:
-            rgb = resize_short_side(rgb, size)
+        if short_side is not None:
+            rgb = resize_short_side(rgb, short_side)
         try:
             (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None], **controls})
         except Exception as error:  # as above
-            raise WorkError(f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first(error)})") from None
+            raise WorkError(
+                f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first_line(error)})"
+            ) from None
         return array_to_image(picture[0])
 
-    def trained_size(self, style: str | None = None) -> int | None:
+    def trained_short_side(self, style: str | None = None) -> int | None:
         """Short side in pixels of the photos that a style, by default the first, was trained on.
 
         Strokes are as large as in the painting there. None if the file doesn't say.
         """
         style = style or next(iter(self.styles), None)
-        said = _object(self.metadata.get("sizes", "{}")).get(style, self.metadata.get("size"))
-        return int(said) if str(said).isdecimal() and int(said) >= MINIMUM_SIZE else None
+        stated = str(_parse_object(self.metadata.get("sizes", "{}")).get(style, self.metadata.get("size")))
+        return int(stated) if stated.isdecimal() and int(stated) >= MINIMUM_SIZE else None
 
     def controls(
         self, style: str | Mapping[str, float] | None = None, strength: float = 1.0, preserve_color: float = 0.0
@@ -116,9 +119,9 @@ class Stylizer:
         return {name: np.array(value, np.float32) for name, value in zip(CONTROLS, values)}
 
 
-def check_size(size: int | None) -> None:
-    """Refuse short sides to scale photos to that the networks can't take; None leaves photos as they are."""
-    require_at_least(MINIMUM_SIZE, size=size)
+def check_short_side(short_side: int | None, name: str = "short_side") -> None:
+    """Refuse a short side that networks can't take; None leaves photos as they are."""
+    require_at_least(MINIMUM_SIZE, **{name: short_side})
 
 
 def _default_providers() -> list[str]:
@@ -126,19 +129,19 @@ def _default_providers() -> list[str]:
     return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in installed]
 
 
-def _names(metadata: Mapping[str, str], style: onnxruntime.NodeArg, path: Path) -> list[str]:
-    """The styles' names, without which nobody can ask for one."""
+def _read_styles(metadata: Mapping[str, str], style: onnxruntime.NodeArg, path: Path) -> list[str]:
+    """The names of the styles, in the order of their weights."""
     try:
         names = json.loads(metadata["styles"])
         if style.shape == [len(names)]:
             return names
     except (KeyError, TypeError, ValueError):
         pass
-    raise ModelError(f"model: {path} takes weights of styles, {style.shape}, but its metadata don't name them")
+    raise ModelError(f"model: {path} takes weights of styles, {style.shape}, but its metadata doesn't name them")
 
 
-def _object(text: str) -> dict:
-    """A JSON object; an empty one of metadata that are none."""
+def _parse_object(text: str) -> dict[str | None, Any]:
+    """A JSON object; an empty one if the text is something else."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -158,5 +161,5 @@ def _is_pictures(node: onnxruntime.NodeArg) -> bool:
     return node.type == "tensor(float)" and free and shape[1] == 3
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:120]

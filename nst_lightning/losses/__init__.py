@@ -1,20 +1,24 @@
 """Perceptual losses: pure functions, and the objective that training and optimization share."""
 
-from nst_lightning.losses.downsample import shrink, tent_downsample
+from nst_lightning.losses.downsample import tent_downsample
 from nst_lightning.losses.functional import (
     Normalization,
+    content_divisor,
     content_loss,
     covariance_root,
+    gram_loss,
     grid_loss,
     mean_std_loss,
-    shares_of,
-    style_loss,
+    normalize_weights,
+    squared_difference,
     total_variation_loss,
     wasserstein_loss,
 )
+from nst_lightning.losses.layers import content_layers, layers_of_pairs, minimum_size, needed_layers, style_pairs
 from nst_lightning.losses.options import Layers, ObjectiveOptions, StyleStatistic
 from nst_lightning.losses.perceptual import PerceptualLoss
 from nst_lightning.losses.statistics import Moments, gram_matrix, moments
+from nst_lightning.losses.style import Statistics, StyleLoss
 
 __all__ = [
     "Layers",
@@ -22,16 +26,24 @@ __all__ = [
     "Normalization",
     "ObjectiveOptions",
     "PerceptualLoss",
+    "Statistics",
+    "StyleLoss",
     "StyleStatistic",
+    "content_divisor",
+    "content_layers",
     "content_loss",
     "covariance_root",
+    "gram_loss",
     "gram_matrix",
     "grid_loss",
+    "layers_of_pairs",
     "mean_std_loss",
+    "minimum_size",
     "moments",
-    "shares_of",
-    "shrink",
-    "style_loss",
+    "needed_layers",
+    "normalize_weights",
+    "squared_difference",
+    "style_pairs",
     "tent_downsample",
     "total_variation_loss",
     "wasserstein_loss",

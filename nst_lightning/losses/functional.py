@@ -1,7 +1,7 @@
 """Content, style, total variation and grid losses: pure functions."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from nst_lightning.losses.statistics import Moments
 Normalization = Literal["relative", "gatys", "mean"]
 """How losses are scaled: by the target's energy, as Gatys et al. 2015 wrote them, or by 1 / (4 n_H n_W n_C)."""
 
+Key = TypeVar("Key")
 _EPSILON = 1e-8
 _FLAT = 1e-4  # second differences, of 1, below which no grid is seen
 
@@ -32,60 +33,66 @@ def content_loss(features: Tensor, target: Tensor, normalization: Normalization 
     Returns:
         A scalar.
     """
-    features, target = _precise(features), _precise(target)
-    squares = (features - target).square()
+    squares, energy = squared_difference(features, target), _precise(target).square().sum()
+    return squares / content_divisor(energy, target.numel(), len(target), normalization)
+
+
+def squared_difference(features: Tensor, target: Tensor) -> Tensor:
+    """Sum of (F - P)^2, a scalar."""
+    return (_precise(features) - _precise(target)).square().sum()
+
+
+def content_divisor(energy: Tensor | float, count: int, pictures: int, normalization: Normalization) -> Tensor | float:
+    """What the sum of squared differences is divided by in `content_loss`: for those who sum over parts of a picture.
+
+    Args:
+        energy: sum of P^2.
+        count: how many values P has.
+        pictures: of how many photos they are.
+        normalization: see `content_loss`.
+    """
     if normalization == "relative":
-        return squares.sum() / (target.square().sum() + _EPSILON)
-    if normalization == "gatys":
-        return squares.sum() / (2 * len(features))
-    return squares.mean() / 4
+        return energy + _EPSILON
+    return 2 * pictures if normalization == "gatys" else 4 * count
 
 
-def style_loss(
-    gram: Tensor, target: Tensor, normalization: Normalization = "relative", weights: Tensor | None = None
-) -> Tensor:
+def gram_loss(gram: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
     """Style loss of one layer, between Gram matrices averaged over positions (see `gram_matrix`).
 
-    - `relative`: sum (G - A)^2 / sum A^2, averaged over the batch.
+    - `relative`: sum (G - A)^2 / sum A^2.
     - `gatys` and `mean`: 1 / (4 N_l^2) sum (G - A)^2, which is Gatys' 1 / (4 N_l^2 M_l^2) sum (G - A)^2 for Gram
-      matrices summed over the M_l positions, N_l being the channels; averaged over the batch. N_l^2 is N_l N_k for
-      matrices between two layers.
+      matrices summed over the M_l positions, N_l being the channels. N_l^2 is N_l N_k for matrices between two layers.
 
     Args:
         gram: of the pictures, shape (N, C, C), or (N, C, D) between two layers.
-        target: of the painting, same shape, or one for all.
+        target: of the paintings, same shape, or one for all.
         normalization: one of the three above.
-        weights: of the pictures, shape (N,); by default 1.
 
     Returns:
-        A scalar.
+        The loss of each picture, shape (N,).
     """
     squares = (gram - target).square().sum(dim=(1, 2))
     if normalization == "relative":
-        losses = squares / (target.square().sum(dim=(1, 2)) + _EPSILON)
-    else:
-        losses = squares / (4 * gram.shape[1] * gram.shape[2])
-    return (losses if weights is None else losses * weights).mean()
+        return squares / (target.square().sum(dim=(1, 2)) + _EPSILON)
+    return squares / (4 * gram.shape[1] * gram.shape[2])
 
 
 def mean_std_loss(found: Moments, target: Moments, normalization: Normalization = "relative") -> Tensor:
     """Squared differences of the channels' means and standard deviations (Li et al. 2017, Demystifying Neural Style).
 
     Args:
-        found: averaged moments of the picture's features with themselves.
-        target: of the painting's.
+        found: averaged moments of the pictures' features with themselves.
+        target: of the paintings'.
         normalization: `relative` divides by the sum of the target's squares; otherwise by the number of channels.
 
     Returns:
-        A scalar.
+        The loss of each picture, shape (N,).
     """
-    deviation, of_target = (
-        (x.second.diagonal() - x.first.square()).clamp_min(_EPSILON).sqrt() for x in (found, target)
-    )
-    squares = (found.first - target.first).square().sum() + (deviation - of_target).square().sum()
+    deviations, target_deviations = _deviations(found), _deviations(target)
+    squares = (found.first - target.first).square().sum(1) + (deviations - target_deviations).square().sum(1)
     if normalization == "relative":
-        return squares / (target.first.square().sum() + of_target.square().sum() + _EPSILON)
-    return squares / len(deviation)
+        return squares / (target.first.square().sum(1) + target_deviations.square().sum(1) + _EPSILON)
+    return squares / deviations.shape[1]
 
 
 def wasserstein_loss(
@@ -97,40 +104,48 @@ def wasserstein_loss(
     for 512 channels on a CPU a third of the time that Newton-Schulz iterations take to come within 0.1 %.
 
     Args:
-        found: averaged moments of the picture's features with themselves.
-        target: of the painting's.
+        found: averaged moments of the pictures' features with themselves.
+        target: of the paintings'.
         normalization: `relative` divides by |n|^2 + tr D; otherwise by the number of channels.
         root: `covariance_root` of the target, where it is known already.
 
     Returns:
-        A scalar.
+        The loss of each picture, shape (N,).
     """
-    covariance, of_target = (_covariance(x) for x in (found, target))
+    covariance, target_covariance = _covariance(found), _covariance(target)
     root = covariance_root(target) if root is None else root
-    between = root @ covariance @ root
+    product = root @ covariance @ root
     with torch.no_grad():  # d tr M^1/2 = 1/2 tr M^-1/2 dM; directions without variance have no slope that is finite
-        values, vectors = torch.linalg.eigh(between)
-        middle = values.clamp_min(0).sqrt().sum()
-        least = 1e-8 * between.trace().clamp_min(_EPSILON)
-        slope = (vectors * (values.clamp_min(least).rsqrt() / 2)) @ vectors.T
-    middle = middle + (slope * (between - between.detach())).sum()
-    spread = covariance.trace() + of_target.trace() - 2 * middle
-    distance = (found.first - target.first).square().sum() + spread.to(found.first)
+        values, vectors = torch.linalg.eigh(product)
+        trace = values.clamp_min(0).sqrt().sum(1)
+        least = 1e-8 * _trace(product).clamp_min(_EPSILON)
+        slope = (vectors * (values.clamp_min(least[:, None]).rsqrt() / 2)[:, None]) @ vectors.mT
+    trace = trace + (slope * (product - product.detach())).sum((1, 2))
+    spread = _trace(covariance) + _trace(target_covariance) - 2 * trace
+    distance = (found.first - target.first).square().sum(1) + spread.to(found.first)
     if normalization == "relative":
-        return distance / (target.second.trace() + _EPSILON)
-    return distance / len(covariance)
+        return distance / (target.first.square().sum(1) + _trace(target_covariance).to(distance) + _EPSILON)
+    return distance / covariance.shape[1]
 
 
 @torch.no_grad()
 def covariance_root(target: Moments) -> Tensor:
-    """The symmetric root of the covariance of averaged moments, float64 on the CPU."""
+    """The symmetric roots of the covariances of averaged moments, shape (N, C, C), float64 on the CPU."""
     values, vectors = torch.linalg.eigh(_covariance(target))
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.mT
 
 
 def _covariance(averaged: Moments) -> Tensor:
-    """In float64 on the CPU, where eigenvalues of matrices of this size are quick, and to be had."""
-    return (averaged.second - torch.outer(averaged.first, averaged.first)).cpu().double()
+    """In float64 on the CPU, where the eigenvalues of matrices of this size are quick, and available everywhere."""
+    return (averaged.second - averaged.first[:, :, None] * averaged.first[:, None]).cpu().double()
+
+
+def _deviations(averaged: Moments) -> Tensor:
+    return (averaged.second.diagonal(dim1=1, dim2=2) - averaged.first.square()).clamp_min(_EPSILON).sqrt()
+
+
+def _trace(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=1, dim2=2).sum(1)
 
 
 def total_variation_loss(pictures: Tensor) -> Tensor:
@@ -138,10 +153,28 @@ def total_variation_loss(pictures: Tensor) -> Tensor:
 
     Values from 0 (flat) to 2 (a chessboard of pixels); photographs have about 0.01.
     """
-    pictures = _precise(pictures)
-    down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().mean()
-    across = (pictures[..., :, 1:] - pictures[..., :, :-1]).square().mean()
-    return down + across
+    return _Variation.apply(_precise(pictures))
+
+
+class _Variation(torch.autograd.Function):
+    """Total variation, whose gradient takes a third of the memory of autograd's own: large pictures need the rest."""
+
+    @staticmethod
+    def forward(ctx: Any, pictures: Tensor) -> Tensor:
+        ctx.save_for_backward(pictures)
+        down, across = (pictures.diff(dim=axis).square_().mean() for axis in (-2, -1))
+        return down + across
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (pictures,) = ctx.saved_tensors
+        gradient = torch.zeros_like(pictures)
+        for axis in (-2, -1):
+            difference, last = pictures.diff(dim=axis), pictures.shape[axis] - 1
+            difference *= slope * (2 / difference.numel())
+            gradient.narrow(axis, 1, last).add_(difference)
+            gradient.narrow(axis, 0, last).sub_(difference)
+        return gradient
 
 
 def grid_loss(pictures: Tensor) -> Tensor:
@@ -163,8 +196,12 @@ def _precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def shares_of(name: str, weights: Mapping) -> dict:
-    """The weights divided by their sum."""
+def normalize_weights(name: str, weights: Mapping[Key, float]) -> dict[Key, float]:
+    """The weights divided by their sum, without those that are 0.
+
+    Raises:
+        UserError: a weight is negative, or none is more than 0; the message begins with the name.
+    """
     total = sum(weights.values())
     good = all(weight >= 0 for weight in weights.values()) and total > 0
     require(name, dict(weights), good, "weights >= 0, one of them > 0")

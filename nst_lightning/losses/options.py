@@ -15,12 +15,12 @@ class ObjectiveOptions:
     """What is compared of pictures, photos and paintings, and the weights: the same for training and optimization.
 
     Args:
-        content_weight: of the content loss (Gatys' alpha); 0 makes a texture of the style alone.
-        style_weight: of the style loss (Gatys' beta): 2 tints, 12 paints, 60 lets the style reshape the scene. Networks
-            want less: 5 keeps the subject, 12 begins to dissolve it.
-        tv_weight: of the total variation loss, against noise and dots; more of it blurs.
-        grid_weight: of the grid loss, the difference between odd and even rows and columns, for networks that make
-            pixels in pairs: 1 for a `MultiStyleNet` of which everything is trained.
+        content_weight: weight of the content loss (Gatys' alpha); 0 makes a texture of the style alone.
+        style_weight: weight of the style loss (Gatys' beta): 2 tints, 12 paints, 60 lets the style reshape the scene.
+            Networks want less: 5 keeps the subject, 12 begins to dissolve it.
+        tv_weight: weight of the total variation loss, against noise and dots; more of it blurs.
+        grid_weight: weight of the grid loss, the difference between odd and even rows and columns, for networks that
+            make pixels in pairs: 1 for a `MultiStyleNet` of which everything is trained.
         content_layers: layers whose features keep the photo's content, and their weights, or `all`: relu3_1 keeps
             edges, relu4_1 keeps objects.
         style_layers: layers whose statistics carry the style, and their weights, or `all` (Novak & Nikulin 2016, 3.2).
@@ -30,8 +30,8 @@ class ObjectiveOptions:
         content_scale: factor by which pictures and photos are shrunk before their contents are compared.
         style_loss: what is compared of the style's features: the `gram` matrix, means and covariances by `wasserstein`
             distance, or means and deviations, `mean_std`.
-        normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`; those two want other
-            weights, such as a style weight of 1000 for `gatys` (100 keeps the photo, 10,000 dissolves it).
+        normalization: how losses are scaled: `relative` to the target's energy, `gatys`, or `mean`; those two want
+            other weights, such as a style weight of 1000 for `gatys` (100 keeps the photo, 10,000 dissolves it).
         geometric_weights: style layers count 2^(D-d), content layers 2^d, d being the layer's place among the D used
             (Novak & Nikulin 2016, 3.1), in place of the weights given.
         activation_shift: added to features before their products; -1 in Novak & Nikulin 2016, 3.3.

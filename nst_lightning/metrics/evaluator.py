@@ -68,7 +68,7 @@ class Evaluator(Metric):
             Shape (N, 6), in the order of `FIGURES`.
         """
         photos = resize_tensor(photos, self.short_side)
-        pictures = resize_tensor(pictures, self.short_side, size=photos.shape[-2:])
+        pictures = resize_tensor(pictures, self.short_side, size=(photos.shape[-2], photos.shape[-1]))
         found = style_features(pictures, self.encoder)
         targets = self.encoder(photos, [CONTENT_LAYER])[CONTENT_LAYER]
         content = relative_distance(found.content, targets)

@@ -1,7 +1,7 @@
 """Checkpoints name the network they hold, so that it can be rebuilt without the configuration it was trained with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +18,51 @@ CLASSES = {cls.__name__: cls for cls in (JohnsonNet, MultiStyleNet)}
 """The networks that a checkpoint may name: no other code is reached from a file."""
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "checkpoints", _PACKAGE.parent / "checkpoints")
-"""Where an installed package has its trained networks, and a clone of its repository."""
+"""Where trained networks are: in an installed package, and in a clone of the repository."""
 
 
 def _bundled() -> dict[str, Path]:
-    """Names of the checkpoints that come with the package, such as `styles`, and their files."""
+    """Names of the checkpoints that come with the package, such as `styles`, with their files."""
     return {path.stem: path for folder in reversed(_FOLDERS) for path in sorted(folder.glob("*.ckpt"))}
 
 
 def network_record(network: nn.Module, metadata: dict[str, str]) -> dict:
     """What a checkpoint says of its network, in plain values: class, constructor arguments and metadata.
 
-    Those of networks from elsewhere are not known; their checkpoints can be resumed, but not rebuilt by `load_network`.
+    The arguments of networks from elsewhere are unknown: training can resume from their checkpoints, but
+    `load_network` can't rebuild them.
     """
     init_args = dict(getattr(network, "init_args", {}))
     return {"class": type(network).__name__, "init_args": init_args, "metadata": dict(metadata)}
 
 
-def per_style_metadata(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Those of the metadata, JSON objects, that say something of each style: who painted it, how it was trained."""
-    return {key: json.loads(metadata.get(key, "{}")) for key in ("credits", "style_weights", "sizes")}
+PER_STYLE = ("credits", "style_weights", "sizes")
+"""Metadata of networks of several styles that say something of each: JSON objects with the styles' names as keys."""
+
+
+def per_style_metadata(metadata: Mapping[str, str], styles: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """What metadata say of each style, by the names of `PER_STYLE`.
+
+    Args:
+        metadata: of a checkpoint.
+        styles: of its network, to which a `size` applies that was written when styles had no sizes of their own.
+    """
+    parsed = {key: json.loads(metadata.get(key, "{}")) for key in PER_STYLE}
+    if "size" in metadata:
+        parsed["sizes"] = dict.fromkeys(styles, int(metadata["size"])) | parsed["sizes"]
+    return parsed
+
+
+def per_style_text(values: Mapping[str, Mapping[str, Any]], styles: Sequence[str]) -> dict[str, str]:
+    """The reverse of `per_style_metadata`: JSON objects with some of the styles, in their order."""
+    return {key: json.dumps({name: given[name] for name in styles if name in given}) for key, given in values.items()}
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
-    """Rebuild the network of a checkpoint that `fit` wrote, or, by its name, of one that comes with the package.
+    """Rebuild the network of a checkpoint that `fit` wrote.
+
+    Args:
+        path: the file, or the name of a checkpoint that comes with the package, such as `styles`.
 
     Returns:
         The network, on the CPU in evaluation mode, and its metadata.
@@ -52,7 +73,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     path, bundled = Path(path), _bundled()
     if not path.is_file() and not path.suffix:
         if str(path) not in bundled:
-            raise UserError(f"{path}: no such checkpoint; bundled ones: {', '.join(bundled)}")
+            raise UserError(f"{path}: no such checkpoint; those that come with the package: {', '.join(bundled)}")
         path = bundled[str(path)]
     checkpoint = read_checkpoint(path)
     try:
@@ -67,7 +88,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
 
 
 def check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) -> None:
-    """Refuse a state of another network; PyTorch itself would load what happens to fit.
+    """Refuse the state of a different network; PyTorch itself would load whatever happens to fit.
 
     Raises:
         UserError: names `argument` and the first tensor that differs.
@@ -76,9 +97,10 @@ def check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) 
     given = {key: tuple(value.shape) for key, value in state.items()}
     for key in sorted(own.keys() | given.keys()):
         if own.get(key) != given.get(key):
-            raise UserError(
-                f"{argument}: the checkpoint holds another network than model.network: "
-                f"{key} is {given.get(key, 'missing')} there and {own.get(key, 'missing')} here"
+            raise UserError.about(
+                argument,
+                f"the checkpoint holds a different network: {key} is {given.get(key, 'missing')} there "
+                f"and {own.get(key, 'missing')} here",
             )
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nst_lightning.errors import require
+from nst_lightning.errors import require, require_at_least
 from nst_lightning.networks.layers import MINIMUM_SIZE, ConvNorm, ResidualBlock, Upsampling, upsample
 
 
@@ -14,7 +14,7 @@ class JohnsonNet(nn.Module):
     """Convolution, down-samplings, residual blocks, resize-convolutions, convolution (Johnson et al. 2016).
 
     The defaults are the paper's network, with instance normalization, and with resize-convolutions (Odena et al. 2016)
-    in place of transposed ones. A picture comes out exactly as large as it went in.
+    in place of transposed ones. Pictures have exactly the size of their photos.
 
     Args:
         width: channels after the first convolution; doubled at every down-sampling.
@@ -22,7 +22,7 @@ class JohnsonNet(nn.Module):
         kernel_size: of the first and the last convolution, odd; 9 in the paper, 3 costs much less at full resolution.
         downsamplings: 2 as in the paper, or 3: strokes twice as large for the same number of blocks.
         dilations: one for each residual block, for example [1, 2, 4, 2, 1]: a receptive field as wide as large strokes
-            at no cost. None stands for 1 everywhere.
+            at no cost. By default all are 1.
         upsampling: `nearest` or `bilinear`, which is softer and leaves no grid.
 
     Raises:
@@ -81,13 +81,13 @@ def _check(
     width: int, blocks: int, kernel_size: int, downsamplings: int, dilations: Sequence[int], upsampling: str
 ) -> None:
     largest = MINIMUM_SIZE // 2**downsamplings - 1  # reflection needs more pixels than it pads
+    require_at_least(1, width=width)
+    require_at_least(0, blocks=blocks)
     for name, value, good, allowed in (
-        ("width", width, width >= 1, "1 or more"),
-        ("blocks", blocks, blocks >= 0, "0 or more"),
         ("kernel_size", kernel_size, kernel_size % 2 == 1 and 1 <= kernel_size <= 31, "odd, from 1 to 31"),
         ("downsamplings", downsamplings, downsamplings in (2, 3), "2 or 3"),
-        ("dilations", dilations, len(dilations) == blocks, f"a number for each of the {blocks} blocks"),
-        ("dilations", dilations, all(1 <= d <= largest for d in dilations), f"1 to {largest} at this depth"),
+        ("dilations", dilations, len(dilations) == blocks, f"one number for each of the {blocks} blocks"),
+        ("dilations", dilations, all(1 <= d <= largest for d in dilations), f"from 1 to {largest} at this depth"),
         ("upsampling", upsampling, upsampling in ("nearest", "bilinear"), "nearest or bilinear"),
     ):
         require(name, value, good, allowed)

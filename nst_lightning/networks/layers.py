@@ -6,14 +6,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MINIMUM_SIZE = 32
-"""Pixels that each side of a photo has at least."""
+"""The shortest side of a photo, in pixels, that networks accept."""
 Upsampling = Literal["nearest", "bilinear"]
 
 
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, pad: bool = True
 ) -> nn.Conv2d:
-    """Before a normalization: no bias; reflection padding that keeps the size (divided by the stride), or none."""
+    """A convolution that a normalization follows, without bias.
+
+    Padding, unless left out, is by reflection and keeps the size (divided by the stride).
+    """
     return nn.Conv2d(
         in_channels,
         out_channels,

@@ -1,19 +1,19 @@
 """One compact network for many styles, with adjustable strength and colors."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nst_lightning.errors import UserError, require, suggest_names
+from nst_lightning.errors import UserError, require, require_at_least, suggest_names
 from nst_lightning.images.color import LUMA
 from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
 
 _FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
-_DEEPEST = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
-_NOISE_PERIODS = (51, 64)  # together they come again after 3,264 positions only
+_LARGEST_DILATION = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
+_NOISE_PERIODS = (51, 64)  # together they repeat only after 3,264 positions
 _NOISE_CHANNELS = 4  # of each period
 _IDLE = (0, 4)  # channels of zeros after 12: ONNX Runtime passes features on as they are in sixteens only
 _MARGIN = 7  # pixels reflected on each side of the photo, which the convolutions without padding use up
@@ -22,19 +22,20 @@ _MARGIN = 7  # pixels reflected on each side of the photo, which the convolution
 class MultiStyleNet(nn.Module):
     """A transfer network for any number of styles, by conditional instance normalization (Dumoulin et al. 2017).
 
-    Instance normalizations have scales and shifts that belong to the style, one pair for each channel; so a blend of
-    styles is a blend of these numbers, and a new style costs a few thousand of them. They depend on the strength as
-    well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018). Nothing runs at full resolution: the last
-    convolution, at half, makes four pixels of each position, and the residual blocks run at an eighth, which is fast,
-    and as wide a view as large strokes need. Skips at a quarter and at half keep edges and texture where the photo has
-    them; after the former a convolution gives strokes their edges. Upsampling is bilinear. Against a grid, pixels that
-    come in fours are blurred a little. At a quarter and above, most convolutions use up a margin of the photo, which is
-    reflected once, so that ONNX Runtime can pass features from one to the next as they are. Where a photo is flat,
-    fixed noise tells the residual blocks where strokes may begin (as in the texture networks of Ulyanov et al. 2016);
-    training sees it moved at random.
+    Each style has its own scales and shifts in the instance normalizations, one pair for each channel. A blend of
+    styles is a blend of these per-style parameters, and a new style adds a few thousand of them. They depend on the
+    strength as well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018).
+
+    Nothing runs at full resolution: the last convolution, at half, makes four pixels at each position, and the residual
+    blocks run at an eighth, which is fast and gives the wide view that large strokes need. Skips at a quarter and at
+    half keep edges and texture where the photo has them; after the former, a convolution gives strokes their edges.
+    Upsampling is bilinear. Pixels that are made in fours are blurred a little, so that no grid shows. At a quarter and
+    above, most convolutions consume a margin of the photo, which is reflected once, so that ONNX Runtime need not copy
+    features between them. Where a photo is flat, fixed noise tells the residual blocks where strokes may begin (as in
+    the texture networks of Ulyanov et al. 2016); training shifts the noise at random.
 
     Args:
-        styles: their names, in the order of the weights in `style`.
+        styles: names of the styles, in the order of the weights in `style`.
         widths: channels at 1/2, 1/4 and 1/8 of the picture's size.
         block_width: channels between the two convolutions of a residual block.
         dilations: one for each residual block at 1/8, 1 to 3.
@@ -51,12 +52,10 @@ class MultiStyleNet(nn.Module):
         dilations: list[int] = [1, 3, 2, 3, 2, 1],  # noqa: B006
     ) -> None:
         super().__init__()
-        for name, value, good, allowed in (
-            ("widths", widths, len(widths) == 3 and min(widths) >= 2, "three numbers, 2 or more"),
-            ("block_width", block_width, block_width >= 2, "2 or more"),
-            ("dilations", dilations, all(1 <= d <= _DEEPEST for d in dilations), f"numbers from 1 to {_DEEPEST}"),
-        ):
-            require(name, value, good, allowed)
+        require("widths", widths, len(widths) == 3 and min(widths) >= 2, "three numbers >= 2")
+        require_at_least(2, block_width=block_width)
+        good = all(1 <= dilation <= _LARGEST_DILATION for dilation in dilations)
+        require("dilations", dilations, good, f"numbers from 1 to {_LARGEST_DILATION}")
         self.styles: list[str] = []
         self.init_args = {
             "styles": self.styles,
@@ -83,38 +82,35 @@ class MultiStyleNet(nn.Module):
         self.add_styles(styles)
 
     def add_styles(self, names: Sequence[str]) -> None:
-        """Make room for further styles, which begin as the average of those that are there, and come before them.
+        """Add styles, which begin as the average of those that are there, and come before them.
 
         Raises:
             UserError: a name is taken, empty, or has a comma, colon or slash in it, or blanks around it.
         """
         for i, name in enumerate(names):
-            if name in self.styles or name in names[:i]:
-                raise UserError(f"styles must be different names, got {name!r} twice")
-            if not name or name != name.strip() or set(name) & set(",:/"):
-                raise UserError(
-                    f"styles must be names without comma, colon, slash and surrounding blanks, got {name!r}"
-                )
+            new = name not in self.styles and name not in names[:i]
+            require("styles", name, new, "different names")
+            good = bool(name) and name == name.strip() and not set(name) & set(",:/")
+            require("styles", name, good, "names without comma, colon, slash or surrounding blanks")
         self.styles[:0] = names
         for module in self._styled():
             module.add_styles(len(names))
 
     def replace_styles(self, names: Sequence[str]) -> None:
-        """Have exactly these styles, in this order, with numbers that are still to be loaded."""
+        """Have exactly these styles, in this order, with per-style parameters that are still to be loaded."""
         self.keep_styles([])
         self.add_styles(names)
 
     def keep_styles(self, names: Sequence[str]) -> None:
-        """Have only these of the styles, in this order.
+        """Keep only these styles, in this order.
 
         Raises:
             UserError: one of them is unknown, or named twice.
         """
         for i, name in enumerate(names):
             if name not in self.styles:
-                raise UserError(f"styles: there is no {name!r}; {suggest_names(name, self.styles, 'styles')}")
-            if name in names[:i]:
-                raise UserError(f"styles: {name!r} is given twice")
+                raise UserError.about("styles", f"there is no {name!r}; {suggest_names(name, self.styles, 'styles')}")
+            require("styles", name, name not in names[:i], "different names")
         rows = [self.styles.index(name) for name in names]
         self.styles[:] = names
         for module in self._styled():
@@ -132,31 +128,34 @@ class MultiStyleNet(nn.Module):
 
         Args:
             photos: RGB in [0, 1], shape (N, 3, H, W), H and W at least 32.
-            style: weights of the styles, which are divided by their sum, shape (S,), or (N, S) for each photo its own;
-                by default the first style alone. Below 0 they count as 0; one must be above.
-            strength: 0, the photo itself, to 1, the default; shape (1,) or (N,). Others count as the nearer of these.
-            preserve_color: 0, the default, to 1, the photo's chroma; shape (1,) or (N,); as `strength`.
+            style: weights of the styles, shape (S,), or (N, S) for a blend of its own for each photo; by default the
+                first style alone. They are divided by their sum; negative ones count as 0, and one must be positive.
+            strength: from 0, the photo itself, to 1, the default; shape (1,) or (N,). Values outside are clamped.
+            preserve_color: from 0, the default, to 1, which keeps the photo's chroma; shape (1,) or (N,), clamped too.
             noise_from: row and column where the noise begins, in steps of eight pixels, integers of shape (2,); by
-                default 0, for training at random.
+                default 0. Training draws them at random.
 
         Returns:
             RGB in [0, 1], same shape.
         """
         if not self.styles:
-            raise UserError("styles: the network has none yet; give their names, or use add_styles")
+            raise UserError.about("styles", "the network has none yet; give their names, or call add_styles")
         style = (self.controls["style"] if style is None else style).to(photos)
         if style.shape[-1] != len(self.styles):
-            raise UserError(f"style must be {len(self.styles)} weights, one for each style, got {style.shape[-1]}")
+            raise UserError(
+                f"style must be {len(self.styles)} weights, one for each style, got {style.shape[-1]}",
+                argument="style",
+            )
         style = style.view(-1, len(self.styles)).clamp_min(0)
         style = style / style.sum(1, keepdim=True).clamp_min(1e-6)
         strength = (self.controls["strength"] if strength is None else strength).to(photos).view(-1, 1).clamp(0, 1)
-        keep = self.controls["preserve_color"] if preserve_color is None else preserve_color
-        keep = keep.to(photos).view(-1, 1, 1).clamp(0, 1)
+        color = self.controls["preserve_color"] if preserve_color is None else preserve_color
+        color = color.to(photos).view(-1, 1, 1).clamp(0, 1)
         code = torch.cat([strength * style, strength * (1 - strength) * style], dim=1)
         painted = self._paint(photos, code, (0, 0) if noise_from is None else noise_from)
-        by = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # what is left of the photo fades quickly: no double contours
-        change = by * ((1 - keep) * torch.eye(3).to(keep) + keep * self.luma)  # matrices: of all, or of luma in each
-        return (photos + _product(change, (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
+        opacity = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # the photo fades quickly: no double contours
+        mixing = opacity * ((1 - color) * torch.eye(3).to(color) + color * self.luma)  # all channels, or luma in each
+        return (photos + _product(mixing, (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
 
     @property
     def controls(self) -> dict[str, Tensor]:
@@ -165,22 +164,26 @@ class MultiStyleNet(nn.Module):
         style[:1] = 1
         return {"style": style, "strength": torch.ones(1), "preserve_color": torch.zeros(1)}
 
+    def per_style_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of which each style has its own."""
+        return (module.table for module in self._styled())
+
     def _styled(self) -> "list[_Styled]":
         return [module for module in self.modules() if isinstance(module, _Styled)]
 
     def _paint(self, photos: Tensor, code: Tensor, noise_from: Iterable[int | Tensor]) -> Tensor:
         height, width = photos.shape[-2:]
-        around = (_MARGIN, _MARGIN + -width % 8, _MARGIN, _MARGIN + -height % 8)
-        x_2 = F.relu(self.down_2(F.pad(photos, around, mode="reflect")))  # with a margin of 3
+        margins = (_MARGIN, _MARGIN + -width % 8, _MARGIN, _MARGIN + -height % 8)
+        x_2 = F.relu(self.down_2(F.pad(photos, margins, mode="reflect")))  # with a margin of 3
         x_4 = F.relu(self.down_4(x_2, code))  # of 1
         x = F.relu(self.down_8(x_4, code))  # of none
         x = x + self.noise(x.shape[-2:], code[:, : len(self.styles)], noise_from)
         for block in self.blocks:
             x = block(x, code)
-        x = _enlarge(_around(self.up_4(x, code)))  # of 2
-        x = _around(F.relu(F.pad(x, (-1, -1, -1, -1)) + x_4))  # of 2
-        x = self.narrow_strokes(_around(F.relu(self.strokes(x, code)))) + self.narrow_4(x)  # of 1
-        x = F.relu(_enlarge(x) + self.fine(x_2))  # of 2
+        x = _upsample_twice(_reflect_border(self.up_4(x, code)))  # of 2
+        x = _reflect_border(F.relu(F.pad(x, (-1, -1, -1, -1)) + x_4))  # of 2
+        x = self.narrow_strokes(_reflect_border(F.relu(self.strokes(x, code)))) + self.narrow_4(x)  # of 1
+        x = F.relu(_upsample_twice(x) + self.fine(x_2))  # of 2
         x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _IDLE), F.pad(self.tail.bias, _IDLE))  # of 1
         x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _IDLE))  # of none
         x = _interleave(x.float().sigmoid())  # half precision has too few levels near 1
@@ -188,11 +191,11 @@ class MultiStyleNet(nn.Module):
 
 
 class _Styled(nn.Module):
-    """Has numbers of each style's own, which begin as zeros: a table of shape (parts, S, numbers)."""
+    """Holds per-style parameters, which begin as zeros: a table of shape (parts, S, length)."""
 
-    def __init__(self, parts: int, numbers: int) -> None:
+    def __init__(self, parts: int, length: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(parts, 0, numbers))
+        self.table = nn.Parameter(torch.zeros(parts, 0, length))
 
     def add_styles(self, count: int) -> None:
         rows = self.table.detach()
@@ -215,12 +218,12 @@ class _StyledNorm(_Styled):
         x = x.float()  # statistics in half precision would be coarse
         if len(code) == 1:  # as in ONNX files: one style for all
             return F.instance_norm(x, weight=scale[0], bias=shift[0])
-        each = x.flatten(0, 1).unsqueeze(0)
-        return F.instance_norm(each, weight=scale.flatten(), bias=shift.flatten()).view_as(x)
+        flat = x.flatten(0, 1).unsqueeze(0)
+        return F.instance_norm(flat, weight=scale.flatten(), bias=shift.flatten()).view_as(x)
 
 
 class _StyledNoise(_Styled):
-    """Fixed noise, mixed by the code of the styles, shape (N, S): one picture always has the same noise."""
+    """Fixed noise, mixed by the code of the styles, shape (N, S): a photo always gets the same noise."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(1, channels * len(_NOISE_PERIODS) * _NOISE_CHANNELS)
@@ -262,35 +265,35 @@ class _StyledBlock(nn.Module):
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """A @ b, in float32 where convolutions run in half precision: files compute it so."""
+    """A @ b, in float32 even where convolutions run in half precision, as ONNX files compute it."""
     if not torch.is_autocast_enabled(a.device.type):
         return a @ b
     with torch.autocast(a.device.type, enabled=False):
         return a.float() @ b.float()
 
 
-def _around(x: Tensor) -> Tensor:
-    """With one pixel more on each side, by reflection."""
+def _reflect_border(x: Tensor) -> Tensor:
+    """Pad each side with one pixel, by reflection."""
     return F.pad(x, (1, 1, 1, 1), mode="reflect")
 
 
-def _enlarge(x: Tensor) -> Tensor:
-    """Twice as large; by a constant factor, which ONNX Runtime does without reordering features first."""
+def _upsample_twice(x: Tensor) -> Tensor:
+    """Double the size by a constant factor, which ONNX Runtime does without reordering features first."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")
 
 
 def _interleave(x: Tensor) -> Tensor:
-    """A picture from channels in the order of columns, rows, colors; as `pixel_shuffle`, which takes longer."""
+    """A picture from channels in the order of columns, rows, colors: a `pixel_shuffle` that takes less time."""
     columns = torch.stack(x.chunk(2, dim=1), dim=-1).flatten(-2)
     return torch.stack(columns.chunk(2, dim=1), dim=-2).flatten(-3, -2)
 
 
 def _blur_of_fours() -> Tensor:
-    """The kernel, of shape (12, 12, 3, 3), of a blur of a picture that only takes what alternates from pixel to pixel.
+    """The kernel, shape (12, 12, 3, 3), of a blur that removes only what alternates from pixel to pixel.
 
-    It sees pixels in fours, as channels of an image of half the size, in the order of `_interleave`, each color by
-    itself. An average of 2x2 would hide differences between the four pixels in flat places only; this does in slopes
-    as well.
+    It takes pixels in fours, as channels of an image of half the size, in the order of `_interleave`; each color is
+    blurred by itself. An average of 2x2 would hide differences between the four pixels in flat places only; this kernel
+    hides them in slopes as well.
     """
     kernel = torch.zeros(2, 2, 2, 2, 3, 3)
     for row, column, down, right in itertools.product(*[range(2)] * 2, *[range(-2, 3)] * 2):

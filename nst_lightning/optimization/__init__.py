@@ -1,6 +1,21 @@
 """One picture at a time, optimized: slower than a transfer network, and better."""
 
-from nst_lightning.optimization.options import OptimizeOptions
-from nst_lightning.optimization.pyramid import Interrupted, OptimizationError, Optimized, Progress, optimize_picture
+from nst_lightning.optimization.options import ColorOptions, MinimizerOptions, PyramidOptions
+from nst_lightning.optimization.plan import Level, estimate_cost, plan_levels, shorten_for_warm_start
+from nst_lightning.optimization.pyramid import optimize_picture
+from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress
 
-__all__ = ["Interrupted", "OptimizationError", "OptimizeOptions", "Optimized", "Progress", "optimize_picture"]
+__all__ = [
+    "ColorOptions",
+    "Interrupted",
+    "Level",
+    "MinimizerOptions",
+    "OptimizationError",
+    "Optimized",
+    "Progress",
+    "PyramidOptions",
+    "estimate_cost",
+    "optimize_picture",
+    "plan_levels",
+    "shorten_for_warm_start",
+]

@@ -9,7 +9,8 @@ from torch import nn
 from nst_lightning.errors import UserError
 from nst_lightning.system import give_back_freed_memory
 
-_CGROUP = Path("/sys/fs/cgroup")
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says how much memory the container may take (version 2 of control groups)."""
 
 
 def select_device(name: str) -> torch.device:
@@ -24,7 +25,7 @@ def select_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # no such name, not built for it, none there
         reason = str(error).splitlines()[0]
-        raise UserError(f"device: {name} is not to be had ({reason}); it must be auto, cpu, cuda or mps") from error
+        raise UserError(f"device must be auto, cpu, cuda or mps, and available, got {name!r} ({reason})") from error
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -50,7 +51,7 @@ def used_memory(device: torch.device) -> float:
 def _allowed_memory() -> float:
     """Bytes that the container this runs in (cgroup v2) may still take; cached files give way."""
     try:
-        limit, current, details = ((_CGROUP / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
+        limit, current, details = ((CGROUP / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
     except OSError:
         return float("inf")
     cached = sum(float(line.split()[1]) for line in details.splitlines() if line.startswith("inactive_file "))

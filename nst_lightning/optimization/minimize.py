@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nst_lightning.optimization.objective import Objective
-from nst_lightning.optimization.options import OptimizeOptions
+from nst_lightning.optimization.options import MinimizerOptions
 
 Report = Callable[[int, dict[str, float], Tensor], None]
 FIRST_STEP = 0.005
@@ -31,7 +31,7 @@ class State:
         best: the picture of the lowest loss so far; pixels at first.
         best_loss: its loss.
         average: of Adam's iterates, if it is asked for.
-        known: losses and gradient at `pixels`, where they are known.
+        evaluated: losses and gradient at `pixels`, where they are known.
     """
 
     pixels: Tensor
@@ -40,14 +40,14 @@ class State:
     best: Tensor | None = None
     best_loss: float = float("inf")
     average: Tensor | None = None
-    known: tuple[dict[str, float], Tensor] | None = None
+    evaluated: tuple[dict[str, float], Tensor] | None = None
 
     def picture(self) -> Tensor:
         """The result so far, in [0, 1]."""
         found = self.average if self.average is not None else self.best if self.best is not None else self.pixels
         return found.clamp(0, 1)
 
-    def ended(self) -> "State":
+    def end_level(self) -> "State":
         """What the next level goes on from, without what is of no use there: a large one needs the room."""
         return State(self.picture(), self.iteration, self.memory if "exp_avg" in self.memory else {})
 
@@ -55,16 +55,17 @@ class State:
         """The beginning of a larger level of that size, margin included: the result enlarged, and Adam's moments."""
         memory = {}
         if "exp_avg" in self.memory:
-            mean = _resized(self.memory["exp_avg"], height, width, margin)
-            squares = _resized(self.memory["exp_avg_sq"], height, width, margin, "bilinear")  # stay positive
+            mean = _enlarge(self.memory["exp_avg"], height, width, margin)
+            squares = _enlarge(self.memory["exp_avg_sq"], height, width, margin, "bilinear")  # stay positive
             memory = {**self.memory, "exp_avg": mean, "exp_avg_sq": squares}
-        return State(_resized(self.picture(), height, width, margin), memory=memory)
+        return State(_enlarge(self.picture(), height, width, margin), memory=memory)
 
 
 def minimize(
     objective: Objective,
     state: State,
-    options: OptimizeOptions,
+    *,
+    options: MinimizerOptions,
     iterations: int,
     report: Report,
     keep: Callable[[State], None],
@@ -77,21 +78,23 @@ def minimize(
         options: the optimizer and its settings.
         iterations: evaluations of loss and gradient, those in the state included.
         report: called with iteration, losses and picture after each evaluation.
-        keep: called with states from which the same call would go on exactly.
+        keep: called with states from which the same call would go on exactly; none of them is changed later.
     """
-    advance = _lbfgs if options.optimizer == "lbfgs" else _adam
+    step = _step_lbfgs if options.optimizer == "lbfgs" else _step_adam
     while state.iteration < iterations:
-        state = advance(objective, state, options, iterations, report)
+        state = step(objective, state, options, iterations, report)
         keep(state)
     return state
 
 
-def _lbfgs(objective: Objective, state: State, options: OptimizeOptions, iterations: int, report: Report) -> State:
+def _step_lbfgs(
+    objective: Objective, state: State, options: MinimizerOptions, iterations: int, report: Report
+) -> State:
     """One step of L-BFGS with a strong Wolfe line search (torch's)."""
     pixels = state.pixels.clone().contiguous().requires_grad_()
     best, best_loss = (state.pixels if state.best is None else state.best), state.best_loss
     iteration = state.iteration
-    last = None if state.known is None else (state.pixels, *state.known)
+    last = None if state.evaluated is None else (state.pixels, *state.evaluated)
 
     def evaluate() -> float:
         nonlocal best, best_loss, iteration, last
@@ -116,23 +119,24 @@ def _lbfgs(objective: Objective, state: State, options: OptimizeOptions, iterati
         tolerance_change=0,
         line_search_fn="strong_wolfe",
     )
-    optimizer.state[pixels].update(_copied(state.memory, options.history))
+    _remember(optimizer, state.memory, options.history)
     optimizer.step(evaluate)
+    assert last is not None  # it evaluates once at least
     lost = not (math.isfinite(last[1]["loss"]) and last[2].isfinite().all())
     if lost:
         pixels.data.copy_(best)
     stuck = lost or torch.equal(pixels, state.pixels)
     iteration += stuck  # finding no way down must not go on for ever
-    known = last[1:] if torch.equal(pixels, last[0]) and not lost else None
-    memory = {} if stuck else dict(optimizer.state[pixels])  # without it, the next step is one of steepest descent
-    return State(pixels.detach(), iteration, memory, best, best_loss, known=known)
+    evaluated = last[1:] if torch.equal(pixels, last[0]) and not lost else None
+    memory = {} if stuck else _memory_of(optimizer)  # without it, the next step is one of steepest descent
+    return State(pixels.detach(), iteration, memory, best, best_loss, evaluated=evaluated)
 
 
-def _adam(objective: Objective, state: State, options: OptimizeOptions, iterations: int, report: Report) -> State:
+def _step_adam(objective: Objective, state: State, options: MinimizerOptions, iterations: int, report: Report) -> State:
     """One step of Adam (torch's)."""
     pixels = state.pixels.clone().requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=options.learning_rate, betas=(0.9, 0.99))
-    optimizer.state[pixels].update(_copied(state.memory, options.history))
+    _remember(optimizer, state.memory, options.history)
     losses, gradient = objective(pixels)
     pixels.grad = gradient.nan_to_num(0, 0, 0)  # a gradient that isn't finite must not cost the picture
     report(state.iteration + 1, losses, state.picture())
@@ -145,21 +149,30 @@ def _adam(objective: Objective, state: State, options: OptimizeOptions, iteratio
         state,
         pixels=moved,
         iteration=state.iteration + 1,
-        memory=dict(optimizer.state[pixels]),
+        memory=_memory_of(optimizer),
         average=average if options.average else None,
     )
 
 
-def _copied(memory: dict[str, Any], history: int) -> dict[str, Any]:
-    """The optimizer's state with so many past steps, without what the optimizer changes in place."""
-    in_place = ("prev_flat_grad", "exp_avg", "exp_avg_sq", "step")
-    copies = {key: memory[key].clone() for key in in_place if memory.get(key) is not None}
-    lists = {key: value[-history:] for key, value in memory.items() if isinstance(value, list) and key != "al"}
-    rest = {key: value for key, value in memory.items() if key != "al"}  # which holds nothing between steps
-    return {**rest, **lists, **copies}
+def _memory_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state that an optimizer of one tensor has of it."""
+    return optimizer.state_dict()["state"][0]
 
 
-def _resized(x: Tensor, height: int, width: int, margin: int, mode: str = "bicubic") -> Tensor:
+def _remember(optimizer: torch.optim.Optimizer, memory: dict[str, Any], history: int) -> None:
+    """Give an optimizer of one tensor such a state, of which it changes nothing.
+
+    Optimizers change their tensors in place, but none of those in L-BFGS's lists, which have an entry a step: of longer
+    ones than its history, those of the last steps are left.
+    """
+    if not memory:
+        return
+    shortened = {key: value[-history:] if isinstance(value, list) else value for key, value in memory.items()}
+    copied = {key: value.clone() if isinstance(value, Tensor) else value for key, value in shortened.items()}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": {0: copied}})
+
+
+def _enlarge(x: Tensor, height: int, width: int, margin: int, mode: str = "bicubic") -> Tensor:
     """What lies between the margins, enlarged; margins are equally wide at every level, so they are reflected anew."""
     inner = x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
     inner = F.interpolate(inner, size=(height - 2 * margin, width - 2 * margin), mode=mode, align_corners=False)

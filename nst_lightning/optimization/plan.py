@@ -6,14 +6,25 @@ from dataclasses import dataclass, replace
 
 from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError
+from nst_lightning.losses import ObjectiveOptions, content_layers, layers_of_pairs, minimum_size, style_pairs
 from nst_lightning.optimization.device import device_of, used_memory
-from nst_lightning.optimization.memory import GB, bytes_per_pixel, estimate_bytes, seconds_per_pixel, tile_side
-from nst_lightning.optimization.options import OptimizeOptions
-from nst_lightning.optimization.single_scale import content_shares, style_shares
+from nst_lightning.optimization.memory import (
+    GB,
+    border_of_tiles,
+    bytes_of_copies,
+    bytes_of_loss,
+    estimate_bytes,
+    seconds_per_pixel,
+    tile_side,
+)
+from nst_lightning.optimization.options import MinimizerOptions, PyramidOptions
 
 FIRST_SIDE = 96
 """Pixels that the long side of the first level has at least, unless `levels` says how many there are."""
-
+WARM_LEVELS = 2
+"""Levels from a picture that is painted already: smaller ones would forget it."""
+NETWORK_SIDE = 260
+"""Pixels that the long side of a network's picture has at least: fewer would not keep its strokes."""
 GOOD_TILE = 512
 """Pixels of a side; L-BFGS forgets steps, down to `LEAST_HISTORY`, for such tiles: small ones are mostly borders."""
 LEAST_HISTORY = 1
@@ -42,12 +53,18 @@ class Level:
         """Pixels evaluated; tiles are evaluated twice and a half, borders included."""
         return round(self.width * self.height * self.iterations * (1.0 if self.tile is None else 2.5))
 
+    def padded(self, margin: int) -> tuple[int, int]:
+        """Width and height, margins included."""
+        return self.width + 2 * margin, self.height + 2 * margin
 
-def plan(
+
+def plan_levels(
     size: tuple[int, int],
     encoder: Encoder,
-    options: OptimizeOptions,
     *,
+    pyramid: PyramidOptions = PyramidOptions(),  # noqa: B008 - frozen
+    objective: ObjectiveOptions = ObjectiveOptions(),
+    minimizer: MinimizerOptions = MinimizerOptions(),  # noqa: B008
     masks: int = 0,
     warm: bool = False,
     max_memory: float | None = None,
@@ -57,7 +74,9 @@ def plan(
     Args:
         size: width and height of the photo.
         encoder: whose features are compared.
-        options: how.
+        pyramid: the sizes and iterations.
+        objective: what is compared.
+        minimizer: whose memory counts.
         masks: how many there are.
         warm: whether the first level begins from a picture that is painted already.
         max_memory: in bytes, for the whole process; None sets no limit.
@@ -65,89 +84,125 @@ def plan(
     Raises:
         UserError: even the largest is too small, or it does not fit into the memory.
     """
-    layers = layers_of(encoder, options)
-    needed = smallest(encoder, layers)
-    scale = options.size / max(size) if options.size else 1.0
-    levels: list[Level] = []
-    for shrunk in _factors(max(size) * scale, options):
-        width, height = (max(1, round(side * scale / shrunk)) for side in size)
-        last = shrunk == 1
-        if min(width, height) >= needed and (last or min(width, height) > options.margin):
-            refines = (levels or warm) and max(width, height) > options.refine_above  # something that there is already
-            iterations = options.refine_iterations if refines else options.iterations
-            levels.append(Level(width, height, iterations, min(options.history, iterations)))
+    needed, layer = least_side(encoder, objective)
+    levels = _levels(size, needed, pyramid, history=minimizer.history, warm=warm)
     if not levels:
-        shown = f"a photo of {size[0]}x{size[1]}" + (f" at size {options.size}" if options.size else "")
+        scale = pyramid.long_side / max(size) if pyramid.long_side else 1.0
+        name = f"a photo of {size[0]}x{size[1]}" + (f" at long_side {pyramid.long_side}" if pyramid.long_side else "")
         raise UserError(
-            f"{shown} is too small for {', '.join(layers)}: its short side is {min(width, height)}, and must"
-            f" be {needed} or more; size {math.ceil(needed * max(size) / min(size))} would do"
+            f"{name} is too small for {layer}: its short side must be >= {needed}, got {round(min(size) * scale)}; "
+            f"a long_side of {math.ceil(needed * max(size) / min(size))} would do"
         )
     least = min(levels[0].width, levels[0].height)
-    if options.margin >= least:
-        raise UserError(f"margin must be less than the short side of the smallest level, {least}, got {options.margin}")
+    if pyramid.margin >= least:
+        raise UserError(f"margin must be less than the short side of the smallest level, {least}, got {pyramid.margin}")
     if max_memory is None:
         return levels
-    per_pixel, sides = bytes_per_pixel(encoder, options, masks=masks), [_size(level, options) for level in levels]
-    limits = {"used": used_memory(device_of(encoder)), "limit": max_memory}
-    fitted = [  # the largest first: it is what a message is about
-        _fitted(
-            level, lambda history, side=side: tile_side(side, per_pixel, layers, options, history=history, **limits)
+    loss, border = bytes_of_loss(encoder, objective, masks=masks), border_of_tiles(encoder, objective)
+    used = used_memory(device_of(encoder))
+
+    def tile_with(level: Level, history: int) -> int | None:
+        return tile_side(
+            level.padded(pyramid.margin),
+            copies=bytes_of_copies(minimizer.optimizer, history, painting_scale=pyramid.painting_scale),
+            loss=loss,
+            border=border,
+            margin=pyramid.margin,
+            used=used,
+            limit=max_memory,
         )
-        for level, side in zip(reversed(levels), reversed(sides))
-    ]
-    return fitted[::-1]
+
+    # the largest first: it is what a message is about
+    return [_fit(level, tile_with) for level in reversed(levels)][::-1]
 
 
-def _fitted(level: Level, tile_with: Callable[[int], int | None]) -> Level:
-    """The level with its tiles, and with less history where they would be small: they cost more."""
-    history = level.history
-    while True:
-        last = history <= LEAST_HISTORY
-        try:
-            tile = tile_with(history)
-            if last or tile is None or tile >= GOOD_TILE:
-                return replace(level, history=history, tile=tile)
-        except UserError:
-            if last:
-                raise
-        history -= 1
-
-
-def estimate_cost(levels: Sequence[Level], encoder: Encoder, options: OptimizeOptions, *, masks: int = 0) -> str:
+def estimate_cost(
+    levels: Sequence[Level],
+    encoder: Encoder,
+    *,
+    pyramid: PyramidOptions = PyramidOptions(),  # noqa: B008
+    objective: ObjectiveOptions = ObjectiveOptions(),
+    minimizer: MinimizerOptions = MinimizerOptions(),  # noqa: B008
+    masks: int = 0,
+) -> str:
     """A line about what is going to be done, and the time and memory that it will take."""
-    layers, last = layers_of(encoder, options), levels[-1]
-    width, height = _size(last, options)
-    per_pixel = bytes_per_pixel(encoder, options, masks=masks)
-    needed = estimate_bytes(width * height, last.tile, per_pixel, layers, options, last.history)
+    last = levels[-1]
+    width, height = last.padded(pyramid.margin)
+    needed = estimate_bytes(
+        width * height,
+        tile=last.tile,
+        copies=bytes_of_copies(minimizer.optimizer, last.history, painting_scale=pyramid.painting_scale),
+        loss=bytes_of_loss(encoder, objective, masks=masks),
+        border=border_of_tiles(encoder, objective),
+    )
     needed += used_memory(device_of(encoder))
-    seconds = seconds_per_pixel(encoder, options, masks=masks) * sum(level.work for level in levels)
-    seconds *= sum(1 / factor**2 for factor in options.scales)
+    seconds = seconds_per_pixel(encoder, objective, masks=masks) * sum(level.work for level in levels)
+    seconds *= sum(1 / factor**2 for factor in {objective.content_scale, *objective.style_scales})
     sizes = " ".join(f"{level.width}x{level.height}" for level in levels)
     tiles = f", in tiles of {last.tile} pixels" if last.tile else ""
     time = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
     return f"{sizes}{tiles}: about {time}, {needed / GB:.1f} GB"
 
 
-def layers_of(encoder: Encoder, options: OptimizeOptions) -> list[str]:
-    """All layers whose features are needed."""
-    content = content_shares(encoder, options) if options.content_weight else {}
-    style = style_shares(encoder, options) if options.style_weight else {}
-    return list(dict.fromkeys([*content, *(layer for pair in style for layer in pair)]))
+def least_side(encoder: Encoder, options: ObjectiveOptions) -> tuple[int, str]:
+    """The shortest side, in pixels, of pictures that can be optimized, and the layer that needs it."""
+    content = content_layers(encoder, options) if options.content_weight else []
+    style = layers_of_pairs(style_pairs(encoder, options)) if options.style_weight else []
+    needs = [
+        *([minimum_size(encoder, content, options.content_scale)] if content else []),
+        *([minimum_size(encoder, style, min(options.style_scales))] if style else []),
+    ]
+    return max(needs)
 
 
-def smallest(encoder: Encoder, layers: Sequence[str]) -> int:
-    """The shortest side that pictures may have."""
-    return max(encoder.minimum_size(layer) for layer in layers)
+def shorten_for_warm_start(pyramid: PyramidOptions, size: tuple[int, int], *, network: bool) -> PyramidOptions:
+    """The pyramid with the levels that go on from a painted picture, unless their number is given.
+
+    Args:
+        pyramid: as for a start from the photo.
+        size: width and height of the photo.
+        network: whether a transfer network paints the picture: it is asked for one of the size that it knows best.
+    """
+    if pyramid.levels is not None:
+        return pyramid
+    if not network:
+        return replace(pyramid, levels=WARM_LEVELS)
+    larger = math.log((pyramid.long_side or max(size)) / NETWORK_SIDE, pyramid.factor)
+    return replace(pyramid, levels=1 + max(0, int(larger)))
 
 
-def _factors(long_side: float, options: OptimizeOptions) -> list[float]:
+def _levels(size: tuple[int, int], needed: int, pyramid: PyramidOptions, *, history: int, warm: bool) -> list[Level]:
+    """Those of short sides that are long enough, without tiles."""
+    scale = pyramid.long_side / max(size) if pyramid.long_side else 1.0
+    levels: list[Level] = []
+    for factor in _factors(max(size) * scale, pyramid):
+        width, height = (max(1, round(side * scale / factor)) for side in size)
+        short = min(width, height)
+        if short >= needed and (factor == 1 or short > pyramid.margin):
+            refines = (levels or warm) and max(width, height) > pyramid.refine_above  # something that there is already
+            iterations = pyramid.refine_iterations if refines else pyramid.iterations
+            levels.append(Level(width, height, iterations, min(history, iterations)))
+    return levels
+
+
+def _factors(long_side: float, pyramid: PyramidOptions) -> list[float]:
     """By how much each level is smaller than the last one."""
-    count = options.levels or 1
-    while options.levels is None and long_side / options.factor**count >= FIRST_SIDE - 0.5:
+    count = pyramid.levels or 1
+    while pyramid.levels is None and long_side / pyramid.factor**count >= FIRST_SIDE - 0.5:
         count += 1
-    return [options.factor**level for level in reversed(range(count))]
+    return [pyramid.factor**level for level in reversed(range(count))]
 
 
-def _size(level: Level, options: OptimizeOptions) -> tuple[int, int]:
-    """Width and height, margins included."""
-    return level.width + 2 * options.margin, level.height + 2 * options.margin
+def _fit(level: Level, tile_with: Callable[[Level, int], int | None]) -> Level:
+    """The level with its tiles, and with less history where they would be small: they cost more."""
+    history = level.history
+    while True:
+        last = history <= LEAST_HISTORY
+        try:
+            tile = tile_with(level, history)
+            if last or tile is None or tile >= GOOD_TILE:
+                return replace(level, history=history, tile=tile)
+        except UserError:
+            if last:
+                raise
+        history -= 1

@@ -1,30 +1,25 @@
-"""Content and style of a picture at one size, against a photo's features and the statistics of paintings."""
+"""Content and style of a picture at one size, and their gradient; whole or in tiles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nst_lightning.encoders import Encoder
-from nst_lightning.encoders.base import ALL_LAYERS, stride_of
-from nst_lightning.errors import UserError
+from nst_lightning.encoders.base import stride_of
 from nst_lightning.losses import (
     Moments,
-    covariance_root,
-    mean_std_loss,
-    moments,
-    shares_of,
-    style_loss,
-    wasserstein_loss,
+    ObjectiveOptions,
+    Statistics,
+    StyleLoss,
+    content_divisor,
+    content_layers,
+    squared_difference,
+    style_pairs,
 )
-from nst_lightning.optimization.options import Layers, OptimizeOptions
-from nst_lightning.optimization.tiles import LEAST_TILE, Tile, area_pooled, tiles_of
+from nst_lightning.optimization.tiles import LEAST_TILE, Tile, tiles_of
 from nst_lightning.system import give_back_freed_memory
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -33,12 +28,12 @@ class Region:
 
     Args:
         paintings: RGB in [0, 1], each of shape (1, 3, h, w); their statistics are blended.
-        shares: of each painting in the blend; their sum is 1.
+        blend_weights: of each painting in the blend; their sum is 1.
         mask: shape (1, 1, H, W), from 0 (the photo stays) to 1 (stylized); None for all of the picture.
     """
 
     paintings: Sequence[Tensor]
-    shares: Sequence[float]
+    blend_weights: Sequence[float]
     mask: Tensor | None = None
 
 
@@ -50,8 +45,8 @@ class SingleScaleLoss:
         photo: RGB in [0, 1], shape (1, 3, H, W).
         regions: which styles go where.
         options: layers and normalization.
-        content_weight: weight of the content loss in the gradient.
-        style_weight: weight of the style loss in the gradient.
+        content_weight: weight of the content loss in the gradient; of weight 0, it isn't computed.
+        style_weight: weight of the style loss in the gradient; of weight 0, it isn't computed.
         tile: side of the tiles in pixels that are held in memory one at a time; None takes the whole picture at once.
             The result is the same.
     """
@@ -62,24 +57,26 @@ class SingleScaleLoss:
         encoder: Encoder,
         photo: Tensor,
         regions: Sequence[Region],
-        options: OptimizeOptions,
+        options: ObjectiveOptions,
         *,
         content_weight: float,
         style_weight: float,
         tile: int | None = None,
     ) -> None:
-        self.encoder, self.options, self.photo = encoder, options, photo
+        self.encoder, self.photo = encoder, photo
         self.content_weight, self.style_weight = content_weight, style_weight
-        self.content_layers = content_shares(encoder, options) if content_weight else {}
-        self.pairs = style_shares(encoder, options) if style_weight else {}
-        self.layers = list(dict.fromkeys(layer for pair in self.pairs for layer in pair))
-        self.tile, self.tiles = tile, self._tiles_of(photo, tile)
+        self.content_layers = content_layers(encoder, options) if content_weight else {}
+        self.style = StyleLoss(style_pairs(encoder, options) if style_weight else {}, options)
+        self.layers = list(dict.fromkeys([*self.content_layers, *self.style.layers]))
+        self.tile, self.extra = tile, options.correlation_chain + options.blur
+        self.tiles = self._tiles_of(photo, tile)
+        regions = regions if self.style.layers else []
         self.masks = [region.mask for region in regions]
         self.targets = [self._target(region) for region in regions]
-        self.roots = [self._roots(targets) for targets in self.targets]
+        self.roots = [self.style.roots(targets) for targets in self.targets]
         # a region's style counts as much as it has of the picture: a pixel's style doesn't depend on the other regions
         self.areas = [1.0 if mask is None else mask.square().mean().item() for mask in self.masks]
-        self.content_scales = self._content_scales()
+        self.content_factors = self._content_factors(options)
         self.content_features = self._content_features(self.tiles[0]) if len(self.tiles) == 1 else {}
 
     def __call__(self, picture: Tensor) -> tuple[float, float, Tensor]:
@@ -89,17 +86,17 @@ class SingleScaleLoss:
     def _whole(self, picture: Tensor) -> tuple[float, float, Tensor]:
         picture.requires_grad_()
         tile = self.tiles[0]
-        features = self.encoder(picture, list(dict.fromkeys([*self.content_layers, *self.layers])))
+        features = self.encoder(picture, self.layers)
         content = self._content(features, self.content_features, tile)
-        style = self._style([self._moments(features, tile, mask) for mask in self.masks])
+        style = self._style(self._measure(features, tile))
         loss = self.content_weight * content + self.style_weight * style
         (gradient,) = torch.autograd.grad(loss, picture)
         return content.item(), style.item(), gradient
 
     def _tiled(self, picture: Tensor) -> tuple[float, float, Tensor]:
         """Statistics of the whole picture first, tile by tile; then the loss's gradient through each tile's part."""
-        sums = self._sums(picture, self.tiles, self.masks) if self.layers else []
-        parts = [part for of_region in sums for found in of_region.values() for part in (found.second, found.first)]
+        sums = self._sum(picture, self.tiles, self.masks) if self.style.layers else []
+        parts = _parts(sums)
         for part in parts:
             part.requires_grad_()
         style = self._style(sums)
@@ -107,8 +104,8 @@ class SingleScaleLoss:
         slopes = [0 if slope is None else self.style_weight * slope for slope in slopes]
         content, gradient = 0.0, torch.zeros_like(picture)
         for tile in self.tiles:
-            of_tile, slope = self._one_tile(tile, picture, slopes)
-            content += of_tile
+            tile_content, slope = self._one_tile(tile, picture, slopes)
+            content += tile_content
             tile.of(gradient).add_(slope)
             give_back_freed_memory()
         return content, style.item(), gradient
@@ -116,147 +113,76 @@ class SingleScaleLoss:
     def _one_tile(self, tile: Tile, picture: Tensor, slopes: Sequence[Tensor]) -> tuple[float, Tensor]:
         """A tile's content loss and gradient; on return, nothing else of it stays in memory."""
         seen = tile.of(picture).clone().requires_grad_()
-        features = self.encoder(seen, list(dict.fromkeys([*self.content_layers, *self.layers])))
+        features = self.encoder(seen, self.layers)
         content = self._content(features, self._content_features(tile), tile)
-        found = [self._moments(features, tile, mask) for mask in self.masks]
-        own = [part for of_region in found for m in of_region.values() for part in (m.second, m.first)]
-        loss = self.content_weight * content + sum((part * slope).sum() for part, slope in zip(own, slopes))
+        parts = _parts(self._measure(features, tile))
+        loss = self.content_weight * content + sum((part * slope).sum() for part, slope in zip(parts, slopes))
         return content.item(), torch.autograd.grad(loss, seen)[0]
 
+    def _measure(self, features: Mapping[str, Tensor], tile: Tile) -> list[Statistics]:
+        """Of each region, over a tile."""
+        return [self.style.measure(features, crop=tile.crop, mask=tile.of_mask(mask)) for mask in self.masks]
+
     @torch.no_grad()
-    def _sums(
-        self, picture: Tensor, tiles: Sequence[Tile], masks: Sequence[Tensor | None]
-    ) -> list[dict[Pair, Moments]]:
-        sums: list[dict[Pair, Moments]] = [{} for _ in masks]
+    def _sum(self, picture: Tensor, tiles: Sequence[Tile], masks: Sequence[Tensor | None]) -> list[Statistics]:
+        """Of each region, over all tiles of a picture."""
+        sums: list[Statistics] = [{} for _ in masks]
         for tile in tiles:
-            features = self.encoder(tile.of(picture), self.layers)
-            for of_region, mask in zip(sums, masks):
-                for pair, found in self._moments(features, tile, mask).items():
-                    of_region[pair] = of_region[pair] + found if pair in of_region else found
+            features = self.encoder(tile.of(picture), self.style.layers)
+            for total, mask in zip(sums, masks):
+                _add(total, self.style.measure(features, crop=tile.crop, mask=tile.of_mask(mask)))
         return sums
 
-    def _moments(self, features: dict[str, Tensor], tile: Tile, mask: Tensor | None) -> dict[Pair, Moments]:
-        """Moments of each pair of layers over a tile; a mask multiplies features, as in Gatys et al. 2017."""
-        prepared = {layer: self._prepared(features[layer]) for layer in self.layers}
-        found = {}
-        for shallow, deep in self.pairs:
-            stride, others, weights = stride_of(shallow), None, None
-            if deep != shallow:
-                enlarged = _enlarged(prepared[deep], stride_of(deep) // stride, prepared[shallow])
-                others = tile.crop(enlarged, stride)
-            if mask is not None:
-                weights = area_pooled(mask[..., tile.core[0], tile.core[1]], stride).square()
-            found[shallow, deep] = moments(tile.crop(prepared[shallow], stride), others, weights)
-        return found
-
-    def _prepared(self, features: Tensor) -> Tensor:
-        if self.options.activation_shift:
-            features = features + self.options.activation_shift
-        return _blurred(features) if self.options.blur else features
-
-    def _style(self, sums: Sequence[dict[Pair, Moments]]) -> Tensor:
+    def _style(self, sums: Sequence[Statistics]) -> Tensor:
         style = self.photo.new_zeros(())
-        for of_region, targets, roots, area in zip(sums, self.targets, self.roots, self.areas):
-            for pair, share in self.pairs.items():
-                distance = self._distance(of_region[pair].averaged(), targets[pair], roots.get(pair))
-                style = style + area * share * distance
+        for found, targets, roots, area in zip(sums, self.targets, self.roots, self.areas):
+            style = style + area * self.style.compare(found, targets, roots).sum()  # of one picture
         return style
 
-    def _distance(self, found: Moments, target: Moments, root: Tensor | None) -> Tensor:
-        normalization = self.options.normalization
-        if self.options.style_loss == "gram":
-            return style_loss(found.second[None], target.second[None], normalization)
-        if self.options.style_loss == "wasserstein":
-            return wasserstein_loss(found, target, normalization, root=root)
-        return mean_std_loss(found, target, normalization)
-
-    def _target(self, region: Region) -> dict[Pair, Moments]:
-        blend: dict[Pair, Moments] = {}
+    def _target(self, region: Region) -> Statistics:
+        blend: Statistics = {}
         largest = max(LEAST_TILE, *self.photo.shape[-2:])  # a painting needs no more memory than the photo
-        for painting, share in zip(region.paintings, region.shares, strict=True):
+        for painting, weight in zip(region.paintings, region.blend_weights, strict=True):
             tiles = self._tiles_of(painting, self.tile or (largest if max(painting.shape[-2:]) > largest else None))
-            (of_painting,) = self._sums(painting, tiles, [None]) if self.layers else [{}]
-            for pair, found in of_painting.items():
-                averaged = found.averaged(share)
-                blend[pair] = blend[pair] + averaged if pair in blend else averaged
+            (measured,) = self._sum(painting, tiles, [None])
+            _add(blend, {pair: found.averaged(weight) for pair, found in measured.items()})
         return blend
 
-    def _roots(self, targets: dict[Pair, Moments]) -> dict[Pair, Tensor]:
-        if self.options.style_loss != "wasserstein":
-            return {}
-        return {pair: covariance_root(target) for pair, target in targets.items()}
-
     def _tiles_of(self, picture: Tensor, side: int | None) -> list[Tile]:
-        extra = self.options.correlation_chain + self.options.blur
-        return tiles_of(*picture.shape[-2:], [*self.content_layers, *self.layers], side=side, extra=extra)
+        height, width = picture.shape[-2:]
+        return tiles_of(height, width, self.layers, side=side, extra=self.extra)
 
-    def _content(self, features: dict[str, Tensor], targets: dict[str, Tensor], tile: Tile) -> Tensor:
+    def _content(self, features: Mapping[str, Tensor], targets: Mapping[str, Tensor], tile: Tile) -> Tensor:
         """The tile's part of the content loss (see `content_loss`), whose sums are those of the whole picture."""
         content = self.photo.new_zeros(())
-        for layer, scale in self.content_scales.items():
-            difference = tile.crop(features[layer] - targets[layer], stride_of(layer)).float()
-            content = content + scale * difference.square().sum()
+        for layer, factor in self.content_factors.items():
+            found, target = (tile.crop(each[layer], stride_of(layer)) for each in (features, targets))
+            content = content + factor * squared_difference(found, target)
         return content
 
-    def _content_scales(self) -> dict[str, float]:
+    def _content_factors(self, options: ObjectiveOptions) -> dict[str, float]:
         """What each layer's sum of squared differences is multiplied by."""
-        energy, count = dict.fromkeys(self.content_layers, 1e-8), dict.fromkeys(self.content_layers, 0)
+        energy, count = dict.fromkeys(self.content_layers, 0.0), dict.fromkeys(self.content_layers, 0)
         for tile in self.tiles:
             for layer, features in self._content_features(tile).items():
-                own = tile.crop(features, stride_of(layer)).float()
-                energy[layer] += own.square().sum().item()
-                count[layer] += own.numel()
-        of_layer = {
-            "relative": lambda layer: 1 / energy[layer],
-            "gatys": lambda layer: 1 / 2,
-            "mean": lambda layer: 1 / (4 * count[layer]),
-        }[self.options.normalization]
-        return {layer: share * of_layer(layer) for layer, share in self.content_layers.items()}
+                core = tile.crop(features, stride_of(layer)).float()
+                energy[layer] += core.square().sum().item()
+                count[layer] += core.numel()
+        return {
+            layer: weight / float(content_divisor(energy[layer], count[layer], 1, options.normalization))
+            for layer, weight in self.content_layers.items()
+        }
 
     @torch.no_grad()
     def _content_features(self, tile: Tile) -> dict[str, Tensor]:
         return self.encoder(tile.of(self.photo), list(self.content_layers)) if self.content_layers else {}
 
 
-def content_shares(encoder: Encoder, options: OptimizeOptions) -> dict[str, float]:
-    """The content layers and their weights, whose sum is 1."""
-    weights = _weights("content_layers", encoder, options.content_layers)
-    if options.geometric_weights:
-        weights = {layer: 2.0**depth for depth, layer in enumerate(weights, 1)}
-    return shares_of("content_layers", weights)
+def _parts(sums: Sequence[Statistics]) -> list[Tensor]:
+    """The tensors whose gradients go back through tiles."""
+    return [part for found in sums for m in found.values() for part in (m.second, m.first)]
 
 
-def style_shares(encoder: Encoder, options: OptimizeOptions) -> dict[Pair, float]:
-    """The pairs of layers whose features style is taken from, a layer with itself or the next, and their weights."""
-    weights = _weights("style_layers", encoder, options.style_layers)
-    if options.geometric_weights:
-        weights = {layer: 2.0 ** (len(weights) - depth) for depth, layer in enumerate(weights, 1)}
-    if not options.correlation_chain:
-        return {(layer, layer): share for layer, share in shares_of("style_layers", weights).items()}
-    if len(weights) < 2:
-        raise UserError(f"style_layers must be two or more with correlation_chain, got {list(weights)}")
-    return shares_of("style_layers", {pair: weights[pair[1]] for pair in pairwise(weights)})
-
-
-def _weights(name: str, encoder: Encoder, layers: Layers) -> dict[str, float]:
-    """Layers from shallow to deep, without those of weight 0."""
-    if layers == "all":
-        return {layer: 1.0 for layer in encoder.layers if layer.startswith("relu")}
-    encoder.require(layers)
-    shares = shares_of(name, layers)
-    return {layer: shares[layer] for layer in ALL_LAYERS if layer in shares}
-
-
-def _enlarged(features: Tensor, factor: int, like: Tensor) -> Tensor:
-    """Features of a deeper layer at the size of a shallower one; a scale of the sizes' ratio would differ in tiles."""
-    if factor > 1:
-        features = F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
-    missing = [large - small for large, small in zip(like.shape[-2:], features.shape[-2:])]
-    return F.pad(features, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else features
-
-
-def _blurred(features: Tensor) -> Tensor:
-    """Binomial blur of 3x3 positions."""
-    kernel = features.new_tensor([1, 2, 1]) / 4
-    weight = torch.outer(kernel, kernel).expand(features.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(features, (1, 1, 1, 1), mode="replicate"), weight, groups=features.shape[1])
+def _add(total: dict[tuple[str, str], Moments], found: Statistics) -> None:
+    for pair, part in found.items():
+        total[pair] = total[pair] + part if pair in total else part

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from nst_lightning.encoders.base import reach_of, stride_of
@@ -27,6 +26,10 @@ class Tile:
     def of(self, pictures: Tensor) -> Tensor:
         """The tile with its border, of pictures of shape (N, C, H, W)."""
         return pictures[..., self.seen[0], self.seen[1]]
+
+    def of_mask(self, mask: Tensor | None) -> Tensor | None:
+        """The core of a mask of shape (1, 1, H, W), if there is one."""
+        return None if mask is None else mask[..., self.core[0], self.core[1]]
 
     def crop(self, features: Tensor, stride: int) -> Tensor:
         """The core's features, of those of the tile with its border."""
@@ -70,8 +73,3 @@ def _slices(length: int, side: int, border: int, stride: int) -> list[tuple[slic
         (slice(start, stop), slice(max(0, start - border), min(length, stop + border)))
         for start, stop in zip(starts, stops)
     ]
-
-
-def area_pooled(mask: Tensor, stride: int) -> Tensor:
-    """A mask of shape (1, 1, H, W) at the size of a layer's features."""
-    return mask if stride == 1 else torch.nn.functional.avg_pool2d(mask, stride)

@@ -1,15 +1,24 @@
-"""Training transfer networks on Lightning: the module, its data, its callbacks and its command line."""
+"""Training transfer networks on Lightning: the module and what builds it, its data and its callbacks."""
 
+from nst_lightning.training.build import build_style_transfer
 from nst_lightning.training.callbacks import ExportOnnx, LastCheckpoint, PictureRate, PictureWriter, SampleSheet
 from nst_lightning.training.data import PhotoDataModule
+from nst_lightning.training.metadata import Metadata, Record
 from nst_lightning.training.module import StyleTransfer
+from nst_lightning.training.optimizer import OptimizerOptions
+from nst_lightning.training.styles import StyleSampler
 
 __all__ = [
     "ExportOnnx",
     "LastCheckpoint",
+    "Metadata",
+    "OptimizerOptions",
     "PhotoDataModule",
     "PictureRate",
     "PictureWriter",
+    "Record",
     "SampleSheet",
+    "StyleSampler",
     "StyleTransfer",
+    "build_style_transfer",
 ]

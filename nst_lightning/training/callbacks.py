@@ -1,4 +1,4 @@
-"""What happens beside the training itself: sample sheets, the ONNX file, the picture rate, written predictions."""
+"""What happens beside training itself: sample sheets, checkpoints, the ONNX file, written predictions."""
 
 import contextlib
 import shutil
@@ -38,17 +38,19 @@ class SampleSheet(L.Callback):
     Files go to `sheets/step-000250.png` in the run's folder.
 
     Args:
-        every_n_steps: how often; the last step always has one. 0 draws none.
+        every_n_steps: how often a sheet is drawn; the last step always has one. 0 draws none.
         photos: folder of photos to show; by default the first held-out photos of the data module.
-        count: how many photos.
-        size: short side in pixels at which they are stylized.
+        count: number of photos.
+        short_side: at which photos are stylized, in pixels.
     """
 
-    def __init__(self, every_n_steps: int = 250, photos: str | None = None, count: int = 4, size: int = 256) -> None:
+    def __init__(
+        self, every_n_steps: int = 250, photos: str | None = None, count: int = 4, short_side: int = 256
+    ) -> None:
         require_at_least(0, every_n_steps=every_n_steps)
         require_at_least(1, count=count)
-        require_at_least(MINIMUM_SIZE, size=size)
-        self.every_n_steps, self.folder, self.count, self.size = every_n_steps, photos, count, size
+        require_at_least(MINIMUM_SIZE, short_side=short_side)
+        self.every_n_steps, self.folder, self.count, self.short_side = every_n_steps, photos, count, short_side
         self._photos: list[Image.Image] = []
         self._drawn_at = -1
 
@@ -57,22 +59,26 @@ class SampleSheet(L.Callback):
         self._photos = []
         if not self.every_n_steps or not trainer.is_global_zero:
             return
-        if self.folder is not None:
-            paths = list_pictures(expand_path(self.folder))
-        elif isinstance(trainer.datamodule, PhotoDataModule):
-            paths = trainer.datamodule.photos("val")
-        else:
-            raise UserError("photos: without a PhotoDataModule, a folder of photos to show must be given")
-        for path in paths:
+        for path in self._paths(trainer.datamodule):
             with contextlib.suppress(PictureError):  # the data module names unreadable files
-                self._photos.append(resize_short_side(read_photo(path, short_side=self.size), self.size))
+                self._photos.append(resize_short_side(read_photo(path, short_side=self.short_side), self.short_side))
             if len(self._photos) == self.count:
                 break
         if not self._photos:
-            raise PictureError("photos: none of the photos can be read")
+            raise PictureError.about("photos", "none of the photos can be read")
+
+    def _paths(self, datamodule: L.LightningDataModule | None) -> list[Path]:
+        if self.folder is None and isinstance(datamodule, PhotoDataModule):
+            return datamodule.photos("val")
+        if self.folder is None:
+            raise UserError.about("photos", "without a PhotoDataModule, a folder of photos to show must be given")
+        try:
+            return list_pictures(expand_path(self.folder))
+        except PictureError as error:
+            raise PictureError.about("photos", str(error)) from error
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Where the run begins there is nothing to draw yet."""
+        """Draw nothing where the run begins."""
         self._drawn_at = trainer.global_step
 
     def on_train_batch_end(
@@ -101,23 +107,23 @@ class SampleSheet(L.Callback):
                 logger.experiment.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
 
     def _sheet(self, pl_module: L.LightningModule, step: int) -> Image.Image:
-        """One style with pairs of pictures below it, or a row for each of several."""
+        """The one painting above pairs of photo and picture, or a row of pictures for each of several styles."""
         if len(pl_module.paintings) == 1:
             (painting,) = pl_module.paintings.values()
             pairs = [(photo, _stylize(pl_module, photo, 0)) for photo in self._photos]
-            caption = f"{pl_module.title}\nstep {step}"
-            return draw_sheet(painting, pairs, caption=caption, height=self.size)
+            caption = f"{pl_module.record.title}\nstep {step}"
+            return draw_sheet(painting, pairs, caption=caption, height=self.short_side)
         rows = [[(f"step {step}" if not i else "", photo) for i, photo in enumerate(self._photos)]]
         for style, (name, painting) in enumerate(pl_module.paintings.items()):
             rows.append([("", _stylize(pl_module, photo, style)) for photo in self._photos] + [(name, painting)])
-        return draw_labeled(rows, height=self.size)
+        return draw_labeled(rows, height=self.short_side)
 
 
 class ExportOnnx(L.Callback):
     """Writes the network as a verified ONNX file when training ends.
 
     Args:
-        filename: in the run's folder. Empty writes none.
+        filename: of the ONNX file, in the run's folder. Nothing is written if it is empty.
     """
 
     def __init__(self, filename: str = "style.onnx") -> None:
@@ -136,13 +142,13 @@ class ExportOnnx(L.Callback):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `checkpoints/last.ckpt` in the run's folder, from which `ckpt_path` goes on exactly.
+    """Keeps `checkpoints/last.ckpt` in the run's folder, from which `ckpt_path` resumes exactly.
 
-    Written beside its place first and then renamed, so that there is always a whole one.
+    Each is written under another name first and then renamed, so that there is always a complete one.
 
     Args:
-        every_n_steps: how often; the end of the run always has one.
-        keep_all: whether to keep one file a time, `step-000250.ckpt`, beside `last.ckpt`.
+        every_n_steps: how often a checkpoint is written; the end of the run always has one.
+        keep_all: whether to keep each of them as well, as `step-000250.ckpt`.
     """
 
     def __init__(self, every_n_steps: int = 250, keep_all: bool = False) -> None:
@@ -151,7 +157,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_at, self._last = -1, None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Where the run begins there is nothing to save yet, nor between the batches of its first step."""
+        """Save nothing where the run begins, nor between the batches of its first step."""
         self._saved_at = trainer.global_step
 
     def on_train_batch_end(
@@ -181,13 +187,13 @@ class LastCheckpoint(Checkpoint):
         self._last = folder / "last.ckpt"
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Say from where a run that was interrupted goes on."""
+        """Tell how to resume an interrupted run."""
         if self._last is not None:
-            rank_zero_info(f"ended early; --ckpt_path {self._last} goes on from step {self._saved_at}")
+            rank_zero_info(f"ended early; --ckpt_path {self._last} resumes from step {self._saved_at}")
 
 
 class PictureRate(L.Callback):
-    """Logs training pictures per second, over all devices, reading included, averaged over the last few steps."""
+    """Logs training pictures per second over all devices, including reading, as a moving average over steps."""
 
     def __init__(self) -> None:
         self._last: float | None = None
@@ -205,12 +211,12 @@ class PictureRate(L.Callback):
         self._last = now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Validation between two steps doesn't count."""
+        """Leave validation between two steps out of the rate."""
         self._last = None
 
 
 class PictureWriter(BasePredictionWriter):
-    """Writes what `predict` stylizes, one PNG a photo, under the photo's name and sub-folder.
+    """Writes the pictures of `predict`, one PNG for each photo, under the photo's name and sub-folder.
 
     Args:
         output: the folder to write to.
@@ -224,12 +230,13 @@ class PictureWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the photos' names."""
         if not isinstance(trainer.datamodule, PhotoDataModule):
-            raise UserError("PictureWriter: photos must come from a PhotoDataModule, which knows their names")
+            raise UserError("PictureWriter needs photos from a PhotoDataModule, which knows their names")
         root = expand_path(trainer.datamodule.folders["predict"])
         if self.output.resolve().is_relative_to(root.resolve()):
             raise UserError(
-                f"output must be outside of {root}, or the next `predict` takes its pictures for photos, "
-                f"got {self.output}"
+                f"output must be outside of {root}, or the next `predict` would stylize its pictures again, "
+                f"got {self.output}",
+                argument="output",
             )
         self._names = [path.relative_to(root) for path in trainer.datamodule.photos("predict")]
         trainer.predict_loop.return_predictions = False  # they would all be kept in memory
@@ -244,7 +251,7 @@ class PictureWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write a batch; photos that could not be read have no picture."""
+        """Write the picture of a batch; a photo that could not be read has none."""
         if prediction is None:
             return
         for index, picture in zip(batch_indices, prediction):
@@ -257,7 +264,7 @@ class PictureWriter(BasePredictionWriter):
 
 
 def run_folder(trainer: L.Trainer) -> Path:
-    """Where a run keeps its files. All processes must ask together: Lightning has them agree on it."""
+    """Where a run keeps its files. All processes must call this together, since Lightning makes them agree on it."""
     if isinstance(trainer.logger, TensorBoardLogger | CSVLogger):
         return Path(trainer.log_dir)
     return Path(trainer.strategy.broadcast(trainer.default_root_dir))  # folders of other loggers are shared by runs

@@ -1,6 +1,6 @@
-"""Photos to train on: any folder, every format, corrupt files left out and named."""
+"""Photos to train on: any folder, every format; corrupt files are left out and named."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,41 +12,61 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from nst_lightning.encoders import resize_tensor
 from nst_lightning.errors import UserError, require_at_least
 from nst_lightning.images import PictureError, expand_path, list_pictures, read_rgb, resize_short_side
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
 
 class Batch(NamedTuple):
-    """What workers deliver: pictures as uint8 of shape (N, 3, H, W), and what was wrong with files left out.
+    """What workers deliver.
 
-    Without any picture left, `pictures` is None.
+    Args:
+        pictures: bytes of shape (N, 3, H, W); None if no photo could be read.
+        unreadable: what was wrong with files left out.
+        shrink: whether training is to see the crops, with their surroundings, as small as those without.
     """
 
     pictures: Tensor | None
     unreadable: list[str]
+    shrink: bool = False
+
+
+class Place(NamedTuple):
+    """Which training crop is asked for.
+
+    Args:
+        index: of the photo.
+        position: of the crop in the run, which decides its scale, place and flip.
+        shrink: see `Batch`.
+    """
+
+    index: int
+    position: int
+    shrink: bool
 
 
 class PhotoDataModule(L.LightningDataModule):
     """Folders of photos as batches of RGB in [0, 1], shape (N, 3, H, W).
 
-    Training photos are scaled at random, cropped to a square and flipped; the same seed and position in the run always
-    give the same crop, so an interrupted run goes on as if nothing had happened. Validation, test and prediction see
-    whole photos, one at a time.
+    Training photos are scaled at random, cropped to a square and flipped. The same seed and position in the run always
+    give the same crop, so that an interrupted run resumes exactly. Validation, test and prediction see whole photos,
+    one at a time.
 
     Args:
         train: folder of photos to train on, searched recursively.
         val: folder of held-out photos; by default every 20th training photo, at most 32, is held out.
         test: folder of photos for `test`; by default the held-out ones.
         predict: folder of photos for `predict`.
-        size: short side that photos are brought to, and the side of the square training crops, in pixels.
+        short_side: to which photos are scaled, and the side of the square training crops, in pixels.
         max_scale: training photos are enlarged by a random factor from 1 to this before they are cropped.
-        surroundings: pixels that training crops have beyond `size`, for which photos are enlarged as well. Half of the
-            batches are painted so large, and losses see a part of `size`: of large pictures most is far from borders.
+        surroundings: pixels by which training crops are larger than `short_side`. Every other batch is painted so
+            large, and losses see a part of it: in large pictures, most places are far from borders. The batches between
+            are shrunk to `short_side`.
         flip: whether half of the training photos are mirrored.
         batch_size: training photos in a step, on each device.
         workers: processes that read photos; 0 reads them in the main process.
-        seed: of order, scales, crops and flips.
+        seed: of the order, scales, crops and flips.
 
     Raises:
         UserError: a number is out of range. Folders are checked when they are first needed.
@@ -58,7 +78,7 @@ class PhotoDataModule(L.LightningDataModule):
         val: str | None = None,
         test: str | None = None,
         predict: str | None = None,
-        size: int = 256,
+        short_side: int = 256,
         max_scale: float = 1.25,
         surroundings: int = 0,
         flip: bool = True,
@@ -67,11 +87,11 @@ class PhotoDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        require_at_least(MINIMUM_SIZE, size=size)
+        require_at_least(MINIMUM_SIZE, short_side=short_side)
         require_at_least(1, max_scale=max_scale, batch_size=batch_size)
         require_at_least(0, surroundings=surroundings, workers=workers, seed=seed)
         self.folders = {"train": train, "val": val, "test": test, "predict": predict}
-        self.size, self.max_scale, self.flip = size, max_scale, flip
+        self.short_side, self.max_scale, self.flip = short_side, max_scale, flip
         self.surroundings = surroundings
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self._first_batch = 0
@@ -86,16 +106,18 @@ class PhotoDataModule(L.LightningDataModule):
         if self.folders[split] is None and split == "test":
             return self.photos("val")
         if split in ("train", "val") and self.folders["val"] is None:
-            found = list_pictures(self._folder("train"))
+            found = self._list("train")
             if len(found) < 2:
-                raise PictureError(f"{self._folder('train')}: a single photo can't be held out too; give val")
+                raise PictureError.about("val", f"{self.folders['train']} has a single photo, which can't be held out")
             every = max(20, len(found) // 32 + 1)
             return found[::every] if split == "val" else [path for i, path in enumerate(found) if i % every]
-        return list_pictures(self._folder(split))
+        return self._list(split)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of random crops, from the batch on at which a resumed run stopped."""
-        dataset = _Crops(self.photos("train"), self.size + self.surroundings, self.max_scale, self.flip, self.seed)
+        dataset = _Crops(
+            self.photos("train"), self.short_side + self.surroundings, self.max_scale, self.flip, self.seed
+        )
         trainer = self.trainer
         replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         if trainer and trainer.max_steps > 0:  # the whole run is one epoch: the progress bar shows how much is left
@@ -104,31 +126,32 @@ class PhotoDataModule(L.LightningDataModule):
             batches = max(1, len(dataset) // (replicas * self.batch_size))
         limit = trainer.limit_train_batches if trainer else 1.0
         used = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        sampler = _Positions(
+        sampler = PlaceSampler(
             dataset,
             seed=self.seed,
             replicas=replicas,
             rank=rank,
-            length=batches * self.batch_size,
-            used=max(1, used) * self.batch_size,
-            start=self._first_batch * self.batch_size,
+            batch_size=self.batch_size,
+            batches=batches,
+            used=max(1, used),
+            start=self._first_batch,
         )
         return self._loader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
         """Whole held-out photos, one at a time."""
-        return self._loader(_WholePhotos(self.photos("val"), self.size))
+        return self._loader(_WholePhotos(self.photos("val"), self.short_side))
 
     def test_dataloader(self) -> DataLoader:
         """Whole test photos, one at a time."""
-        return self._loader(_WholePhotos(self.photos("test"), self.size))
+        return self._loader(_WholePhotos(self.photos("test"), self.short_side))
 
     def predict_dataloader(self) -> DataLoader:
-        """Whole photos to stylize at their own size, one at a time."""
-        return self._loader(_PhotosAsTheyAre(self.photos("predict")))
+        """Whole photos to stylize at their full size, one at a time."""
+        return self._loader(_FullSizePhotos(self.photos("predict")))
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Tensor | None:
-        """Bytes to RGB in [0, 1], on the device; warns of files that the workers could not read."""
+        """Convert bytes to RGB in [0, 1] on the device, and warn of files that the workers could not read."""
         if not isinstance(batch, Batch):
             return batch
         new = [message for message in batch.unreadable if message not in self._unreadable]
@@ -136,10 +159,11 @@ class PhotoDataModule(L.LightningDataModule):
             self._unreadable.update(dict.fromkeys(new))
             rank_zero_warn(f"{len(self._unreadable)} unreadable photos left out so far: {'; '.join(new)}")
         if batch.pictures is not None:
-            return batch.pictures.float() / 255
+            pictures = batch.pictures.float() / 255
+            return resize_tensor(pictures, self.short_side) if batch.shrink else pictures
         if self.trainer is not None and self.trainer.predicting:
             return None
-        raise PictureError(f"none of the photos can be used: {'; '.join(batch.unreadable[:3])} ...")
+        raise PictureError(f"none of the photos can be read: {'; '.join(batch.unreadable[:3])} ...")
 
     def state_dict(self) -> dict[str, int]:
         """How many training batches have been used, for an exact resume."""
@@ -149,11 +173,14 @@ class PhotoDataModule(L.LightningDataModule):
         """Continue after the batches already used."""
         self._first_batch = state_dict["batches"]
 
-    def _folder(self, split: str) -> Path:
+    def _list(self, split: str) -> list[Path]:
         folder = self.folders[split]
         if folder is None:
-            raise UserError(f"{split} must be a folder of photos, got none")
-        return expand_path(folder)
+            raise UserError(f"{split} must be a folder of photos, got none", argument=split)
+        try:
+            return list_pictures(expand_path(folder))
+        except PictureError as error:
+            raise PictureError.about(split, str(error)) from error
 
     def _loader(self, dataset: Dataset, **options: object) -> DataLoader:
         return DataLoader(
@@ -167,48 +194,51 @@ class PhotoDataModule(L.LightningDataModule):
 
 
 class _Crops(Dataset):
-    """Random square crops, asked for by (index, position in the run): the same pair gives the same crop."""
+    """Random square crops; the same place always gives the same crop."""
 
-    def __init__(self, photos: Sequence[Path], size: int, max_scale: float, flip: bool, seed: int) -> None:
-        self.photos, self.size, self.max_scale, self.flip, self.seed = photos, size, max_scale, flip, seed
+    def __init__(self, photos: Sequence[Path], side: int, max_scale: float, flip: bool, seed: int) -> None:
+        self.photos, self.side, self.max_scale, self.flip, self.seed = photos, side, max_scale, flip, seed
 
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, item: tuple[int, int] | int) -> Batch:
-        index, position = item if isinstance(item, tuple) else (item, item)  # an index alone from `overfit_batches`
-        random = np.random.default_rng((self.seed, position))
-        short_side = round(self.size * random.uniform(1, self.max_scale))
-        image, unreadable = _read_from(self.photos, index, short_side)
+    def __getitem__(self, place: Place | int) -> Batch:
+        if isinstance(place, int):  # from the sampler that Lightning's `overfit_batches` puts in place of ours
+            place = Place(place, place, shrink=False)
+        random = np.random.default_rng((self.seed, place.position))
+        short_side = round(self.side * random.uniform(1, self.max_scale))
+        image, unreadable = _read_from(self.photos, place.index, short_side)
         if image is None:
             return Batch(None, unreadable)
         image = resize_short_side(image, short_side)
-        left, top = (int(random.integers(0, side - self.size + 1)) for side in image.size)
-        pixels = np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+        left, top = (int(random.integers(0, length - self.side + 1)) for length in image.size)
+        pixels = np.asarray(image.crop((left, top, left + self.side, top + self.side)))
         if self.flip and random.random() < 0.5:
             pixels = pixels[:, ::-1]
-        return Batch(_bytes(pixels), unreadable)
+        return Batch(_bytes(pixels), unreadable, place.shrink)
 
 
 class _WholePhotos(Dataset):
-    """Photos with the short side brought to `size`; the next readable one in place of one that isn't.
+    """Photos scaled to a short side; an unreadable one is replaced by the next that can be read.
 
-    So every process always has a picture to evaluate, and none waits for another that has nothing to say.
+    So every process always has a picture to evaluate, and none waits for another.
     """
 
-    def __init__(self, photos: Sequence[Path], size: int) -> None:
-        self.photos, self.size = photos, size
+    def __init__(self, photos: Sequence[Path], short_side: int) -> None:
+        self.photos, self.short_side = photos, short_side
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Batch:
-        image, unreadable = _read_from(self.photos, index, self.size)
-        return Batch(None if image is None else _bytes(np.asarray(resize_short_side(image, self.size))), unreadable)
+        image, unreadable = _read_from(self.photos, index, self.short_side)
+        if image is None:
+            return Batch(None, unreadable)
+        return Batch(_bytes(np.asarray(resize_short_side(image, self.short_side))), unreadable)
 
 
-class _PhotosAsTheyAre(Dataset):
-    """Photos at their own size, one picture or none for each file."""
+class _FullSizePhotos(Dataset):
+    """Photos at their full size; an unreadable one has no picture."""
 
     def __init__(self, photos: Sequence[Path]) -> None:
         self.photos = photos
@@ -223,41 +253,53 @@ class _PhotosAsTheyAre(Dataset):
             return Batch(None, [str(error)])
 
 
-class _Positions(DistributedSampler):
-    """Shuffled passes over a dataset as (index, position) pairs; a position counts samples over the whole run.
+class PlaceSampler(DistributedSampler):
+    """Shuffled passes over a dataset; positions count samples over the whole run.
 
     Each of `replicas` processes draws every `replicas`-th position. What comes at a position depends on the seed alone.
+    Every other batch of an epoch is to be shrunk.
 
     Args:
         dataset: only its length is used.
         seed: of the order.
         replicas: number of processes.
         rank: of this process.
-        length: samples that this process can draw in an epoch.
-        used: samples that it does draw, fewer if Lightning limits an epoch's batches.
-        start: samples that this process drew before a resume.
+        batch_size: samples in a batch of this process.
+        batches: that this process can draw in an epoch.
+        used: batches that it does draw, fewer if Lightning limits an epoch.
+        start: batches that it drew before training was resumed.
     """
 
     def __init__(
-        self, dataset: Dataset, *, seed: int, replicas: int, rank: int, length: int, used: int, start: int
+        self,
+        dataset: Sized,
+        *,
+        seed: int,
+        replicas: int = 1,
+        rank: int = 0,
+        batch_size: int = 1,
+        batches: int,
+        used: int,
+        start: int = 0,
     ) -> None:
         super().__init__(dataset, num_replicas=replicas, rank=rank, seed=seed)
-        self.length, self.used, self.start = length, used, start
+        self.batch_size, self.batches, self.used, self.start = batch_size, batches, used, start
         self.epoch = start // used
 
     def __len__(self) -> int:
-        return self.length
+        return self.batches * self.batch_size
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Place]:
         current_pass, order = -1, np.empty(0, int)
         first = self.epoch * self.used
-        for drawn in range(max(self.start, first), first + self.length):
+        for drawn in range(max(self.start, first) * self.batch_size, (first + self.batches) * self.batch_size):
             position = drawn * self.num_replicas + self.rank
             in_pass, offset = divmod(position, len(self.dataset))
             if in_pass != current_pass:
                 current_pass = in_pass
                 order = np.random.default_rng((self.seed, in_pass)).permutation(len(self.dataset))
-            yield int(order[offset]), position
+            batch = drawn // self.batch_size - first
+            yield Place(int(order[offset]), position, shrink=batch % 2 == 1)
 
 
 def read_photo(path: Path, *, short_side: int | None = None) -> Image.Image:
@@ -289,6 +331,5 @@ def _bytes(pixels: np.ndarray) -> Tensor:
 
 def _collate(items: list[Batch]) -> Batch:
     pictures = [item.pictures for item in items if item.pictures is not None]
-    return Batch(
-        torch.stack(pictures) if pictures else None, [message for item in items for message in item.unreadable]
-    )
+    unreadable = [message for item in items for message in item.unreadable]
+    return Batch(torch.stack(pictures) if pictures else None, unreadable, items[0].shrink)

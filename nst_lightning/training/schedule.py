@@ -1,4 +1,4 @@
-"""How the learning rate of all training here goes: up along a line, down along a cosine."""
+"""The learning rate of all training here: a linear warm-up, then a cosine to zero."""
 
 import math
 from typing import Any
@@ -10,19 +10,19 @@ from nst_lightning.errors import UserError
 
 
 def cosine_with_warmup(trainer: L.Trainer, optimizer: torch.optim.Optimizer, *, warmup_steps: int) -> dict[str, Any]:
-    """An optimizer with a linear warm-up and a cosine to zero over the run, as `configure_optimizers` returns it.
+    """An optimizer whose learning rate rises linearly and falls along a cosine, as `configure_optimizers` returns it.
 
     Args:
-        trainer: says how long the run is.
+        trainer: tells how long the run is.
         optimizer: with the highest learning rate.
-        warmup_steps: over which it rises, at most half the run.
+        warmup_steps: over which the learning rate rises, at most half the run.
 
     Raises:
         UserError: the run has no end.
     """
     total = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
     if not math.isfinite(total):
-        raise UserError("trainer.max_steps: the learning rate falls over the run, so its length must be given")
+        raise UserError("trainer.max_steps must be given: the learning rate falls to zero over the length of the run")
     warmup = min(warmup_steps, total // 2)
 
     def factor(step: int) -> float:

@@ -1,4 +1,4 @@
-"""Steadiness in video: a photo that moves a little, or has other noise, should be painted alike."""
+"""Steadiness in video: a photo that moves a little, or has different noise, should be painted alike."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,20 @@ from torch import Tensor
 
 LARGEST_SHIFT = 4
 NOISE = 0.02
-"""Standard deviation, of 1: what a camera adds to each frame in dim light."""
-_BORDER = 16  # what comes in at the border is new, and so is what the network makes of it
+"""Standard deviation, of a range of 1: what a camera adds to each frame in dim light."""
+_BORDER = 16  # what enters at the border is new, and so is what the network makes of it
 
 
 def disturb(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
-    """Photos of shape (N, 3, H, W) shifted by some pixels and with noise, and by how many, down and to the right."""
+    """Shift photos by a few pixels and add noise.
+
+    Args:
+        photos: RGB in [0, 1], shape (N, 3, H, W).
+        seed: the same seed always gives the same shift and noise.
+
+    Returns:
+        The disturbed photos, and by how many pixels they are shifted, down and to the right.
+    """
     random = np.random.default_rng(seed)
     down, right = random.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, size=2).tolist()
     generator = torch.Generator().manual_seed(int(random.integers(2**63)))
@@ -21,15 +29,15 @@ def disturb(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, 
     return (photos.roll((down, right), (2, 3)) + noise.to(photos)).clamp(0, 1), (down, right)
 
 
-def unsteadiness(pictures: Tensor, of_disturbed: Tensor, shift: tuple[int, int]) -> Tensor:
-    """Mean squared difference between pictures, shifted, and those of the shifted photos; a scalar.
+def unsteadiness(pictures: Tensor, disturbed: Tensor, shift: tuple[int, int]) -> Tensor:
+    """Mean squared difference between pictures, shifted, and the pictures of the shifted photos; a scalar.
 
     Args:
         pictures: RGB in [0, 1], shape (N, 3, H, W).
-        of_disturbed: what the network made of the disturbed photos, same shape.
+        disturbed: what the network made of the disturbed photos, same shape.
         shift: by how many pixels, down and to the right.
     """
     height, width = pictures.shape[-2:]
     border = min(_BORDER, height // 4, width // 4)
-    difference = pictures.roll(shift, (2, 3)) - of_disturbed
+    difference = pictures.roll(shift, (2, 3)) - disturbed
     return difference[..., border : height - border, border : width - border].square().mean()

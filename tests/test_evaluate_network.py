@@ -1,14 +1,13 @@
 import pytest
 import torch
+from conftest import with_metadata
 
 from nst_lightning.cli import main
-from nst_lightning.commands.evaluate_network import _files_of
-from nst_lightning.commands.evaluate_pictures import Judge
-from nst_lightning.encoders import CompactEncoder
-from nst_lightning.export import export_onnx
+from nst_lightning.commands.paintings import find_paintings
+from nst_lightning.encoders import CompactEncoder, image_to_tensor
 from nst_lightning.images import read_rgb, resize_short_side
 from nst_lightning.inference import Stylizer
-from nst_lightning.networks import JohnsonNet
+from nst_lightning.metrics import Evaluator
 
 ROW = ("content", "style", "at 1", "at 1/2", "at 1/4", "grit")
 
@@ -28,9 +27,15 @@ def table(capsys):
     return rows
 
 
+def measure(photo, painting, encoder, made):
+    """The figures of one picture, from the files themselves."""
+    photo, painting, made = (image_to_tensor(image) for image in (photo, painting, made))
+    return Evaluator(encoder, painting, short_side=128).measure(made, photo)[0].tolist()
+
+
 def test_medians_over_photos_are_those_of_measure(many_model, paintings, photos, compact_weights, capsys):
-    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128"]
-    assert main(["rate", many_model, *common, *paintings, "--count", "3"]) == 0
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--short-side", "128"]
+    assert main(["evaluate", "network", many_model, *common, *paintings, "--count", "3"]) == 0
     rows = table(capsys)
     assert list(rows) == [(style, label) for style in ("ink", "glass", "wood") for label in ("photos", "network")]
     stylizer, encoder = Stylizer(many_model), CompactEncoder(compact_weights)
@@ -38,41 +43,40 @@ def test_medians_over_photos_are_those_of_measure(many_model, paintings, photos,
     for style, painting in zip(("ink", "glass", "wood"), paintings):
         found = []
         for file in (files[0], files[2], files[5]):
-            photo = resize_short_side(read_rgb(file), 128)
-            judge = Judge(photo, read_rgb(painting.partition("=")[2]), encoder, size=128)
-            found.append(judge(stylizer(photo, style=style)))
+            photo = read_rgb(file)
+            made = stylizer(resize_short_side(photo, 128), style=style)
+            found.append(measure(photo, read_rgb(painting.partition("=")[2]), encoder, made))
         medians = torch.tensor(found).quantile(0.5, dim=0).tolist()
-        assert list(rows[style, "network"].values()) == pytest.approx(medians, abs=2e-3, rel=2e-3)
+        assert list(rows[style, "network"].values()) == pytest.approx(medians, abs=6e-4)
         assert rows[style, "photos"]["content"] == 0
 
 
-@pytest.mark.parametrize(("asked", "painted_at"), [([], 160), (["--network_size", "200"], 200)])
+@pytest.mark.parametrize(("asked", "painted_at"), [([], 160), (["--paint-short-side", "200"], 200)])
 def test_a_network_paints_at_the_size_it_was_trained_for(
-    many, tmp_path, paintings, photos, compact_weights, capsys, asked, painted_at
+    many_model, tmp_path, paintings, photos, compact_weights, capsys, asked, painted_at
 ):
-    model = str(tmp_path / "large.onnx")
-    export_onnx(many, model, metadata={"size": "160"})
-    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128", *asked]
-    assert main(["rate", model, *common, *paintings, "--count", "1", "--only", "ink"]) == 0
+    model = with_metadata(many_model, tmp_path / "large.onnx", {"size": "160"})
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--short-side", "128", *asked]
+    assert main(["evaluate", "network", model, *common, *paintings, "--count", "1", "--only", "ink"]) == 0
     photo = read_rgb(sorted(photos.rglob("*.jpg"))[0])
-    judge = Judge(photo, read_rgb(paintings[0].partition("=")[2]), CompactEncoder(compact_weights), size=128)
-    expected = judge(Stylizer(model)(resize_short_side(photo, painted_at), style="ink"))
-    assert list(table(capsys)["ink", "network"].values()) == pytest.approx(expected, abs=2e-3, rel=2e-3)
+    made = Stylizer(model)(resize_short_side(photo, painted_at), style="ink")
+    expected = measure(photo, read_rgb(paintings[0].partition("=")[2]), CompactEncoder(compact_weights), made)
+    assert list(table(capsys)["ink", "network"].values()) == pytest.approx(expected, abs=6e-4)
 
 
 def test_optimized_pictures_are_beside_the_networks(
     many_model, paintings, photos, compact_weights, capsys, monkeypatch, tmp_path
 ):
-    from nst_lightning.optimization import rate
+    from nst_lightning.commands import evaluate_network
 
-    monkeypatch.setattr(rate, "_optimized", lambda photo, painting, encoder: painting.resize(photo.size))
-    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128"]
-    assert main(["rate", many_model, *common, *paintings, "--optimized", "2"]) == 0
+    monkeypatch.setattr(evaluate_network, "optimize_like", lambda photo, painting, _: painting.resize(photo.size))
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--short-side", "128"]
+    assert main(["evaluate", "network", many_model, *common, *paintings, "--optimized", "2"]) == 0
     rows = table(capsys)
     assert rows["ink", "optimize (2)"]["style"] < 0.5 * rows["ink", "network (2)"]["style"]
     sheet = tmp_path / "sheet.png"
     chosen = ["--only", "[wood, ink]", "--optimized", "1", "--sheet", str(sheet)]
-    assert main(["rate", many_model, *common, *paintings[::2], *chosen]) == 0
+    assert main(["evaluate", "network", many_model, *common, *paintings[::2], *chosen]) == 0
     said = capsys.readouterr().out.splitlines()
     assert list(dict.fromkeys(line.split()[0] for line in said)) == ["style", "wood", "ink", str(sheet)]
     photo, painting = (read_rgb(path) for path in (sorted(photos.rglob("*.jpg"))[0], tmp_path / "wood.png"))
@@ -86,30 +90,30 @@ def test_optimized_pictures_are_beside_the_networks(
     ("change", "message"),
     [
         (["--count", "0"], "count must be >= 1, got 0"),
-        (["--size", "100"], "size must be >= 128, got 100"),
-        (["--network_size", "31"], "network_size must be >= 32, got 31"),
+        (["--short-side", "100"], "short_side must be >= 128, got 100"),
+        (["--paint-short-side", "31"], "paint_short_side must be >= 32, got 31"),
         (["--photos", "nowhere"], "nowhere"),
         (["--only", "[ink, gras]"], "only: there is no 'gras'; did you mean glass?"),
-        (["--sheet", "a.png"], "sheet: a.png would be empty; give optimized, the number of photos in it"),
+        (["--sheet", "a.png"], "sheet needs optimized, the number of photos in it, got a.png without it"),
         (["--sheet", "a.txt", "--optimized", "1"], "a.txt: can't write this kind of file"),
-        (["--paintings", "inc=ink.png"], "paintings: inc=ink.png is not allowed; inc is none of ink, glass"),
+        (["--paintings", "inc=ink.png"], "paintings: inc=ink.png names no style of ink, glass"),
     ],
 )
 def test_bad_requests_are_one_line(many_model, paintings, photos, compact_weights, capsys, change, message):
     common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
-    assert main(["rate", many_model, *common, *paintings, *change]) == 2
+    assert main(["evaluate", "network", many_model, *common, *paintings, *change]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
 
 
 def test_the_figures_need_deep_layers(many_model, paintings, photos, compact_weights, capsys, monkeypatch):
-    from nst_lightning.optimization import rate
+    from nst_lightning.commands import evaluate_network
 
     early = CompactEncoder(compact_weights)
     early.layers = early.layers[:3]
-    monkeypatch.setattr(rate, "encoder_of", lambda vgg19, compact: early)
-    assert main(["rate", many_model, "--photos", str(photos), *paintings]) == 2
+    monkeypatch.setattr(evaluate_network, "build_encoder", lambda vgg19, compact: early)
+    assert main(["evaluate", "network", many_model, "--photos", str(photos), *paintings]) == 2
     said = capsys.readouterr()
     assert "has no layer relu4_1" in said.err
     assert not said.out
@@ -122,34 +126,33 @@ def test_a_sheet_does_not_overwrite_what_it_shows(
     common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
     read = photos / shown if shown.startswith("photo") else tmp_path / shown
     before = read.read_bytes()
-    assert main(["rate", many_model, *common, *paintings, "--optimized", "1", "--sheet", str(read)]) == 2
+    assert main(["evaluate", "network", many_model, *common, *paintings, "--optimized", "1", "--sheet", str(read)]) == 2
     assert "would overwrite" in capsys.readouterr().err
     assert read.read_bytes() == before
 
 
 def test_a_style_without_a_painting_is_named(many_model, paintings, photos, compact_weights, capsys):
     common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
-    assert main(["rate", many_model, *common, paintings[0]]) == 2
+    assert main(["evaluate", "network", many_model, *common, paintings[0]]) == 2
     assert "paintings: there is none for the style glass among somebody_ink.png" in capsys.readouterr().err
 
 
 def test_paintings_by_name(tmp_path):
     for name in ("a_ink", "ink", "wood"):
         (tmp_path / f"{name}.png").touch()
-    found = _files_of(["ink", "glass"], [str(tmp_path), f"glass={tmp_path}/wood.png"], only=["ink", "glass"])
+    found = find_paintings(["ink", "glass"], [str(tmp_path), f"glass={tmp_path}/wood.png"], only=["ink", "glass"])
     assert found == {"ink": tmp_path / "ink.png", "glass": tmp_path / "wood.png"}
     (tmp_path / "b_ink.png").touch()
     (tmp_path / "ink.png").unlink()
     with pytest.raises(ValueError, match=r"ink could be any of .*a_ink\.png.*b_ink\.png; say which, ink=FILE"):
-        _files_of(["ink"], [str(tmp_path)], only=["ink"])
+        find_paintings(["ink"], [str(tmp_path)], only=["ink"])
 
 
-def test_a_network_of_one_style_takes_one_painting(tmp_path, paintings, photos, compact_weights, capsys):
-    export_onnx(JohnsonNet(4, 1, 3), tmp_path / "one.onnx", metadata={})
-    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--size", "128"]
-    assert main(["rate", str(tmp_path / "one.onnx"), *common, *paintings]) == 2
+def test_a_network_of_one_style_takes_one_painting(model, paintings, photos, compact_weights, capsys):
+    common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights, "--short-side", "128"]
+    assert main(["evaluate", "network", model, *common, *paintings]) == 2
     assert "the network has one style, and there are 3 paintings; give one" in capsys.readouterr().err
-    assert main(["rate", str(tmp_path / "one.onnx"), *common, paintings[1], "--only", "[ink]"]) == 2
+    assert main(["evaluate", "network", model, *common, paintings[1], "--only", "[ink]"]) == 2
     assert "only: there is no 'ink'; the network's one style has no name" in capsys.readouterr().err
-    assert main(["rate", str(tmp_path / "one.onnx"), *common, paintings[1], "--count", "1"]) == 0
+    assert main(["evaluate", "network", model, *common, paintings[1], "--count", "1"]) == 0
     assert ("glass", "network") in table(capsys)

@@ -1,0 +1,52 @@
+"""Crops of paintings, which take the place of some photos."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nst_lightning.encoders import resize_tensor
+from nst_lightning.images import list_pictures, read_rgb, resize_short_side
+
+LARGEST_SHORT_SIDE = 512
+
+
+class PaintingCrops:
+    """Random square crops of the paintings in a folder.
+
+    Args:
+        folder: of picture files, searched recursively; None has no paintings.
+        share: of the photos that crops replace.
+
+    Raises:
+        PictureError: the folder is missing or has no picture, or a picture can't be read.
+    """
+
+    def __init__(self, folder: Path | None, *, share: float) -> None:
+        self.share = share
+        self._paintings = [] if folder is None else [_read(path) for path in list_pictures(folder)]
+
+    def mix_in(self, photos: Tensor, generator: torch.Generator) -> Tensor:
+        """Photos of shape (N, 3, S, S), RGB in [0, 1], some of them replaced by crops at random scales."""
+        if not self._paintings:
+            return photos
+        replaced = torch.rand(len(photos), generator=generator) < self.share
+        side = photos.shape[-1]
+        return torch.stack([self._crop(side, generator) if x else photo for photo, x in zip(photos, replaced)])
+
+    def _crop(self, side: int, generator: torch.Generator) -> Tensor:
+        chosen, scale, down, across = torch.rand(4, generator=generator).tolist()
+        painting = self._paintings[int(chosen * len(self._paintings))].float() / 255
+        short_side = min(painting.shape[-2:])
+        resized = resize_tensor(painting[None], round(side * (max(side, short_side) / side) ** scale))[0]
+        top, left = (int(place * (n - side + 1)) for place, n in zip((down, across), resized.shape[-2:]))
+        return resized[:, top : top + side, left : left + side]
+
+
+def _read(path: Path) -> Tensor:
+    """A painting as uint8 of shape (3, H, W), its short side at most 512 pixels."""
+    image = read_rgb(path)
+    if min(image.size) > LARGEST_SHORT_SIDE:
+        image = resize_short_side(image, LARGEST_SHORT_SIDE)
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())

@@ -1,0 +1,188 @@
+"""What happens before training: paintings are read, checkpoints loaded, styles added to the network."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info
+from PIL import Image
+from torch import nn
+
+from nst_lightning import __version__
+from nst_lightning.encoders import Encoder, image_to_tensor
+from nst_lightning.errors import UserError, require_above, require_at_least
+from nst_lightning.images import PictureError, expand_path, read_rgb, resize_short_side
+from nst_lightning.losses import ObjectiveOptions, PerceptualLoss
+from nst_lightning.networks import StyledNetwork
+from nst_lightning.networks.checkpoint import per_style_metadata
+from nst_lightning.networks.layers import MINIMUM_SIZE
+from nst_lightning.training.metadata import Metadata, Record
+from nst_lightning.training.module import StyleTransfer
+from nst_lightning.training.optimizer import OptimizerOptions
+from nst_lightning.training.start import freeze_shared_parameters, load_start, start_paths
+from nst_lightning.training.styles import StyleSampler
+
+
+def build_style_transfer(
+    network: nn.Module,
+    encoder: Encoder,
+    style: str | None = None,
+    styles: dict[str, str] | list[str] | None = None,
+    *,
+    short_side: int = 256,
+    painting_scale: float = 1.0,
+    objective: ObjectiveOptions = ObjectiveOptions(),
+    style_weight_factors: dict[str, float] = {},  # noqa: B006
+    style_frequencies: dict[str, float] = {},  # noqa: B006
+    partial_strength: float = 0.5,
+    stability_weight: float = 0.0,
+    optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008
+    init_from: list[str] | str | None = None,
+    freeze_shared: bool = False,
+    metadata: Metadata = Metadata(),  # noqa: B008
+) -> StyleTransfer:
+    """Make a transfer network ready for training in one style, or in several.
+
+    Args:
+        network: the transfer network, photos in, pictures of the same shape out: a `MultiStyleNet` for several styles.
+        encoder: whose features the losses compare: `VGG19` for best fidelity, `CompactEncoder`, which needs no
+            download, for speed, or an `EncoderChain` of both.
+        style: the painting, a picture file; a `MultiStyleNet` calls its style by the file's name without the ending.
+        styles: several paintings in place of `style`, for a `MultiStyleNet`: files by the names of their styles, or
+            files alone, whose names without the endings are those of the styles.
+        short_side: of the photos, in pixels; paintings are scaled to it too. Losses see at most this much of photos.
+        painting_scale: enlarges the paintings, and with them the strokes, relative to the photos.
+        objective: what the losses compare, and their weights.
+        style_weight_factors: factors of `objective.style_weight` for single styles, by their names, where it is too
+            much or too little for them; by default 1.
+        style_frequencies: how often single styles are drawn, by their names; by default 1. More helps those that are
+            hard to learn.
+        partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
+        stability_weight: weight of the difference between pictures of a photo and of the same photo moved by a few
+            pixels and with noise: 10 for video; 0 saves the time.
+        optimizer: how the network is optimized.
+        init_from: a checkpoint of the same kind of network to start from, or the name of one that comes with the
+            package, such as `styles`; or several, whose weights are averaged (Wortsman et al. 2022). A `MultiStyleNet`
+            learns those of the run's styles that it doesn't have yet, and keeps the others, which change with it.
+        freeze_shared: train only the per-style parameters of the run's styles; the other styles of `init_from` stay as
+            they are. Styles that it has already continue from there.
+        metadata: whose the paintings are, and whose the model.
+
+    Raises:
+        UserError: a painting can't be read, a value isn't allowed, or `init_from` doesn't fit.
+    """
+    require_at_least(MINIMUM_SIZE, short_side=short_side)
+    require_above(0, painting_scale=painting_scale)
+    images = _read_paintings(network, style, styles)
+    names, painting_side = list(images), round(short_side * painting_scale)
+    paintings = [image_to_tensor(resize_short_side(image, painting_side)) for image in images.values()]
+    loss = PerceptualLoss(encoder, paintings, objective)
+    earlier = _start(network, names, start_paths(init_from), freeze_shared=freeze_shared)
+    sampler = StyleSampler(
+        network,
+        names,
+        weight_factors=style_weight_factors,
+        frequencies=style_frequencies,
+        partial_strength=partial_strength,
+    )
+    weights = {name: round(objective.style_weight * style_weight_factors.get(name, 1), 6) for name in names}
+    record = Record(
+        title=metadata.title or ", ".join(names),
+        painter=metadata.painter or "",
+        settings={
+            "encoder": encoder.description,
+            "size": str(short_side),
+            "style_scale": str(painting_scale),
+            "weights": _describe_weights(objective, stability_weight),
+            "version": __version__,
+            "license": metadata.license or earlier.get("license", ""),
+        },
+        per_style={
+            "credits": metadata.credits_of(names, network.styles if isinstance(network, StyledNetwork) else names),
+            "style_weights": weights,
+            "sizes": dict.fromkeys(names, short_side),
+        },
+    )
+    return StyleTransfer(
+        network,
+        loss,
+        sampler,
+        paintings={name: resize_short_side(image, short_side) for name, image in images.items()},
+        record=record.with_earlier(_other_styles(earlier, network, names)),
+        short_side=short_side,
+        stability_weight=stability_weight,
+        optimizer=optimizer,
+    )
+
+
+def _read_paintings(
+    network: nn.Module, style: str | None, styles: Mapping[str, str] | Sequence[str] | None
+) -> dict[str, Image.Image]:
+    """Paintings by the names of their styles."""
+    images, argument = {}, "styles" if styles else "style"
+    for name, file in _painting_files(network, style, styles).items():
+        try:
+            images[name] = read_rgb(expand_path(file))
+        except PictureError as error:
+            raise PictureError.about(argument, str(error)) from error
+    return images
+
+
+def _painting_files(
+    network: nn.Module, style: str | None, styles: Mapping[str, str] | Sequence[str] | None
+) -> dict[str, str]:
+    if (style is None) == (not styles):
+        raise UserError.about("style", "give either one painting, or several as styles, with null as style")
+    if not styles:
+        return {_style_name(style): style}
+    if not isinstance(network, StyledNetwork):
+        raise UserError.about("styles", f"{type(network).__name__} has one style; give it as style")
+    if isinstance(styles, Mapping):
+        return dict(styles)
+    named = {_style_name(file): file for file in styles}
+    if len(named) < len(styles):
+        raise UserError.about("styles", f"{list(styles)} would give two styles one name; give name: file for each")
+    return named
+
+
+def _style_name(file: str) -> str:
+    """A style's name, from its painting's file: without the characters that blends of styles are written with."""
+    return expand_path(file).stem.translate(str.maketrans(",:", "__")).strip()
+
+
+def _start(network: nn.Module, names: Sequence[str], paths: Sequence[Path], *, freeze_shared: bool) -> dict[str, str]:
+    """Load what the run starts from, and add the styles that are new; returns the start's metadata."""
+    styled = isinstance(network, StyledNetwork)
+    if freeze_shared and not (styled and paths):
+        raise UserError("freeze_shared needs a MultiStyleNet, and init_from", argument="freeze_shared")
+    earlier = load_start(paths, network, same_arguments=freeze_shared) if paths else {}
+    if not styled:
+        return earlier
+    unpainted = [name for name in network.styles if name not in names]
+    if unpainted and not paths:
+        raise UserError(
+            f"network.init_args.styles must be styles of the run, which has no painting for {', '.join(unpainted)}",
+            argument="network.init_args.styles",
+        )
+    again = [name for name in names if name in network.styles]
+    if paths and again:
+        start = f"the average of {', '.join(map(str, paths))}" if len(paths) > 1 else str(paths[0])
+        rank_zero_info(f"{start} has {', '.join(again)} already: training continues from there")
+    network.add_styles([name for name in names if name not in network.styles])
+    if freeze_shared:
+        freeze_shared_parameters(network)
+    return earlier
+
+
+def _other_styles(earlier: Mapping[str, str], network: nn.Module, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What a start's metadata say of the styles that the run doesn't train."""
+    styles = network.styles if isinstance(network, StyledNetwork) else []
+    parsed = per_style_metadata(earlier, styles)
+    return {key: {name: value for name, value in given.items() if name not in names} for key, given in parsed.items()}
+
+
+def _describe_weights(objective: ObjectiveOptions, stability_weight: float) -> str:
+    return (
+        f"content {objective.content_weight}, style {objective.style_weight}, variation {objective.tv_weight}, "
+        f"grid {objective.grid_weight}, stability {stability_weight}, {objective.normalization}"
+    )
