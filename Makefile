@@ -1,11 +1,12 @@
 # make fit    trains a new style on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
-# make test   runs the whole test suite
-# make lint   checks the code
+# make test   runs the whole test suite, in PROCESSES processes
+# make lint   checks the code's style and types
 # make docs   builds the documentation in site/, and fails on warnings
 # Each makes .venv and installs into it first, if that hasn't been done.
 
 PYTHON ?= python3
 STYLE ?= examples/styles/mosaic.png
+PROCESSES ?= 2
 BIN := .venv/bin
 
 .PHONY: fit test lint docs
@@ -18,11 +19,12 @@ examples/photos/CREDITS.txt: .venv/installed
 	$(BIN)/python -m nst_lightning examples
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
