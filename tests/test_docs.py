@@ -236,6 +236,26 @@ def options_of_commands():
     return {name.replace("_", "-") for name in found} | {"ckpt_path"}
 
 
+def rows_of(page):
+    """The cells of tables, by the first cell of each row."""
+    lines = [line for line in TEXTS[page].splitlines() if line.startswith("|")]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
+    return {row[0]: row[1:] for row in rows if len(row) >= 5 and row[0]}
+
+
+def test_the_quality_page_has_the_cards_figures():
+    page, card = rows_of(ROOT / "docs/guide/quality.md"), rows_of(CARD)
+    for style in Stylizer("styles").styles:
+        content, of_style, *_, grit, of_photos = card[style]
+        assert page[style] == [content, of_style, of_photos, grit]
+    for name in ("johnson_great_wave", "johnson_wheat_field"):
+        card = rows_of(CARD.with_name(f"{name}.md"))
+        (content, of_style, *_, grit), of_photos = card["stylized"], card["the photos themselves"][1]
+        assert page[name][1:3] == [of_style, of_photos]
+        rounded = pytest.approx([float(content), float(grit)], abs=0.0051)
+        assert [float(page[name][0]), float(page[name][3])] == rounded
+
+
 def test_every_command_is_in_the_readme():
     rows = re.findall(r"^\| `([a-z ]+)` \|", TEXTS[README], re.MULTILINE)
     assert sorted(rows) == sorted(cli.COMMANDS)
