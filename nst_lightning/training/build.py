@@ -107,7 +107,7 @@ def build_style_transfer(
         network,
         loss,
         sampler,
-        paintings={name: resize_short_side(image, short_side) for name, image in images.items()},
+        paintings=images,
         record=record.with_earlier(_other_styles(earlier, network, names)),
         short_side=short_side,
         stability_weight=stability_weight,
