@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 SINGLE = {"johnson_great_wave": "hokusai_great_wave.jpg", "johnson_wheat_field": "van_gogh_wheat_field.jpg"}
 MANY, HALF = DEFAULT_MODEL, f"{DEFAULT_MODEL}_fp16"
 CARDS = {**{name: f"{name}.md" for name in SINGLE}, MANY: "README.md"}
-RECIPE = yaml.safe_load((ROOT / f"configs/{MANY}.yaml").read_text(encoding="utf-8"))
+RECIPE = yaml.safe_load((ROOT / f"configs/bundled/{MANY}.yaml").read_text(encoding="utf-8"))
 BALANCED = {"edtaonisl": 0.51}
 """What was trained after the recipe's run, as its first comment says."""
 
@@ -65,8 +65,8 @@ def test_a_card_is_one_that_model_hubs_read(name):
     _, header, text = (ROOT / "export" / CARDS[name]).read_text(encoding="utf-8").split("---\n", 2)
     assert yaml.safe_load(header)["license"] == "mit"
     assert f"{name}.onnx" in text
-    assert f"configs/{name}.yaml" in text
-    assert (ROOT / f"configs/{name}.yaml").is_file()
+    assert f"configs/bundled/{name}.yaml" in text
+    assert (ROOT / f"configs/bundled/{name}.yaml").is_file()
 
 
 @pytest.mark.parametrize("name", SINGLE)
