@@ -106,7 +106,10 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
         (["--export.filename", "a.pb"], "export.filename must be a name that ends in .onnx, or empty, got 'a.pb'"),
         (["--model.stile", "a.jpg"], "unrecognized arguments: --model.stile"),
         (["--model.encoder.init_args.weights", "nowhere.pth"], "no such file: nowhere.pth; use a file that `distill`"),
-        (["--model.encoder.init_args.weights", "imagenet"], "'imagenet' are VGG19's; give 'bundled' or a file"),
+        (
+            ["--model.encoder.init_args.weights", "imagenet"],
+            "'imagenet' are weights of VGG19; give 'bundled' or a file",
+        ),
         (["--model.encoder", "Compact"], "model.encoder"),
         (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
