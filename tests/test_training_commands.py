@@ -135,9 +135,9 @@ def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"garbage", "damaged, or no checkpoint"),
+        (b"garbage", "damaged, or not a checkpoint"),
         ({"state_dict": {}}, "not of a transfer network"),
-        ([torch.nn.Linear(1, 1)], "damaged, or no checkpoint"),
+        ([torch.nn.Linear(1, 1)], "damaged, or not a checkpoint"),
         ({"transfer_network": {}, "state_dict": {}}, "was not written by Lightning"),
     ],
 )

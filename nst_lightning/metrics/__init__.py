@@ -1,4 +1,4 @@
-"""Figures of quality that agree with the eye, and the evaluator that every command prints from."""
+"""Quality figures that agree with the eye, and the evaluator that computes them."""
 
 from nst_lightning.metrics.correlation import ChannelCorrelation, channel_correlation
 from nst_lightning.metrics.distances import CONTENT_LAYER, SCALES, STYLE_LAYERS, fine_energy, style_distance

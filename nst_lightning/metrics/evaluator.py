@@ -1,4 +1,4 @@
-"""The one evaluator of stylized pictures, which every command prints from."""
+"""The evaluator of stylized pictures, which every command uses."""
 
 import torch
 from torch import Tensor
@@ -18,23 +18,23 @@ from nst_lightning.metrics.distances import (
 )
 
 SHORT_SIDE = 256
-"""Pixels to which the short sides of photo, painting and picture are brought, unless told otherwise."""
+"""The default short side, in pixels, at which photo, painting and picture are compared."""
 LEAST_SHORT_SIDE = 128
-"""Pixels that relu5_1 needs at a quarter of the size."""
+"""The shortest short side, in pixels: relu5_1 needs it at a quarter of the size."""
 FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "grit")
-"""What is measured of a picture: style is the mean of those at 1, 1/2 and 1/4 of the size."""
+"""Names of the figures of a picture. `style` is the mean of the style at 1, 1/2 and 1/4 of the size."""
 
 
 class Evaluator(Metric):
     """Content, style across scales and grit of pictures in the style of one painting.
 
-    Photos are scaled to one short side (bicubic, antialiased), pictures to the size that their photo has then, and the
-    painting to the same short side. Figures depend on the encoder: compare only those of one.
+    Photos and painting are scaled to the same short side (bicubic, antialiased), and pictures to the scaled size of
+    their photo. Figures depend on the encoder: compare only figures of the same encoder.
 
     Args:
-        encoder: must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
-        painting: RGB in [0, 1], shape (1, 3, H, W).
-        short_side: in pixels, at least 128.
+        encoder: the encoder to measure with; it must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
+        painting: the style picture, RGB in [0, 1], shape (1, 3, H, W).
+        short_side: short side of the pictures that are compared, in pixels, at least 128.
 
     Raises:
         UserError: the encoder lacks a layer, or the short side is too small.
@@ -62,10 +62,10 @@ class Evaluator(Metric):
 
         Args:
             pictures: RGB in [0, 1], shape (N, 3, H, W).
-            photos: the photos they were made of, shape (N, 3, h, w).
+            photos: the photos that the pictures were made from, shape (N, 3, h, w).
 
         Returns:
-            Shape (N, 6), in the order of `FIGURES`.
+            The figures in the order of `FIGURES`, shape (N, 6).
         """
         photos = resize_tensor(photos, self.short_side)
         pictures = resize_tensor(pictures, self.short_side, size=(photos.shape[-2], photos.shape[-1]))
@@ -77,9 +77,9 @@ class Evaluator(Metric):
         return torch.stack([content, style.mean(1), *style.unbind(1), grit], dim=1)
 
     def update(self, pictures: Tensor, photos: Tensor) -> None:
-        """Add pictures and the photos they were made of, see `measure`."""
+        """Add pictures and the photos that they were made from, see `measure`."""
         self.values.append(self.measure(pictures, photos))
 
     def compute(self) -> dict[str, Tensor]:
-        """Medians over all pictures, on one process or many, by the names of `FIGURES`."""
+        """Medians over all pictures of all processes, by the names of `FIGURES`."""
         return dict(zip(FIGURES, dim_zero_cat(self.values).quantile(0.5, dim=0)))
