@@ -103,8 +103,8 @@ class StyleTransfer(L.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
-        run = getattr(getattr(self.trainer, "datamodule", None), "seed", None) or 0  # a new data seed gives new targets, too
-        seed = (run, self.current_epoch, batch_idx, self.global_rank)
+        data_seed = getattr(getattr(self.trainer, "datamodule", None), "seed", None) or 0  # other crops, other targets
+        seed = (data_seed, self.current_epoch, batch_idx, self.global_rank)
         targets = self.sampler.sample(len(photos), seed=seed)
         pictures = self._paint(photos, targets)
         cropped, cropped_photos = crop_at_random(

@@ -76,7 +76,7 @@ def _check_arguments(source: nn.Module, network: nn.Module) -> None:
 def _copy_styles(source: StyledNetwork, network: StyledNetwork) -> None:
     if network.styles not in ([], source.styles):
         raise UserError(
-            f"network.init_args.styles must be left out with init_from, which has styles of its actual "
+            f"network.init_args.styles must be left out with init_from, which has styles of its own "
             f"({', '.join(source.styles)}), got {network.styles}",
             argument="network.init_args.styles",
         )
