@@ -84,7 +84,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
     assert main(["fit", *saved, *last, "--trainer.max_steps", "6", "--export.filename", ""]) == 0
     assert torch.load(tmp_path / "runs/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
     assert main(["fit", *saved, *last, "--trainer.max_steps", "6", "--trainer.max_epochs", "1"]) == 2
-    assert f"--ckpt_path: {run}/checkpoints/last.ckpt is at the end of its run already" in capsys.readouterr().err
+    assert f"--ckpt_path: {run}/checkpoints/last.ckpt is at the end of its run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

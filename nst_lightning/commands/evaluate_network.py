@@ -1,4 +1,4 @@
-"""The command `evaluate network`: how good a transfer network's pictures are, beside optimized ones."""
+"""The command `evaluate network`: the quality of a transfer network's pictures, beside optimized ones."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,30 +38,33 @@ def evaluate_network(
     only: list[str] | None = None,
     sheet: str | None = None,
 ) -> None:
-    """Print content, style across scales and grit of a network's pictures, beside the photos' own and optimized ones.
+    """Print content, style across scales and grit of a network's pictures, of the photos, and of optimized pictures.
 
-    Medians over photos, for each of the network's styles. Below 0.45 of content the subject is there; style should be a
-    small part of the photos' own; grit near 1 is as fine as the painting. Figures depend on the encoder.
+    The figures are medians over photos, for each of the network's styles. With content below 0.45, the subject is
+    recognizable; style should be a small fraction of the photos' own; grit near 1 is as fine as the painting. Figures
+    depend on the encoder.
 
     Args:
         model: the .onnx file, or the name of a bundled network.
         photos: folder of photos, or a single one.
-        paintings: files and folders in which the paintings are: `great_wave.jpg` or `hokusai_great_wave.jpg` for the
-            style `great_wave`, or `great_wave=FILE`.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
-        compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
-        count: how many photos, evenly chosen; by default all.
-        optimized: how many of these are optimized as well, which takes a while.
-        short_side: in pixels, at which everything is compared, and optimized.
-        paint_short_side: in pixels, of the photos that the network paints; by default what each style was trained for.
-        only: some of the network's styles, to evaluate no others.
-        sheet: a picture to write, of the network's pictures beside the optimized ones.
+        paintings: files of the paintings, and folders of such files: `great_wave.jpg` or `hokusai_great_wave.jpg` is
+            the painting of the style `great_wave`, and so is FILE in `great_wave=FILE`.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given; `null` for
+            none.
+        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, or a file.
+        count: number of photos to use, evenly chosen; by default all.
+        optimized: number of these photos to optimize as well, which takes a while.
+        short_side: short side in pixels at which pictures are compared and optimized.
+        paint_short_side: short side in pixels of the photos that the network paints; by default the one that each style
+            was trained for.
+        only: the styles to evaluate; by default all styles of the network.
+        sheet: picture file to write, with the network's pictures beside the optimized ones.
     """
     require_at_least(1, count=count)
     require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
     check_short_side(paint_short_side, "paint_short_side")
     if sheet is not None and not optimized:
-        raise UserError(f"sheet needs optimized, the number of photos in it, got {sheet} without it")
+        raise UserError(f"sheet needs optimized, the number of photos to draw, got {sheet} without it")
     target = None if sheet is None else check_writable(sheet)
     keep_freed_memory()
     stylizer, encoder = Stylizer(model), build_encoder(vgg19, compact)
@@ -72,17 +75,17 @@ def evaluate_network(
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
     sizes = {style: paint_short_side or stylizer.trained_short_side(style) or short_side for style in files}
     contents = [_Content(path, short_side, max(sizes.values())) for path in chosen]
-    few, width = choose_evenly(range(len(contents)), optimized), max(15, *map(len, files)) + 1
+    indices, width = choose_evenly(range(len(contents)), optimized), max(15, *map(len, files)) + 1
     rows = []
     print(f"{'style':{width}}{'pictures':>16}{format_header()}")
     for style, file in files.items():
         painting, name = read_rgb(file), style if stylizer.styles else None
-        made = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
+        pictures = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
         evaluator = Evaluator(encoder, image_to_tensor(painting), short_side=short_side)
-        cells = _evaluate_style(f"{style:{width}}", painting, evaluator, contents, made, few)
+        cells = _evaluate_style(f"{style:{width}}", painting, evaluator, contents, pictures, indices)
         rows.append([*cells, (style, painting)])
         if target is not None:
-            write_picture(target, draw_labeled(rows, height=short_side))  # after each style: optimizing takes long
+            write_picture(target, draw_labeled(rows, height=short_side))  # now, since optimizing takes long
     if target is not None:
         print(target)
 
@@ -92,39 +95,39 @@ def _evaluate_style(
     painting: Image.Image,
     evaluator: Evaluator,
     contents: "Sequence[_Content]",
-    made: Sequence[Image.Image],
-    few: Sequence[int],
+    pictures: Sequence[Image.Image],
+    indices: Sequence[int],
 ) -> list[tuple[str, Image.Image]]:
-    """Print the rows of one style; the photos numbered `few` are optimized as well.
+    """Print the rows of one style; the photos at `indices` are optimized as well.
 
     Returns:
-        Those photos, the network's pictures of them and the optimized ones, each with its label.
+        These photos, the network's pictures of them and the optimized pictures, each with its label.
     """
     _print_medians(label, "photos", evaluator, contents, [content.tensor for content in contents])
-    _print_medians(label, "network", evaluator, contents, [*map(image_to_tensor, made)])
-    if not few:
+    _print_medians(label, "network", evaluator, contents, [*map(image_to_tensor, pictures)])
+    if not indices:
         return []
-    chosen, ours = [contents[i] for i in few], [made[i] for i in few]
-    _print_medians(label, f"network ({len(few)})", evaluator, chosen, [*map(image_to_tensor, ours)])
-    theirs = [optimize_like(content.image, painting, evaluator) for content in chosen]
-    _print_medians(label, f"optimize ({len(few)})", evaluator, chosen, [*map(image_to_tensor, theirs)])
-    cells = zip(chosen, ours, theirs)
+    chosen, network_pictures = [contents[i] for i in indices], [pictures[i] for i in indices]
+    _print_medians(label, f"network ({len(indices)})", evaluator, chosen, [*map(image_to_tensor, network_pictures)])
+    optimized_pictures = [optimize_like(content.image, painting, evaluator) for content in chosen]
+    _print_medians(label, f"optimize ({len(indices)})", evaluator, chosen, [*map(image_to_tensor, optimized_pictures)])
+    cells = zip(chosen, network_pictures, optimized_pictures)
     return [
         cell
-        for content, picture, other in cells
-        for cell in (("", content.image), ("network", picture), ("optimize", other))
+        for content, picture, optimized in cells
+        for cell in (("", content.image), ("network", picture), ("optimize", optimized))
     ]
 
 
 def optimize_like(photo: Image.Image, painting: Image.Image, evaluator: Evaluator) -> Image.Image:
-    """What `optimize` makes of a photo at the size at which pictures are compared, with the encoder that compares."""
+    """Optimize a photo with the evaluator's short side and encoder, and otherwise with the defaults of `optimize`."""
     photo, painting = (resize_short_side(image, evaluator.short_side) for image in (photo, painting))
     pyramid = PyramidOptions(long_side=max(photo.size))
     return optimize_picture(photo, [painting], evaluator.encoder, pyramid=pyramid).picture
 
 
 class _Content:
-    """A photo no larger than it is needed, to paint and to compare with."""
+    """A photo at two sizes: `tensor` to compare with, and `image` to paint, no larger than needed."""
 
     def __init__(self, path: Path, short_side: int, paint_short_side: int) -> None:
         image = read_rgb(path)
@@ -133,7 +136,11 @@ class _Content:
 
 
 def _choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
-    """Those of the network's styles that are asked for."""
+    """The styles to evaluate: those in `only`, or all.
+
+    Raises:
+        UserError: the network doesn't have a style.
+    """
     unknown = sorted({*(only or ())} - {*styles})
     if unknown:
         allowed = suggest_names(unknown[0], styles, "styles") if styles else "the network's one style has no name"
