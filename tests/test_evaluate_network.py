@@ -144,7 +144,7 @@ def test_paintings_by_name(tmp_path):
     assert found == {"ink": tmp_path / "ink.png", "glass": tmp_path / "wood.png"}
     (tmp_path / "b_ink.png").touch()
     (tmp_path / "ink.png").unlink()
-    with pytest.raises(ValueError, match=r"a_ink\.png.*b_ink\.png named after the style ink; .* ink=FILE"):
+    with pytest.raises(ValueError, match=r"a_ink\.png.*b_ink\.png are all named after .*; choose one with ink=FILE"):
         find_paintings(["ink"], [str(tmp_path)], only=["ink"])
 
 

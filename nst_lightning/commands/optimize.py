@@ -178,8 +178,9 @@ class _Studio:
             record = json.loads(beside(target, "json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        same = record.get("resumes") == self._resumable_command(source, target)
-        return target.exists() and record.get("finished") and same
+        if not target.exists() or not record.get("finished"):
+            return False
+        return record.get("resumes") == self._resumable_command(source, target)
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
         """Optimize one photo and write the picture and its record."""

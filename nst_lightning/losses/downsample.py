@@ -1,4 +1,4 @@
-"""Pictures at a fraction of their size, where style and content are compared at several scales."""
+"""Scaling pictures down, to compare style and content at several scales."""
 
 import torch
 from torch import Tensor
@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 
 def tent_downsample(pictures: Tensor, factor: int) -> Tensor:
-    """Pictures of shape (N, C, H, W) at 1/factor of their size, through a tent filter, in their own precision.
+    """Scale pictures of shape (N, C, H, W) to 1/factor of their size with a tent filter, in their own precision.
 
-    Plain averages would spread a small picture's gradient in blocks, which show as a pattern of that period.
+    Plain averages would spread the gradient of a small picture in blocks, which show as a pattern.
     """
     if factor == 1:
         return pictures

@@ -10,45 +10,46 @@ from nst_lightning.errors import require
 from nst_lightning.losses.statistics import Moments
 
 Normalization = Literal["relative", "gatys", "mean"]
-"""How losses are scaled: by the target's energy, as Gatys et al. 2015 wrote them, or by 1 / (4 n_H n_W n_C)."""
+"""How losses are scaled: relative to the target's energy, as in Gatys et al. 2015, or by 1 / (4 n_H n_W n_C)."""
 
 Key = TypeVar("Key")
 _EPSILON = 1e-8
-_FLAT = 1e-4  # second differences, of 1, below which no grid is seen
+_FLAT = 1e-4  # second differences, for values in [0, 1], below which no grid is seen
 
 
 def content_loss(features: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
     """Content loss between features F of the picture and P of the photo.
 
-    - `relative`: sum (F - P)^2 / sum P^2, sums over the whole batch, so that a nearly flat photo with little energy of
-      its own doesn't outweigh the others.
+    - `relative`: sum (F - P)^2 / sum P^2, with sums over the whole batch, so that a nearly flat photo with little
+    energy
+      doesn't outweigh the others.
     - `gatys`: 1/2 sum (F - P)^2 of each picture (Gatys et al. 2015, equation 1), averaged over the batch.
     - `mean`: 1 / (4 n_H n_W n_C) sum (F - P)^2 of each picture, averaged over the batch.
 
     Args:
-        features: shape (N, C, H, W).
-        target: same shape.
+        features: F, shape (N, C, H, W).
+        target: P, same shape.
         normalization: one of the three above.
 
     Returns:
-        A scalar.
+        The loss, a scalar.
     """
-    squares, energy = squared_difference(features, target), _precise(target).square().sum()
+    squares, energy = squared_difference(features, target), _to_float32(target).square().sum()
     return squares / content_divisor(energy, target.numel(), len(target), normalization)
 
 
 def squared_difference(features: Tensor, target: Tensor) -> Tensor:
     """Sum of (F - P)^2, a scalar."""
-    return (_precise(features) - _precise(target)).square().sum()
+    return (_to_float32(features) - _to_float32(target)).square().sum()
 
 
 def content_divisor(energy: Tensor | float, count: int, pictures: int, normalization: Normalization) -> Tensor | float:
-    """What the sum of squared differences is divided by in `content_loss`: for those who sum over parts of a picture.
+    """The divisor of the sum of squared differences in `content_loss`, for sums over the tiles of a picture.
 
     Args:
         energy: sum of P^2.
-        count: how many values P has.
-        pictures: of how many photos they are.
+        count: number of values in P.
+        pictures: number of photos in P.
         normalization: see `content_loss`.
     """
     if normalization == "relative":
@@ -64,8 +65,8 @@ def gram_loss(gram: Tensor, target: Tensor, normalization: Normalization = "rela
       matrices summed over the M_l positions, N_l being the channels. N_l^2 is N_l N_k for matrices between two layers.
 
     Args:
-        gram: of the pictures, shape (N, C, C), or (N, C, D) between two layers.
-        target: of the paintings, same shape, or one for all.
+        gram: G, of the pictures, shape (N, C, C), or (N, C, D) between two layers.
+        target: A, of the paintings, same shape, or shape (1, C, C) for one painting.
         normalization: one of the three above.
 
     Returns:
@@ -81,9 +82,10 @@ def mean_std_loss(found: Moments, target: Moments, normalization: Normalization 
     """Squared differences of the channels' means and standard deviations (Li et al. 2017, Demystifying Neural Style).
 
     Args:
-        found: averaged moments of the pictures' features with themselves.
-        target: of the paintings'.
-        normalization: `relative` divides by the sum of the target's squares; otherwise by the number of channels.
+        found: averaged moments of the pictures' features.
+        target: averaged moments of the paintings' features.
+        normalization: `relative` divides by the sum of the target's squares; the others divide by the number of
+            channels.
 
     Returns:
         The loss of each picture, shape (N,).
@@ -98,16 +100,16 @@ def mean_std_loss(found: Moments, target: Moments, normalization: Normalization 
 def wasserstein_loss(
     found: Moments, target: Moments, normalization: Normalization = "relative", *, root: Tensor | None = None
 ) -> Tensor:
-    """Squared 2-Wasserstein distance between the Gaussians that have the features' means and covariances.
+    """Squared 2-Wasserstein distance between Gaussians with the means and covariances of the features.
 
-    |m - n|^2 + tr(C + D - 2 (D^1/2 C D^1/2)^1/2) (Olkin & Pukelsheim 1982). The roots come from eigenvalues in float64:
-    for 512 channels on a CPU a third of the time that Newton-Schulz iterations take to come within 0.1 %.
+    |m - n|^2 + tr(C + D - 2 (D^1/2 C D^1/2)^1/2) (Olkin & Pukelsheim 1982). The roots are computed from eigenvalues in
+    float64; for 512 channels on a CPU, this takes a third of the time that Newton-Schulz iterations need for 0.1 %.
 
     Args:
-        found: averaged moments of the pictures' features with themselves.
-        target: of the paintings'.
-        normalization: `relative` divides by |n|^2 + tr D; otherwise by the number of channels.
-        root: `covariance_root` of the target, where it is known already.
+        found: averaged moments of the pictures' features: mean m and covariance C.
+        target: averaged moments of the paintings' features: mean n and covariance D.
+        normalization: `relative` divides by |n|^2 + tr D; the others divide by the number of channels.
+        root: `covariance_root` of the target, if it has been computed already.
 
     Returns:
         The loss of each picture, shape (N,).
@@ -115,7 +117,7 @@ def wasserstein_loss(
     covariance, target_covariance = _covariance(found), _covariance(target)
     root = covariance_root(target) if root is None else root
     product = root @ covariance @ root
-    with torch.no_grad():  # d tr M^1/2 = 1/2 tr M^-1/2 dM; directions without variance have no slope that is finite
+    with torch.no_grad():  # d tr M^1/2 = 1/2 tr M^-1/2 dM, which is not finite in directions without variance
         values, vectors = torch.linalg.eigh(product)
         trace = values.clamp_min(0).sqrt().sum(1)
         least = 1e-8 * _trace(product).clamp_min(_EPSILON)
@@ -130,13 +132,13 @@ def wasserstein_loss(
 
 @torch.no_grad()
 def covariance_root(target: Moments) -> Tensor:
-    """The symmetric roots of the covariances of averaged moments, shape (N, C, C), float64 on the CPU."""
+    """The symmetric square roots of covariances, from averaged moments: shape (N, C, C), float64 on the CPU."""
     values, vectors = torch.linalg.eigh(_covariance(target))
     return (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.mT
 
 
 def _covariance(averaged: Moments) -> Tensor:
-    """In float64 on the CPU, where the eigenvalues of matrices of this size are quick, and available everywhere."""
+    """The covariance in float64, on the CPU, where eigenvalues of such matrices are fast and always available."""
     return (averaged.second - averaged.first[:, :, None] * averaged.first[:, None]).cpu().double()
 
 
@@ -151,13 +153,13 @@ def _trace(matrices: Tensor) -> Tensor:
 def total_variation_loss(pictures: Tensor) -> Tensor:
     """Mean squared difference between neighbors, down plus across, of pictures of shape (N, C, H, W); a scalar.
 
-    Values from 0 (flat) to 2 (a chessboard of pixels); photographs have about 0.01.
+    It ranges from 0 (flat) to 2 (a checkerboard of pixels); photographs have about 0.01.
     """
-    return _Variation.apply(_precise(pictures))
+    return _Variation.apply(_to_float32(pictures))
 
 
 class _Variation(torch.autograd.Function):
-    """Total variation, whose gradient takes a third of the memory of autograd's own: large pictures need the rest."""
+    """Total variation with a gradient that takes a third of autograd's memory, which matters for large pictures."""
 
     @staticmethod
     def forward(ctx: Any, pictures: Tensor) -> Tensor:
@@ -178,12 +180,13 @@ class _Variation(torch.autograd.Function):
 
 
 def grid_loss(pictures: Tensor) -> Tensor:
-    """How unlike odd and even rows, and columns, are: of networks that make pixels in pairs, which is seen as a grid.
+    """The difference between odd and even rows, and columns, which shows as a grid if networks make pixels in pairs.
 
-    Squared logarithm of the ratio of their mean second differences, averaged over the batch and both directions, of
-    pictures of shape (N, C, H, W), at least 4x4; a scalar. Photographs have about 0.001, a visible grid 0.03 and more.
+    It is the squared logarithm of the ratio of their mean second differences, averaged over the batch and both
+    directions, for pictures of shape (N, C, H, W), at least 4x4; a scalar. Photographs have about 0.001, pictures with
+    a visible grid 0.03 and more.
     """
-    pictures = _precise(pictures)
+    pictures = _to_float32(pictures)
     ratios = []
     for bends in (pictures.diff(n=2, dim=2).abs().mean((1, 3)), pictures.diff(n=2, dim=3).abs().mean((1, 2))):
         odd, even = (bends[:, first::2].mean(1) + _FLAT for first in (0, 1))
@@ -191,16 +194,20 @@ def grid_loss(pictures: Tensor) -> Tensor:
     return torch.cat(ratios).log().square().mean()
 
 
-def _precise(x: Tensor) -> Tensor:
-    """At least float32: sums of squares overflow, and small differences vanish, in float16."""
+def _to_float32(x: Tensor) -> Tensor:
+    """Convert to float32 at least: in float16, sums of squares overflow and small differences vanish."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def normalize_weights(name: str, weights: Mapping[Key, float]) -> dict[Key, float]:
-    """The weights divided by their sum, without those that are 0.
+    """Divide weights by their sum, and leave out those that are 0.
+
+    Args:
+        name: name of the argument, for the error message.
+        weights: the weights by layers, scales or other keys.
 
     Raises:
-        UserError: a weight is negative, or none is more than 0; the message begins with the name.
+        UserError: a weight is negative, or all are 0.
     """
     total = sum(weights.values())
     good = all(weight >= 0 for weight in weights.values()) and total > 0

@@ -1,4 +1,4 @@
-"""Which layers of an encoder an objective compares, and with which weights."""
+"""The layers of an encoder that an objective compares, and their weights."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -10,14 +10,14 @@ from nst_lightning.losses.functional import normalize_weights
 from nst_lightning.losses.options import Layers, ObjectiveOptions
 
 Pair = tuple[str, str]
-"""Two layers whose features are multiplied, the shallower one first; mostly one layer and itself."""
+"""Two layers whose features are multiplied, the shallower one first; usually a layer and itself."""
 
 
 def content_layers(encoder: Encoder, options: ObjectiveOptions) -> dict[str, float]:
     """The content layers and their weights, whose sum is 1.
 
     Raises:
-        UserError: the encoder has no such layer, or a weight isn't allowed.
+        UserError: the encoder lacks a layer, or a weight isn't allowed.
     """
     weights = _weights("content_layers", encoder, options.content_layers)
     if options.geometric_weights:
@@ -26,10 +26,10 @@ def content_layers(encoder: Encoder, options: ObjectiveOptions) -> dict[str, flo
 
 
 def style_pairs(encoder: Encoder, options: ObjectiveOptions) -> dict[Pair, float]:
-    """The pairs of layers that carry the style, a layer with itself or the next, and their weights, whose sum is 1.
+    """The pairs of style layers, each layer with itself or with the next, and their weights, whose sum is 1.
 
     Raises:
-        UserError: the encoder has no such layer, a weight isn't allowed, or a correlation chain has only one layer.
+        UserError: the encoder lacks a layer, a weight isn't allowed, or a correlation chain has only one layer.
     """
     weights = _weights("style_layers", encoder, options.style_layers)
     if options.geometric_weights:
@@ -37,35 +37,35 @@ def style_pairs(encoder: Encoder, options: ObjectiveOptions) -> dict[Pair, float
     if not options.correlation_chain:
         return {(layer, layer): share for layer, share in normalize_weights("style_layers", weights).items()}
     if len(weights) < 2:
-        raise UserError(f"style_layers must be two or more with correlation_chain, got {list(weights)}")
+        raise UserError(f"style_layers must be two or more layers with correlation_chain, got {list(weights)}")
     return normalize_weights("style_layers", {pair: weights[pair[1]] for pair in pairwise(weights)})
 
 
 def layers_of_pairs(pairs: Iterable[Pair]) -> list[str]:
-    """Each layer once, in the pairs' order."""
+    """The layers in pairs, each once, in the order of the pairs."""
     return list(dict.fromkeys(layer for pair in pairs for layer in pair))
 
 
 def needed_layers(encoder: Encoder, options: ObjectiveOptions) -> list[str]:
-    """All layers that are compared, those of losses of weight 0 left out."""
+    """All layers that are compared; losses of weight 0 need none."""
     content = content_layers(encoder, options) if options.content_weight else {}
     style = style_pairs(encoder, options) if options.style_weight else {}
     return list(dict.fromkeys([*content, *layers_of_pairs(style)]))
 
 
 def minimum_size(encoder: Encoder, layers: Iterable[str], scale: int = 1) -> tuple[int, str]:
-    """The shortest side, in pixels, of pictures that have features at all layers; and the layer that needs it.
+    """The smallest side, in pixels, with which pictures have features at all layers, and the layer that needs it.
 
     Args:
-        encoder: whose layers they are.
-        layers: one name or more.
-        scale: factor by which the pictures are shrunk before.
+        encoder: the encoder.
+        layers: names of one or more of its layers.
+        scale: factor by which pictures are scaled down before.
     """
     return max((encoder.minimum_size(layer) * scale, layer) for layer in layers)
 
 
 def _weights(name: str, encoder: Encoder, layers: Layers) -> dict[str, float]:
-    """Layers from shallow to deep, without those of weight 0."""
+    """The layers from shallow to deep with their weights, without those of weight 0."""
     if layers == "all":
         return {layer: 1.0 for layer in encoder.layers if layer.startswith("relu")}
     encoder.require(layers)

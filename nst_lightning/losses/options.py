@@ -1,4 +1,4 @@
-"""What a stylized picture should resemble, and how much: the settings of the objective."""
+"""The options of the objective: what losses compare, and the weights."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -12,7 +12,7 @@ StyleStatistic = Literal["gram", "wasserstein", "mean_std"]
 
 @dataclass(frozen=True)
 class ObjectiveOptions:
-    """What is compared of pictures, photos and paintings, and the weights: the same for training and optimization.
+    """What the losses compare, and the weights; the same for training and optimization.
 
     Args:
         content_weight: weight of the content loss (Gatys' alpha); 0 makes a texture of the style alone.
@@ -20,23 +20,23 @@ class ObjectiveOptions:
             Networks want less: 5 keeps the subject, 12 begins to dissolve it.
         tv_weight: weight of the total variation loss, against noise and dots; more of it blurs.
         grid_weight: weight of the grid loss, the difference between odd and even rows and columns, for networks that
-            make pixels in pairs: 1 for a `MultiStyleNet` of which everything is trained.
+            make pixels in pairs: 1 for a `MultiStyleNet`, unless `freeze_shared` is on.
         content_layers: layers whose features keep the photo's content, and their weights, or `all`: relu3_1 keeps
             edges, relu4_1 keeps objects.
         style_layers: layers whose statistics carry the style, and their weights, or `all` (Novak & Nikulin 2016, 3.2).
-        style_scales: factors by which pictures and paintings are shrunk before their styles are compared, and the
-            weight of each: 1 makes texture, larger ones make strokes. Those that a picture is too small for are left
-            out by `optimize`, and refused in training.
-        content_scale: factor by which pictures and photos are shrunk before their contents are compared.
-        style_loss: what is compared of the style's features: the `gram` matrix, means and covariances by `wasserstein`
-            distance, or means and deviations, `mean_std`.
-        normalization: how losses are scaled: `relative` to the target's energy, `gatys`, or `mean`; those two want
+        style_scales: factors by which pictures and paintings are scaled down before their styles are compared, and the
+            weight of each: 1 makes texture, larger factors make strokes. Factors for which a picture is too small are
+            left out by `optimize`, and refused in training.
+        content_scale: factor by which pictures and photos are scaled down before their contents are compared.
+        style_loss: the statistics of style features to compare: `gram` matrices, means and covariances (`wasserstein`
+            distance), or means and standard deviations (`mean_std`).
+        normalization: how losses are scaled: `relative` to the target's energy, `gatys`, or `mean`. The last two need
             other weights, such as a style weight of 1000 for `gatys` (100 keeps the photo, 10,000 dissolves it).
-        geometric_weights: style layers count 2^(D-d), content layers 2^d, d being the layer's place among the D used
-            (Novak & Nikulin 2016, 3.1), in place of the weights given.
-        activation_shift: added to features before their products; -1 in Novak & Nikulin 2016, 3.3.
-        correlation_chain: Gram matrices between each style layer and the next, the deeper one enlarged, in place of
-            those within layers; a pair has the deeper one's weight (Novak & Nikulin 2016, 3.5).
+        geometric_weights: replace the layers' weights by 2^(D-d) for style layers and 2^d for content layers, d being a
+            layer's place among the D layers used (Novak & Nikulin 2016, 3.1).
+        activation_shift: number that is added to features before their products; -1 in Novak & Nikulin 2016, 3.3.
+        correlation_chain: compare Gram matrices between each style layer and the next, the deeper one enlarged, in
+            place of those within layers; a pair has the weight of its deeper layer (Novak & Nikulin 2016, 3.5).
         blur: blur features before their products (Novak & Nikulin 2016).
 
     Raises:

@@ -19,15 +19,14 @@ from nst_lightning.losses.style import Statistics, StyleLoss
 class PerceptualLoss(nn.Module):
     """Content, style at several scales, total variation and grid, weighted (Gatys et al. 2015; Johnson et al. 2016).
 
-    The same objective as `optimize` has, for batches of pictures of one size that may have paintings of their own,
-    whose statistics are computed once. Show the paintings at the size at which their strokes should appear: the larger
-    they are, the larger these are.
+    This is the objective of `optimize`, for batches of pictures of the same size, which may have different paintings.
+    The statistics of paintings are computed once. The larger the paintings, the larger the strokes.
 
     Args:
-        encoder: whose features are compared.
+        encoder: the encoder whose features are compared.
         paintings: the style pictures, RGB in [0, 1], each of shape (1, 3, H, W).
-        options: what is compared, and the weights. Weights of layers and scales are divided by their sum, so that
-            `style_weight` means the same for any number of them.
+        options: what the losses compare, and the weights. Weights of layers and scales are divided by their sum, so
+            that `style_weight` means the same for any number of layers and scales.
 
     Raises:
         UserError: a weight isn't allowed, a layer is unknown, or a painting is too small.
@@ -57,9 +56,10 @@ class PerceptualLoss(nn.Module):
 
         Args:
             pictures: RGB in [0, 1], shape (N, 3, H, W).
-            photos: the photos they were made of, same shape.
-            styles: which painting each picture should resemble, integers of shape (N,); by default the first.
-            style_factors: by which `style_weight` is multiplied for each picture, shape (N,); by default 1.
+            photos: the photos that the pictures were made from, same shape.
+            styles: number of the painting that each picture should resemble, integers of shape (N,); by default the
+                first painting.
+            style_factors: factors of `style_weight` for each picture, shape (N,); by default 1.
 
         Returns:
             Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum.
@@ -83,9 +83,9 @@ class PerceptualLoss(nn.Module):
             if factor == scale:
                 content = self._content(features, targets)
             if factor in self.scales:
-                of_pictures = self._style(features, factor, styles)
-                of_pictures = of_pictures if style_factors is None else of_pictures * style_factors
-                style = style + self.scales[factor] * of_pictures.mean()
+                style_losses = self._style(features, factor, styles)
+                style_losses = style_losses if style_factors is None else style_losses * style_factors
+                style = style + self.scales[factor] * style_losses.mean()
         variation, grid = total_variation_loss(pictures), grid_loss(pictures)
         loss = options.content_weight * content + options.style_weight * style
         loss = loss + options.tv_weight * variation + options.grid_weight * grid
@@ -93,7 +93,7 @@ class PerceptualLoss(nn.Module):
 
     @property
     def minimum_size(self) -> int:
-        """Pixels that each side of pictures needs at least."""
+        """The smallest width and height of pictures, in pixels."""
         content, _ = minimum_size(self.encoder, self.content_layers, self.options.content_scale)
         style, _ = minimum_size(self.encoder, self.style.layers, max(self.scales))
         return max(content, style)

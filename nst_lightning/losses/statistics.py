@@ -1,4 +1,4 @@
-"""What style losses compare of features: Gram matrices, and first and second moments."""
+"""The statistics of features that style losses compare: Gram matrices, and first and second moments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Moments:
-    """First and second moments of features over positions, as sums: those of a picture's tiles add up to its own.
+    """First and second moments of features, as sums over positions: sums over tiles add up to those of the picture.
 
     Args:
         second: sum of w a b^T, shape (N, C, D); for b = a and w = 1 the Gram matrix times the number of positions.
@@ -26,11 +26,11 @@ class Moments:
         return Moments(self.second + other.second, self.first + other.first, self.weight + other.weight)
 
     def __getitem__(self, pictures: Tensor) -> "Moments":
-        """Those of some pictures, by their numbers."""
+        """The moments of some of the pictures, by their indices."""
         return Moments(self.second[pictures], self.first[pictures], self.weight[pictures])
 
     def averaged(self, share: float = 1.0) -> "Moments":
-        """Divided by their weight and multiplied by a share: such sums are the moments of a blend."""
+        """Divide by the weight, and multiply by a share. The sum of such moments has the moments of a blend."""
         factor = share / self.weight.clamp_min(1e-8)
         return Moments(self.second * factor[:, None, None], self.first * factor[:, None], self.weight * factor)
 
@@ -38,13 +38,13 @@ class Moments:
 def moments(
     features: Tensor, others: Tensor | None = None, weights: Tensor | None = None, *, exact: bool = True
 ) -> Moments:
-    """Sums over the positions of each picture, in float32 or better.
+    """Compute sums over the positions of each picture, in float32 or better.
 
     Args:
         features: a, shape (N, C, H, W).
         others: b, shape (N, D, H, W); by default the features themselves.
         weights: w, shape (N, 1, H, W) or (1, 1, H, W); by default 1 everywhere.
-        exact: False multiplies bfloat16 features as they are, see `gram_matrix`.
+        exact: whether bfloat16 features are converted to float32 before they are multiplied, see `gram_matrix`.
     """
     with torch.autocast(features.device.type, enabled=False):
         plain = others is None and weights is None
@@ -62,21 +62,21 @@ def moments(
 def gram_matrix(features: Tensor) -> Tensor:
     """Gram matrix of features, averaged over positions: F F^T / M (Gatys et al. 2015, whose G is M times this).
 
-    Computed in float32 or better whatever the precision around it, since sums over positions overflow in float16.
-    Those of bfloat16 features don't: a CPU sums them in float32 and rounds once, by 0.2 % at most. That is 1 to 2 % of
-    the gradient of `gram_loss` where the matrices are close to their targets.
+    It is computed in float32 or better even under autocast, since sums over positions overflow in float16. Features in
+    bfloat16 are multiplied as they are: a CPU sums the products in float32 and rounds once, by 0.2 % at most. That is 1
+    to 2 % of the gradient of `gram_loss` where the matrices are close to their targets.
 
     Args:
-        features: shape (N, C, H, W).
+        features: the features, shape (N, C, H, W).
 
     Returns:
-        Shape (N, C, C), float32 (float64 for float64 features).
+        The Gram matrices, shape (N, C, C), float32 (float64 for float64 features).
     """
     return moments(features, exact=False).averaged().second
 
 
 def concatenate_moments(parts: Sequence[Moments]) -> Moments:
-    """The moments of several batches as those of one."""
+    """Join the moments of several batches into those of one batch."""
     return Moments(
         torch.cat([part.second for part in parts]),
         torch.cat([part.first for part in parts]),
@@ -85,7 +85,7 @@ def concatenate_moments(parts: Sequence[Moments]) -> Moments:
 
 
 class _Squared(torch.autograd.Function):
-    """X^T X of X of shape (N, M, C), with one product for the gradient where autograd would take two."""
+    """X^T X for X of shape (N, M, C). Its gradient takes one product where autograd would take two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class _Squared(torch.autograd.Function):
 
 
 def _by_position(features: Tensor, *, exact: bool = True) -> Tensor:
-    """Shape (N, H W, C): a view of what encoders return."""
+    """Features in shape (N, H W, C): a view, since encoders return channels-last tensors."""
     if exact or features.dtype != torch.bfloat16:
         features = features.to(torch.promote_types(features.dtype, torch.float32))
     return features.permute(0, 2, 3, 1).flatten(1, 2)

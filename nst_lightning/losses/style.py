@@ -1,4 +1,4 @@
-"""The style loss of a picture at one size: statistics of its features against those of paintings."""
+"""The style loss at one scale: statistics of a picture's features compared with those of paintings."""
 
 from collections.abc import Callable, Mapping
 from functools import reduce
@@ -20,11 +20,11 @@ Statistics = dict[Pair, Moments]
 class StyleLoss:
     """Measures the statistics of features, and compares them with a painting's.
 
-    Statistics are sums: those of a picture's tiles add up to its own, those of paintings, averaged, to a blend's.
+    Statistics are sums: those of tiles add up to those of the picture, and averaged ones of paintings to a blend.
 
     Args:
-        pairs: of layers, and their weights, see `style_pairs`.
-        options: what is compared of their features.
+        pairs: pairs of layers and their weights, see `style_pairs`.
+        options: which statistics to compare, and how.
     """
 
     def __init__(self, pairs: Mapping[Pair, float], options: ObjectiveOptions) -> None:
@@ -38,14 +38,15 @@ class StyleLoss:
         crop: Callable[[Tensor, int], Tensor] | None = None,
         mask: Tensor | None = None,
     ) -> Statistics:
-        """Sums over the positions of each picture.
+        """Measure statistics: sums over the positions of each picture.
 
         Args:
-            features: of `layers`, each of shape (N, C, H, W).
-            crop: takes features and their stride, and returns those that count; by default all do.
-            mask: shape (1, 1, H, W), as large as the picture, cropped; multiplies features, as in Gatys et al. 2017.
+            features: features at `layers`, each of shape (N, C, H, W).
+            crop: function of features and their stride that returns the features to use; by default all are used.
+            mask: mask as large as the cropped picture, shape (1, 1, H, W), which multiplies features, as in Gatys et
+                al. 2017.
         """
-        crop = crop or _keep
+        crop = crop or _keep_all
         prepared = {layer: self._prepare(features[layer]) for layer in self.layers}
         found = {}
         for shallow, deep in self.pairs:
@@ -53,12 +54,12 @@ class StyleLoss:
             if deep != shallow:
                 others = crop(_enlarge(prepared[deep], stride_of(deep) // stride, prepared[shallow]), stride)
             weights = None if mask is None else _pool_mask(mask, stride).square()
-            exact = self.options.style_loss != "gram"  # variances are differences of what is rounded
+            exact = self.options.style_loss != "gram"  # variances are differences, in which rounding errors would show
             found[shallow, deep] = moments(crop(prepared[shallow], stride), others, weights, exact=exact)
         return found
 
     def roots(self, targets: Statistics) -> dict[Pair, Tensor]:
-        """What `compare` needs of targets beside their moments, computed once."""
+        """What `compare` needs of targets besides their moments, to be computed once."""
         if self.options.style_loss != "wasserstein":
             return {}
         return {pair: covariance_root(target) for pair, target in targets.items()}
@@ -67,9 +68,9 @@ class StyleLoss:
         """The loss of each picture, shape (N,).
 
         Args:
-            found: of the pictures.
-            targets: of their paintings, averaged.
-            roots: see `roots`.
+            found: statistics of the pictures.
+            targets: statistics of their paintings, averaged.
+            roots: the result of `roots` for these targets.
         """
         losses = (
             weight * self._distance(found[pair].averaged(), targets[pair], roots.get(pair))
@@ -91,17 +92,17 @@ class StyleLoss:
         return _blur(features) if self.options.blur else features
 
 
-def _keep(features: Tensor, stride: int) -> Tensor:
+def _keep_all(features: Tensor, stride: int) -> Tensor:
     return features
 
 
 def _pool_mask(mask: Tensor, stride: int) -> Tensor:
-    """A mask at the size of a layer's features."""
+    """Scale a mask down to the size of a layer's features."""
     return mask if stride == 1 else F.avg_pool2d(mask, stride)
 
 
 def _enlarge(features: Tensor, factor: int, like: Tensor) -> Tensor:
-    """Features of a deeper layer at the size of a shallower one; a scale of the sizes' ratio would differ in tiles."""
+    """Enlarge features of a deeper layer to the size of a shallower one, by a factor that is the same in all tiles."""
     if factor > 1:
         features = F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=False)
     missing = [large - small for large, small in zip(like.shape[-2:], features.shape[-2:])]
