@@ -251,7 +251,7 @@ def test_no_memory_costs_no_picture(encoder, picture):
 def test_a_state_knows_what_it_is_of(encoder, picture):
     photo, pyramid = picture(80, 60), small()
     state = optimize_picture(photo, [picture(70, 90, 1)], encoder, pyramid=pyramid).state
-    with pytest.raises(UserError, match="state: made of other pictures or with another encoder"):
+    with pytest.raises(UserError, match="state: made from other pictures or with another encoder"):
         optimize_picture(photo, [picture(70, 90, 2)], encoder, pyramid=pyramid, state=state)
     del state["minimization"]
     with pytest.raises(UserError, match=r"state: made by another version, or damaged \('minimization'\)"):

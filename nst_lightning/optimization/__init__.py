@@ -1,4 +1,4 @@
-"""One picture at a time, optimized: slower than a transfer network, and better."""
+"""Optimization of single pictures: slower than a transfer network, and better."""
 
 from nst_lightning.optimization.options import ColorOptions, MinimizerOptions, PyramidOptions
 from nst_lightning.optimization.plan import Level, estimate_cost, plan_levels, shorten_for_warm_start

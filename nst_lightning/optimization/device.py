@@ -1,4 +1,4 @@
-"""Where an optimization computes, and how much memory is there."""
+"""The device on which an optimization computes, and its memory."""
 
 from pathlib import Path
 
@@ -10,46 +10,46 @@ from nst_lightning.errors import UserError
 from nst_lightning.system import give_back_freed_memory
 
 CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux says how much memory the container may take (version 2 of control groups)."""
+"""The folder where Linux says how much memory the container may use (control groups, version 2)."""
 
 
 def select_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the accelerator that this machine has, or else the CPU.
+    """The device of a name; `auto` is the machine's accelerator, or the CPU if there is none.
 
     Raises:
-        UserError: there is no such device.
+        UserError: the device is unknown or not available.
     """
     if name == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # no such name, not built for it, none there
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown, or not available
         reason = str(error).splitlines()[0]
         raise UserError(f"device must be auto, cpu, cuda or mps, and available, got {name!r} ({reason})") from error
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module's weights are."""
+    """The device of a module's weights."""
     return next(module.parameters()).device
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that are free on a device."""
+    """The bytes of free memory on a device."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     return min(float(psutil.virtual_memory().available), _allowed_memory())
 
 
 def used_memory(device: torch.device) -> float:
-    """Bytes that this process has on a device already, and can't give back."""
+    """The bytes of memory on a device that this process uses and can't return."""
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device))
-    give_back_freed_memory()  # of an earlier picture, say
+    give_back_freed_memory()  # such as that of an earlier picture
     return float(psutil.Process().memory_info().rss)
 
 
 def _allowed_memory() -> float:
-    """Bytes that the container this runs in (cgroup v2) may still take; cached files give way."""
+    """The bytes of memory that the container (cgroup v2) may still use, including those of cached files."""
     try:
         limit, current, details = ((CGROUP / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
     except OSError:

@@ -1,4 +1,4 @@
-"""What happened so far in an optimization: the losses, and the last state that can be gone on from."""
+"""The journal of an optimization: its losses so far, and the last state from which it can be resumed."""
 
 import functools
 import math
@@ -20,18 +20,18 @@ from nst_lightning.optimization.scene import Scene
 
 
 class Stopped(Exception):  # noqa: N818 - no error
-    """The end of an optimization that its caller has seen enough of."""
+    """Raised when `progress` returns true, to end an optimization early."""
 
 
 class Journal:
     """Keeps losses and states, and reports progress.
 
     Args:
-        levels: as planned.
-        scene: draws pictures.
-        progress: called after every iteration; true ends the optimization.
-        fingerprint: a checksum of what the states are of.
-        options: the settings that they are of, by their names.
+        levels: the planned levels.
+        scene: the scene, which renders pictures.
+        progress: function that is called after every iteration; if it returns true, the optimization ends.
+        fingerprint: checksum of pictures and weights, to recognize states of others.
+        options: the options of the optimization by their names, to recognize states with others.
     """
 
     def __init__(
@@ -57,22 +57,22 @@ class Journal:
         return self.levels[self.level - 1]
 
     def seconds(self) -> float:
-        """Since the start, those before an interruption included."""
+        """The seconds since the start, including those before an interruption."""
         return self._before + time.perf_counter() - self._start
 
     def keep(self, state: State) -> None:
-        """Remember a state of the current level that can be gone on from."""
+        """Keep a state of the current level, from which the optimization can be resumed."""
         self.state, self._state_level, self._state_entries = state, self.level, len(self.history)
 
     def report(self, iteration: int, losses: dict[str, float], pixels: Tensor) -> None:
-        """Write an iteration down, and report it.
+        """Record an iteration, and call `progress`.
 
         Raises:
             UserError: the very first loss isn't finite.
-            Stopped: progress says so.
+            Stopped: `progress` returned true.
         """
         if not math.isfinite(losses["loss"]) and not self.history:
-            raise UserError("the loss is not a finite number; the encoder's weights or the pictures have such values")
+            raise UserError("the loss is not finite: the encoder's weights, or the pictures, have values that are not")
         level, seconds = self.current, self.seconds()
         self.history.append({"level": self.level, "iteration": iteration, "seconds": seconds, **losses})
         if self.progress is None:
@@ -84,7 +84,7 @@ class Journal:
             raise Stopped
 
     def result(self) -> Optimized:
-        """The picture so far, and the state as tensors and plain values; after the first `keep`."""
+        """The picture so far, and the state as tensors and plain values; needs a state from `keep`."""
         assert self.state is not None
         state = {
             "fingerprint": self.fingerprint,
@@ -99,10 +99,10 @@ class Journal:
         return Optimized(self.scene.render(self.state.picture()), self.history, self.seconds(), state)
 
     def resume(self, state: dict[str, Any]) -> State:
-        """Go on from such a state.
+        """Resume from the state in a result.
 
         Raises:
-            UserError: it was made of other pictures, weights or options, or by another version.
+            UserError: the state was made from other pictures, weights or options, or by another version.
         """
         try:
             return self._resume(state)
@@ -111,7 +111,7 @@ class Journal:
 
     def _resume(self, state: dict[str, Any]) -> State:
         if state["fingerprint"] != self.fingerprint:
-            raise UserError("state: made of other pictures or with another encoder; resume with the same")
+            raise UserError("state: made from other pictures or with another encoder; resume with the same")
         different = [name for name, value in self.options.items() if state["options"].get(name) != value]
         if different:
             raise UserError(f"state: made with other options: {', '.join(different)}; resume with the same")
@@ -119,10 +119,10 @@ class Journal:
         height, width = state["minimization"]["pixels"].shape[-2:]
         if (width, height) != level.padded(margin):
             found = f"{width - 2 * margin}x{height - 2 * margin}"
-            raise UserError(f"state: of a picture of {found}, not {level.width}x{level.height}")
+            raise UserError(f"state: made for a picture of {found}, not {level.width}x{level.height}")
         before = zip(self.levels, state["tiles"], state["histories"], strict=True)
         self.levels = [
-            # the same rounding as before, unless there is less memory now
+            # the same tiles give the same rounding, unless there is less memory now
             replace(
                 level, tile=min(filter(None, (level.tile, tile)), default=None), history=min(level.history, history)
             )
@@ -136,7 +136,7 @@ class Journal:
 
 
 def _move(value: Any, device: torch.device | str) -> Any:
-    """Tensors inside of dicts, lists and tuples on a device."""
+    """Move tensors inside dicts, lists and tuples to a device."""
     if isinstance(value, dict):
         return {key: _move(item, device) for key, item in value.items()}
     if isinstance(value, list | tuple):

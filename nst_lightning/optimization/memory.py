@@ -1,4 +1,4 @@
-"""How much memory and time an optimization takes, estimated beforehand, and how large its tiles may be."""
+"""Estimates of the memory and time that an optimization takes, and the size of its tiles."""
 
 import time
 
@@ -16,27 +16,27 @@ from nst_lightning.optimization.tiles import LEAST_TILE
 
 GB = 1e9
 FRAGMENTED = 1.2
-"""How much more memory tiles take in practice than what is in use of it: it is taken and given back in many sizes."""
-_PROBE, _LARGE_PROBE = 128, 512  # a small one tells how fast an accelerator is asked, not how fast it is
+"""Memory that tiles take in practice, relative to the memory in use: blocks of many sizes fragment it."""
+_PROBE, _LARGE_PROBE = 128, 512  # on a small picture, an accelerator's overhead would dominate
 _TIMES = 3
 
 
 def tile_side(
     size: tuple[int, int], *, copies: float, loss: float, border: int, margin: int, used: float, limit: float
 ) -> int | None:
-    """The side of the largest tiles with which a level stays within a limit; None where it needs no tiles.
+    """The side of the largest tiles with which a level stays within a limit of memory, or None if it needs no tiles.
 
     Args:
         size: width and height of the level's picture, margins included.
         copies: bytes for each pixel of the picture, see `bytes_of_copies`.
         loss: bytes for each pixel of a tile, see `bytes_of_loss`.
-        border: pixels that a tile's side is longer by, see `border_of_tiles`.
-        margin: of the picture, which a message about sizes leaves out.
-        used: bytes that the process has already.
-        limit: in bytes, for the whole process.
+        border: pixels that borders add to a tile's side, see `border_of_tiles`.
+        margin: margin of the picture, which is not part of the sizes in the error message.
+        used: bytes that the process uses already.
+        limit: bytes allowed for the whole process.
 
     Raises:
-        UserError: the optimizer alone needs more; the message says which long side would fit.
+        UserError: even small tiles need more memory; the message says which long side would fit.
     """
     pixels = size[0] * size[1]
     whole = used + pixels * (copies + loss)
@@ -57,23 +57,23 @@ def tile_side(
 
 
 def estimate_bytes(pixels: int, *, tile: int | None, copies: float, loss: float, border: int) -> float:
-    """What a level needs beyond what the process has already; see `tile_side`."""
+    """The bytes that a level needs beyond those that the process uses already; see `tile_side`."""
     at_once = pixels if tile is None else min(pixels, FRAGMENTED * (tile + border) ** 2)
     return pixels * copies + at_once * loss
 
 
 def bytes_of_copies(optimizer: Optimizer, history: int, *, painting_scale: float = 1.0) -> float:
-    """What an optimization holds at most for each of the picture's pixels, whether in tiles or not.
+    """The bytes that an optimization needs at most for each of the picture's pixels, in tiles or not.
 
-    These are copies of the picture, the optimizer's, the state's, and passing ones; and three of a painting, where
-    `painting_scale` makes it larger than the picture.
+    These are copies of the picture: the optimizer's, the state's and temporary ones; and three copies of a painting,
+    where `painting_scale` makes it larger than the picture.
     """
     copies = 20 if optimizer == "adam" else 28 + 2 * history
     return 12 * (copies + 3 * max(0.0, painting_scale**2 - 1))
 
 
 def bytes_of_loss(encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0) -> float:
-    """What a loss of a picture with its targets holds at once, for each of the picture's pixels."""
+    """The bytes that a loss with its targets needs at once, for each of the picture's pixels."""
     saved: dict[int, int] = {}
 
     def save(tensor: Tensor) -> Tensor:
@@ -86,12 +86,12 @@ def bytes_of_loss(encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0
     for parameter in encoder.parameters():
         saved.pop(parameter.untyped_storage().data_ptr(), None)
     targets = sum(features.numel() * features.element_size() for features in loss.content_features.values())
-    # going back, the largest tensors have gradients beside them
+    # in the backward pass, the largest tensors have gradients as well
     return (sum(saved.values()) + targets + 3 * max(saved.values())) / picture[0, 0].numel()
 
 
 def seconds_per_pixel(encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0) -> float:
-    """Of one loss with its gradient, measured on a small picture."""
+    """The time in seconds of a loss and its gradient for each pixel, measured on a small picture."""
     picture, loss = _probe(encoder, options, masks)
     times = []
     for _ in range(_TIMES):
@@ -102,14 +102,14 @@ def seconds_per_pixel(encoder: Encoder, options: ObjectiveOptions, *, masks: int
 
 
 def border_of_tiles(encoder: Encoder, options: ObjectiveOptions) -> int:
-    """Pixels that both borders of a tile add to its side."""
+    """The number of pixels that both borders together add to the side of a tile."""
     layers = needed_layers(encoder, options)
     stride = max(stride_of(layer) for layer in layers)
     return 2 * (max(reach_of(layer) for layer in layers) + stride * (1 + options.correlation_chain + options.blur))
 
 
 def _probe(encoder: Encoder, options: ObjectiveOptions, masks: int) -> tuple[Tensor, SingleScaleLoss]:
-    """A small picture, and what an optimization would compare it with."""
+    """A small picture, and the loss that an optimization would compute for it."""
     generator = torch.Generator().manual_seed(0)
     device = device_of(encoder)
     side = _PROBE if device.type == "cpu" else _LARGE_PROBE

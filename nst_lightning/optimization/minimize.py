@@ -1,4 +1,4 @@
-"""L-BFGS and Adam on the pixels of one picture, from a state to which they can come back."""
+"""L-BFGS and Adam on the pixels of one picture, from a state that can be saved and resumed."""
 
 import math
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from nst_lightning.optimization.options import MinimizerOptions
 
 Report = Callable[[int, dict[str, float], Tensor], None]
 FIRST_STEP = 0.005
-"""By how much L-BFGS's first step tries to change each value on average, at most; torch's own, 1 for all of them
-together, costs three evaluations more at each level."""
+"""The largest average change of values that L-BFGS tries in its first step. Torch's own first step, 1 for all values
+together, costs three more evaluations at each level."""
 LINE_SEARCH = 26
-"""Evaluations of one step of L-BFGS at most, as in torch by default."""
+"""The largest number of evaluations in a step of L-BFGS, as in torch by default."""
 
 
 @dataclass
@@ -25,13 +25,13 @@ class State:
     """A minimization under way.
 
     Args:
-        pixels: where it is, RGB of shape (1, 3, H, W).
-        iteration: how many evaluations were done.
-        memory: the optimizer's own state.
-        best: the picture of the lowest loss so far; pixels at first.
-        best_loss: its loss.
-        average: of Adam's iterates, if it is asked for.
-        evaluated: losses and gradient at `pixels`, where they are known.
+        pixels: the current pixels, RGB of shape (1, 3, H, W).
+        iteration: number of evaluations so far.
+        memory: the state of the optimizer.
+        best: the picture with the lowest loss so far; None at first.
+        best_loss: the lowest loss so far.
+        average: average of Adam's iterates, if `MinimizerOptions.average` is set.
+        evaluated: losses and gradient at `pixels`, if they are known.
     """
 
     pixels: Tensor
@@ -48,11 +48,11 @@ class State:
         return found.clamp(0, 1)
 
     def end_level(self) -> "State":
-        """What the next level goes on from, without what is of no use there: a large one needs the room."""
+        """The part of the state that the next level needs; the rest is dropped, to save memory."""
         return State(self.picture(), self.iteration, self.memory if "exp_avg" in self.memory else {})
 
     def next_level(self, height: int, width: int, margin: int) -> "State":
-        """The beginning of a larger level of that size, margin included: the result enlarged, and Adam's moments."""
+        """Start a larger level, of a size with margins, from the enlarged result and Adam's enlarged moments."""
         memory = {}
         if "exp_avg" in self.memory:
             mean = _enlarge(self.memory["exp_avg"], height, width, margin)
@@ -70,15 +70,16 @@ def minimize(
     report: Report,
     keep: Callable[[State], None],
 ) -> State:
-    """The state after so many iterations.
+    """Minimize an objective, and return the last state.
 
     Args:
-        objective: the loss.
-        state: where to begin.
+        objective: the loss and its gradient.
+        state: the state to start from.
         options: the optimizer and its settings.
-        iterations: evaluations of loss and gradient, those in the state included.
-        report: called with iteration, losses and picture after each evaluation.
-        keep: called with states from which the same call would go on exactly; none of them is changed later.
+        iterations: number of evaluations of loss and gradient, including those in the state.
+        report: function that is called with iteration, losses and picture after each evaluation.
+        keep: function that is called with states from which the same call would continue exactly; they are not changed
+            later.
     """
     step = _step_lbfgs if options.optimizer == "lbfgs" else _step_adam
     while state.iteration < iterations:
@@ -90,7 +91,7 @@ def minimize(
 def _step_lbfgs(
     objective: Objective, state: State, options: MinimizerOptions, iterations: int, report: Report
 ) -> State:
-    """One step of L-BFGS with a strong Wolfe line search (torch's)."""
+    """Take one step of torch's L-BFGS with a strong Wolfe line search."""
     pixels = state.pixels.clone().contiguous().requires_grad_()
     best, best_loss = (state.pixels if state.best is None else state.best), state.best_loss
     iteration = state.iteration
@@ -101,11 +102,11 @@ def _step_lbfgs(
         if last is None or not torch.equal(pixels, last[0]):
             last = (pixels.detach().clone(), *objective(pixels))
             iteration += 1
-            if last[1]["loss"] < best_loss:  # never true of NaN
+            if last[1]["loss"] < best_loss:  # false for NaN
                 best, best_loss = last[0], last[1]["loss"]
             if iteration <= iterations:
                 report(iteration, last[1], best)
-        finite = last[2].isfinite().all()  # if it isn't, that must not cost the level
+        finite = last[2].isfinite().all()  # a bad evaluation must not ruin the level
         pixels.grad = last[2] if finite else last[2].nan_to_num(0, 0, 0)
         return last[1]["loss"]
 
@@ -119,51 +120,51 @@ def _step_lbfgs(
         tolerance_change=0,
         line_search_fn="strong_wolfe",
     )
-    _remember(optimizer, state.memory, options.history)
+    _restore_memory(optimizer, state.memory, options.history)
     optimizer.step(evaluate)
-    assert last is not None  # it evaluates once at least
+    assert last is not None  # a step evaluates once at least
     lost = not (math.isfinite(last[1]["loss"]) and last[2].isfinite().all())
     if lost:
         pixels.data.copy_(best)
     stuck = lost or torch.equal(pixels, state.pixels)
-    iteration += stuck  # finding no way down must not go on for ever
+    iteration += stuck  # a search that finds no way down must end
     evaluated = last[1:] if torch.equal(pixels, last[0]) and not lost else None
-    memory = {} if stuck else _memory_of(optimizer)  # without it, the next step is one of steepest descent
+    memory = {} if stuck else _read_memory(optimizer)  # without memory, the next step is one of steepest descent
     return State(pixels.detach(), iteration, memory, best, best_loss, evaluated=evaluated)
 
 
 def _step_adam(objective: Objective, state: State, options: MinimizerOptions, iterations: int, report: Report) -> State:
-    """One step of Adam (torch's)."""
+    """Take one step of torch's Adam."""
     pixels = state.pixels.clone().requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=options.learning_rate, betas=(0.9, 0.99))
-    _remember(optimizer, state.memory, options.history)
+    _restore_memory(optimizer, state.memory, options.history)
     losses, gradient = objective(pixels)
-    pixels.grad = gradient.nan_to_num(0, 0, 0)  # a gradient that isn't finite must not cost the picture
+    pixels.grad = gradient.nan_to_num(0, 0, 0)  # a gradient that isn't finite must not ruin the picture
     report(state.iteration + 1, losses, state.picture())
     optimizer.step()
     moved = pixels.detach().clamp(0, 1)
-    # the first iterates would weigh too much in a plain moving average: divided by its weights' sum, as Adam's own
-    share = (1 - options.average) / (1 - options.average ** (state.iteration + 1))
-    average = moved if state.average is None else torch.lerp(state.average, moved, share)
+    # as in Adam, dividing by the sum of weights keeps the first iterates from weighing too much
+    weight = (1 - options.average) / (1 - options.average ** (state.iteration + 1))
+    average = moved if state.average is None else torch.lerp(state.average, moved, weight)
     return replace(
         state,
         pixels=moved,
         iteration=state.iteration + 1,
-        memory=_memory_of(optimizer),
+        memory=_read_memory(optimizer),
         average=average if options.average else None,
     )
 
 
-def _memory_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state that an optimizer of one tensor has of it."""
+def _read_memory(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The state of an optimizer of one tensor."""
     return optimizer.state_dict()["state"][0]
 
 
-def _remember(optimizer: torch.optim.Optimizer, memory: dict[str, Any], history: int) -> None:
-    """Give an optimizer of one tensor such a state, of which it changes nothing.
+def _restore_memory(optimizer: torch.optim.Optimizer, memory: dict[str, Any], history: int) -> None:
+    """Give a state to an optimizer of one tensor, as a copy of all that the optimizer changes.
 
-    Optimizers change their tensors in place, but none of those in L-BFGS's lists, which have an entry a step: of longer
-    ones than its history, those of the last steps are left.
+    Optimizers change tensors in place, but not those in L-BFGS's lists, which have an entry for each step. Lists longer
+    than the history keep their last entries.
     """
     if not memory:
         return
@@ -173,7 +174,7 @@ def _remember(optimizer: torch.optim.Optimizer, memory: dict[str, Any], history:
 
 
 def _enlarge(x: Tensor, height: int, width: int, margin: int, mode: str = "bicubic") -> Tensor:
-    """What lies between the margins, enlarged; margins are equally wide at every level, so they are reflected anew."""
+    """Enlarge the pixels between the margins, and reflect new margins, which are equally wide at every level."""
     inner = x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
     inner = F.interpolate(inner, size=(height - 2 * margin, width - 2 * margin), mode=mode, align_corners=False)
     return F.pad(inner, (margin,) * 4, mode="reflect") if margin else inner

@@ -1,4 +1,4 @@
-"""What an optimization makes small: content, style at several scales, and total variation of one picture."""
+"""The objective of an optimization: content, style at several scales, and total variation of one picture."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,15 +21,15 @@ from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
 
 
 class Objective:
-    """The loss of one picture at one size, and its gradient: that of `PerceptualLoss`, with regions and in tiles.
+    """The loss of one picture at one size, and its gradient: the loss of `PerceptualLoss`, with regions and tiles.
 
     Args:
-        encoder: whose features are compared.
+        encoder: the encoder whose features are compared.
         photo: RGB in [0, 1], shape (1, 3, H, W).
-        regions: which styles go where; where no mask reaches, the photo stays.
-        options: layers, scales, weights and normalization. Style scales for which the picture, or a painting, is too
-            small are left out.
-        tile: side of the tiles in pixels that are held in memory one at a time; None takes the whole picture at once.
+        regions: the parts of the picture and their styles; where all masks are 0, the photo stays.
+        options: what the losses compare, and the weights. Style scales for which the picture or a painting is too small
+            are left out.
+        tile: side in pixels of the tiles that are processed one at a time; None processes the whole picture at once.
     """
 
     def __init__(
@@ -62,10 +62,11 @@ class Objective:
         }
 
     def __call__(self, pixels: Tensor) -> tuple[dict[str, float], Tensor]:
-        """The losses of pixels of the photo's shape, and the gradient of their weighted sum.
+        """Compute the losses of pixels of the photo's shape, and the gradient of their weighted sum.
 
         Returns:
-            `loss`, and unweighted `content`, `style`, `variation`, and, if it has a weight, `grid`; the gradient.
+            The weighted sum `loss`, and the unweighted `content`, `style`, `variation` and, if it has a weight, `grid`;
+            and the gradient.
         """
         options, picture = self.options, self.compose(pixels.detach()).requires_grad_()
         variation = total_variation_loss(picture)
@@ -88,12 +89,12 @@ class Objective:
         return {"loss": loss, **losses}, gradient
 
     def compose(self, pixels: Tensor) -> Tensor:
-        """The pixels where a style goes, the photo elsewhere."""
+        """Compose a picture: the pixels where a style goes, and the photo elsewhere."""
         return pixels if self.stylized is None else torch.lerp(self.photo, pixels, self.stylized)
 
 
 def _fitting_scales(encoder: Encoder, options: ObjectiveOptions, shortest: int) -> dict[int, float]:
-    """The style scales at which pictures of that shortest side have features, or else the first; their sum is 1."""
+    """The style scales at which pictures of a shortest side have features, or else the first; weights sum to 1."""
     least, _ = minimum_size(encoder, layers_of_pairs(style_pairs(encoder, options)))
     fitting = {factor: weight for factor, weight in options.style_scales.items() if shortest // factor >= least}
     return normalize_weights("style_scales", fitting or {min(options.style_scales): 1.0})

@@ -1,4 +1,4 @@
-"""The settings of an optimization beside its objective, in groups, with the defaults that look best."""
+"""The options of an optimization besides its objective, in groups, with the defaults that look best."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,18 +17,19 @@ class PyramidOptions:
     """The sizes at which a picture is optimized in turn, from small to large.
 
     Args:
-        long_side: long side of the picture in pixels; 0 keeps the photo's own.
-        painting_scale: enlarges the paintings, and with them the strokes, relative to the photo.
-        levels: how many sizes the picture is optimized at, each larger than the one before: the small ones lay out
-            large strokes, the last one details. 1 is Gatys' own method; by default the first has about 100 pixels.
-        factor: by which each level is larger than the one before.
-        iterations: evaluations of loss and gradient at each level.
-        refine_above: levels whose long side has more pixels than this only refine.
-        refine_iterations: iterations at each of those.
-        margin: pixels beyond each border that are optimized too and cut off at the end, so that nothing odd is left
-            along the borders.
-        start: where to start: from the photo's `content`, from `noise`, or from noise of the `style`'s mean and
-            covariance of colors.
+        long_side: long side of the picture in pixels; 0 keeps the photo's size.
+        painting_scale: factor that enlarges the paintings, and with them the strokes, relative to the photo.
+        levels: number of sizes at which the picture is optimized, each larger than the one before: the small levels
+            lay out large strokes, the last level paints details. 1 is Gatys' own method; by default there are as many
+            levels as make the first about 100 pixels long.
+        factor: ratio of the sizes of two successive levels.
+        iterations: number of evaluations of loss and gradient at each level.
+        refine_above: levels whose long side has more pixels than this only refine the picture.
+        refine_iterations: number of iterations at each of the levels that only refine.
+        margin: pixels beyond each border that are optimized as well and cut off at the end, against artifacts along the
+            borders.
+        start: what to start from: the photo (`content`), `noise`, or noise with the paintings' mean and covariance of
+            colors (`style`).
         seed: random seed of the noise.
 
     Raises:
@@ -57,14 +58,14 @@ class PyramidOptions:
 
 @dataclass(frozen=True)
 class MinimizerOptions:
-    """How pixels are changed to lower the objective.
+    """The optimizer of pixels and its settings.
 
     Args:
-        optimizer: `lbfgs` (Gatys et al. 2016) or `adam`, whose state goes on from level to level.
-        history: past steps that `lbfgs` remembers.
+        optimizer: `lbfgs` (Gatys et al. 2016), or `adam`, whose state is carried from level to level.
+        history: number of past steps that `lbfgs` remembers.
         learning_rate: learning rate of `adam`, in units of RGB in [0, 1].
-        average: decay of a moving average of `adam`'s iterates, such as 0.99, which becomes the picture; 0 takes the
-            last one.
+        average: decay of a moving average of `adam`'s iterates, such as 0.99, which becomes the picture; with 0, the
+            last iterate does.
 
     Raises:
         UserError: a value isn't allowed.
@@ -88,10 +89,10 @@ class ColorOptions:
     """Whose colors the picture has (Gatys et al. 2016, Preserving Color).
 
     Args:
-        preserve_color: what the picture keeps of the photo's colors: `none`; `luminance` transfers brightness alone;
-            `linear` recolors to the photo's mean and covariance of colors.
-        color_match: how `linear` recolors: `pca`, `cholesky` or `symmetric`.
-        recolor: recolor paintings `before` the transfer, or the picture `after` it.
+        preserve_color: how the photo's colors are kept: `none` keeps the painting's colors, `luminance` transfers
+            brightness alone, `linear` recolors to the photo's mean and covariance of colors.
+        color_match: the linear map of `linear`: `pca`, `cholesky` or `symmetric`.
+        recolor: when `linear` recolors: the paintings `before` the transfer, or the picture `after` it.
 
     Raises:
         UserError: a value isn't allowed.

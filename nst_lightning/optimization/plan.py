@@ -1,4 +1,4 @@
-"""What an optimization is going to do: sizes, iterations, tiles; known, and refused, before any work is done."""
+"""The plan of an optimization: sizes, iterations and tiles. Impossible requests are refused before any work is done."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,13 +20,14 @@ from nst_lightning.optimization.memory import (
 from nst_lightning.optimization.options import MinimizerOptions, PyramidOptions
 
 FIRST_SIDE = 96
-"""Pixels that the long side of the first level has at least, unless `levels` says how many there are."""
+"""The smallest long side of the first level in pixels, unless `levels` is given."""
 WARM_LEVELS = 2
-"""Levels from a picture that is painted already: smaller ones would forget it."""
+"""Number of levels when starting from a painted picture: smaller levels would forget it."""
 NETWORK_SIDE = 260
-"""Pixels that the long side of a network's picture has at least: fewer would not keep its strokes."""
+"""The smallest long side, in pixels, of a network's picture to start from: smaller ones would lose its strokes."""
 GOOD_TILE = 512
-"""Pixels of a side; L-BFGS forgets steps, down to `LEAST_HISTORY`, for such tiles: small ones are mostly borders."""
+"""Side in pixels of tiles that are large enough. To get them, L-BFGS remembers fewer steps, down to `LEAST_HISTORY`,
+since small tiles are mostly borders."""
 LEAST_HISTORY = 1
 
 
@@ -35,11 +36,11 @@ class Level:
     """One size of the pyramid.
 
     Args:
-        width: in pixels.
-        height: in pixels.
-        iterations: how many evaluations of loss and gradient it gets.
-        history: past steps that L-BFGS remembers.
-        tile: side of its tiles in pixels, or None if it needs none.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+        iterations: number of evaluations of loss and gradient.
+        history: number of past steps that L-BFGS remembers.
+        tile: side of the tiles in pixels, or None if the level needs no tiles.
     """
 
     width: int
@@ -50,7 +51,7 @@ class Level:
 
     @property
     def work(self) -> int:
-        """Pixels evaluated; tiles are evaluated twice and a half, borders included."""
+        """Number of pixels evaluated; a picture in tiles counts two and a half times, borders included."""
         return round(self.width * self.height * self.iterations * (1.0 if self.tile is None else 2.5))
 
     def padded(self, margin: int) -> tuple[int, int]:
@@ -69,20 +70,20 @@ def plan_levels(
     warm: bool = False,
     max_memory: float | None = None,
 ) -> list[Level]:
-    """The levels, from small to large; those too small for the deepest layer, or the margin, are left out.
+    """Plan the levels, from small to large. Levels too small for the deepest layer, or for the margin, are left out.
 
     Args:
         size: width and height of the photo.
-        encoder: whose features are compared.
+        encoder: the encoder whose features are compared.
         pyramid: the sizes and iterations.
-        objective: what is compared.
-        minimizer: whose memory counts.
-        masks: how many there are.
-        warm: whether the first level begins from a picture that is painted already.
-        max_memory: in bytes, for the whole process; None sets no limit.
+        objective: what the losses compare.
+        minimizer: the optimizer, which takes memory, too.
+        masks: number of masks.
+        warm: whether the first level starts from a painted picture.
+        max_memory: memory for the whole process in bytes; None sets no limit.
 
     Raises:
-        UserError: even the largest is too small, or it does not fit into the memory.
+        UserError: even the largest level is too small, or it does not fit into the memory.
     """
     needed, layer = least_side(encoder, objective)
     levels = _levels(size, needed, pyramid, history=minimizer.history, warm=warm)
@@ -112,7 +113,7 @@ def plan_levels(
             limit=max_memory,
         )
 
-    # the largest first: it is what a message is about
+    # the largest level first, since error messages should be about it
     return [_fit(level, tile_with) for level in reversed(levels)][::-1]
 
 
@@ -125,7 +126,7 @@ def estimate_cost(
     minimizer: MinimizerOptions = MinimizerOptions(),  # noqa: B008
     masks: int = 0,
 ) -> str:
-    """A line about what is going to be done, and the time and memory that it will take."""
+    """One line with the sizes of the levels, and the time and memory that they will take; see `plan_levels`."""
     last = levels[-1]
     width, height = last.padded(pyramid.margin)
     needed = estimate_bytes(
@@ -145,7 +146,7 @@ def estimate_cost(
 
 
 def least_side(encoder: Encoder, options: ObjectiveOptions) -> tuple[int, str]:
-    """The shortest side, in pixels, of pictures that can be optimized, and the layer that needs it."""
+    """The smallest side, in pixels, with which pictures can be optimized, and the layer that needs it."""
     content = content_layers(encoder, options) if options.content_weight else []
     style = layers_of_pairs(style_pairs(encoder, options)) if options.style_weight else []
     needs = [
@@ -156,12 +157,13 @@ def least_side(encoder: Encoder, options: ObjectiveOptions) -> tuple[int, str]:
 
 
 def shorten_for_warm_start(pyramid: PyramidOptions, size: tuple[int, int], *, network: bool) -> PyramidOptions:
-    """The pyramid with the levels that go on from a painted picture, unless their number is given.
+    """Keep the levels of a pyramid that are useful after a painted picture, unless `levels` is given.
 
     Args:
-        pyramid: as for a start from the photo.
+        pyramid: the pyramid for a start from the photo.
         size: width and height of the photo.
-        network: whether a transfer network paints the picture: it is asked for one of the size that it knows best.
+        network: whether a transfer network paints the picture, at the size of the first level; then the first level has
+            a long side of 260 pixels or more.
     """
     if pyramid.levels is not None:
         return pyramid
@@ -172,21 +174,21 @@ def shorten_for_warm_start(pyramid: PyramidOptions, size: tuple[int, int], *, ne
 
 
 def _levels(size: tuple[int, int], needed: int, pyramid: PyramidOptions, *, history: int, warm: bool) -> list[Level]:
-    """Those of short sides that are long enough, without tiles."""
+    """The levels whose short sides are long enough, without tiles."""
     scale = pyramid.long_side / max(size) if pyramid.long_side else 1.0
     levels: list[Level] = []
     for factor in _factors(max(size) * scale, pyramid):
         width, height = (max(1, round(side * scale / factor)) for side in size)
         short = min(width, height)
         if short >= needed and (factor == 1 or short > pyramid.margin):
-            refines = (levels or warm) and max(width, height) > pyramid.refine_above  # something that there is already
+            refines = (levels or warm) and max(width, height) > pyramid.refine_above  # a picture that exists
             iterations = pyramid.refine_iterations if refines else pyramid.iterations
             levels.append(Level(width, height, iterations, min(history, iterations)))
     return levels
 
 
 def _factors(long_side: float, pyramid: PyramidOptions) -> list[float]:
-    """By how much each level is smaller than the last one."""
+    """The factors by which each level is smaller than the last one."""
     count = pyramid.levels or 1
     while pyramid.levels is None and long_side / pyramid.factor**count >= FIRST_SIDE - 0.5:
         count += 1
@@ -194,7 +196,7 @@ def _factors(long_side: float, pyramid: PyramidOptions) -> list[float]:
 
 
 def _fit(level: Level, tile_with: Callable[[Level, int], int | None]) -> Level:
-    """The level with its tiles, and with less history where they would be small: they cost more."""
+    """Choose the tiles of a level, and shorten its history where tiles would be small, which would cost more time."""
     history = level.history
     while True:
         last = history <= LEAST_HISTORY

@@ -44,30 +44,31 @@ def optimize_picture(
     """Paint a photo in the style of paintings.
 
     Args:
-        photo: RGB, or where 8 bits a channel are too few, a float array of shape (3, H, W) in [0, 1].
-        paintings: RGB.
-        encoder: whose features are compared.
-        pyramid: the sizes at which the picture is optimized in turn, and where it starts.
-        objective: what is compared of picture, photo and paintings, and how much it counts.
-        minimizer: L-BFGS or Adam.
+        photo: an RGB image, or, if 8 bits per channel are too few, a float array of shape (3, H, W) in [0, 1].
+        paintings: the style pictures, RGB images.
+        encoder: the encoder whose features are compared.
+        pyramid: the sizes at which the picture is optimized in turn, and what it starts from.
+        objective: what the losses compare, and the weights.
+        minimizer: the optimizer, L-BFGS or Adam, and its settings.
         color: whose colors the picture has.
         blend_weights: weight of each painting in a blend; by default all the same.
-        masks: where each painting's style goes, in their order: white for its style, black for none, gray between.
-            Where all are black the photo stays.
+        masks: a mask for each painting, white where its style goes, black elsewhere, gray for a mixture. Where all
+            masks are black, the photo stays.
         init: a picture to start from, such as a transfer network's, in place of `pyramid.start`.
-        max_memory: in bytes, for the whole process; pictures that need more are worked on in tiles, with the same
-            result, and where those would be small, L-BFGS remembers fewer steps. None sets no limit.
-        levels: as `plan_levels` made them of the same arguments; by default it is asked.
-        device: where to compute, such as `cuda`.
-        progress: called after every iteration; when it returns true, the optimization ends, and the picture so far is
-            returned, with a state to go on from.
-        state: of an interrupted call with the same arguments; it goes on exactly from there.
+        max_memory: memory for the whole process in bytes. Pictures that need more are processed in tiles, with the same
+            result; if tiles would be small, L-BFGS remembers fewer steps. None sets no limit.
+        levels: the result of `plan_levels` for the same arguments; by default it is computed.
+        device: device to compute on, such as `cuda`.
+        progress: function that is called after every iteration; if it returns true, the optimization ends and returns
+            the picture so far, with a state from which it can be resumed.
+        state: state of an interrupted call with the same arguments, which is resumed exactly.
 
     Raises:
         UserError: the photo is too small for the deepest layer or too large for the memory, masks don't fit the photo,
             an option doesn't fit, or the loss isn't finite from the start.
-        Interrupted: Ctrl-C; it has the picture so far, and a state to go on from.
-        OptimizationError: the memory does not suffice, or `progress` raised a RuntimeError or OSError; it has the same.
+        Interrupted: Ctrl-C was pressed; the exception has the picture so far, and a state to resume from.
+        OptimizationError: there is not enough memory, or `progress` raised a RuntimeError or OSError; the exception has
+            the picture so far and a state, too.
     """
     encoder = encoder.to(device)
     photo, paintings = _to_array(photo), [to_rgb(painting) for painting in paintings]
@@ -96,17 +97,17 @@ def optimize_picture(
         device=device,
     )
     fingerprint = _fingerprint(encoder, blend_weights, photo, *paintings, *(masks or ()))
-    del photo  # the scene has it as large as it will be
+    del photo  # the scene has its own, at the final size
     options = asdict(pyramid) | asdict(objective) | asdict(minimizer) | asdict(color)
     journal = Journal(levels, scene, progress=progress, fingerprint=fingerprint, options=options)
-    amid = None if state is None else journal.resume(state)
-    before: State | None = None
+    resumed = None if state is None else journal.resume(state)
+    previous: State | None = None
     try:
         while journal.level <= len(journal.levels):
             level_objective = _objective(scene, journal.current, encoder, objective)
-            begin = amid or _enter_level(before, scene, level_objective, pyramid)
-            before, amid = _minimize(begin, level_objective, minimizer, journal), None
-            del level_objective, begin  # the next ones need the room
+            begin = resumed or _enter_level(previous, scene, level_objective, pyramid)
+            previous, resumed = _minimize(begin, level_objective, minimizer, journal), None
+            del level_objective, begin  # the next ones need the memory
             journal.level += 1
         return journal.result()
     except Stopped:
@@ -130,7 +131,7 @@ def _to_array(photo: Image.Image | np.ndarray) -> np.ndarray:
 
 
 def _fingerprint(encoder: Encoder, blend_weights: Sequence[float] | None, *pictures: Image.Image | np.ndarray) -> int:
-    """A checksum of weights and pictures: another one means that a state is of something else."""
+    """A checksum of weights and pictures, to recognize states of other pictures or encoders."""
     settings = repr((blend_weights, [getattr(module, "pooling", None) for module in encoder.modules()])).encode()
     weights = [tensor.cpu().numpy() for tensor in encoder.state_dict().values()]
     arrays = [np.ascontiguousarray(part) for part in (*weights, *pictures)]
@@ -143,16 +144,16 @@ def _objective(scene: Scene, level: Level, encoder: Encoder, options: ObjectiveO
     return Objective(encoder, scene.photo_at(level.width, level.height), regions, options, tile=level.tile)
 
 
-def _enter_level(before: State | None, scene: Scene, objective: Objective, pyramid: PyramidOptions) -> State:
-    """Where a level begins: from the start, or from the end of a smaller level."""
-    if before is None:
+def _enter_level(previous: State | None, scene: Scene, objective: Objective, pyramid: PyramidOptions) -> State:
+    """The first state of a level: the start of the optimization, or the enlarged result of the level before."""
+    if previous is None:
         return State(scene.first_pixels(objective.photo, start=pyramid.start, seed=pyramid.seed))
     height, width = objective.photo.shape[-2:]
-    return before.next_level(height, width, pyramid.margin)
+    return previous.next_level(height, width, pyramid.margin)
 
 
 def _minimize(state: State, objective: Objective, minimizer: MinimizerOptions, journal: Journal) -> State:
-    """The end of the journal's level, which keeps what happens."""
+    """Optimize the journal's current level, record its progress, and return its last state."""
     level = journal.current
     journal.keep(state)
     options = replace(minimizer, history=level.history)

@@ -1,4 +1,4 @@
-"""What an optimization says while it goes on, what it returns, and how it ends before its time."""
+"""The progress and result of an optimization, and the exceptions that end it early."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from nst_lightning.images import array_to_image
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an optimization is.
+    """The progress of an optimization.
 
     Args:
-        level: from 1.
-        levels: how many there are.
-        iteration: of the level, from 1.
-        iterations: of the level.
-        losses: `loss`, `content`, `style`, `variation`, and `grid` if it has a weight.
-        seconds: since the start, those before an interruption included.
-        share: of the work that is done, from 0 to 1.
-        draw: gives the picture as it is.
+        level: number of the current level, from 1.
+        levels: number of levels.
+        iteration: number of the iteration in the level, from 1.
+        iterations: number of iterations in the level.
+        losses: the losses `loss`, `content`, `style`, `variation`, and `grid` if it has a weight.
+        seconds: seconds since the start, including those before an interruption.
+        share: share of the work that is done, from 0 to 1.
+        draw: function that returns the picture so far.
     """
 
     level: int
@@ -38,14 +38,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Optimized:
-    """What an optimization made.
+    """The result of an optimization.
 
     Args:
-        pixels: RGB in [0, 1], float32 of shape (3, H, W).
-        history: losses of each iteration, and the level and seconds at which it was.
-        seconds: how long it took.
-        state: where it is, for `optimize_picture` to go on from: tensors and plain values, which torch.save and
-            torch.load(weights_only=True) keep.
+        pixels: the picture, RGB in [0, 1], float32 array of shape (3, H, W).
+        history: losses of each iteration, with its level and the seconds since the start.
+        seconds: seconds that the optimization took.
+        state: the state from which `optimize_picture` can resume: tensors and plain values, for torch.save and
+            torch.load(weights_only=True).
     """
 
     pixels: np.ndarray
@@ -55,7 +55,7 @@ class Optimized:
 
     @property
     def picture(self) -> Image.Image:
-        """The pixels as image."""
+        """The pixels as an image."""
         return array_to_image(self.pixels)
 
 
@@ -63,7 +63,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during an optimization.
 
     Args:
-        result: the picture so far, and the state to go on from.
+        result: the picture so far, and the state to resume from.
     """
 
     def __init__(self, result: Optimized) -> None:
@@ -72,11 +72,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 class OptimizationError(WorkError):
-    """An optimization that can't go on, such as for lack of memory.
+    """An optimization that can't go on, for example for lack of memory.
 
     Args:
-        reason: why.
-        result: the picture so far, and the state to go on from.
+        reason: the exception that ended the optimization.
+        result: the picture so far, and the state to resume from.
     """
 
     def __init__(self, reason: Exception, result: Optimized) -> None:

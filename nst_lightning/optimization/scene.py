@@ -1,4 +1,4 @@
-"""What is painted: a photo, paintings and masks, checked and colored once, shown at any size."""
+"""The photo, paintings and masks of an optimization, checked and recolored once, and available at any size."""
 
 from collections.abc import Sequence
 
@@ -31,19 +31,20 @@ class Scene:
     """The pictures of one optimization.
 
     Args:
-        photo: RGB in [0, 1], float32 of shape (3, H, W).
-        paintings: RGB.
+        photo: RGB in [0, 1], float32 array of shape (3, H, W).
+        paintings: the style pictures, RGB images.
         size: width and height of the picture to make.
-        color: whose colors it has.
-        painting_scale: enlarges the paintings relative to the photo.
-        margin: pixels beyond each border.
+        color: whose colors the picture has.
+        painting_scale: factor that enlarges the paintings relative to the photo.
+        margin: pixels beyond each border that are optimized as well.
         blend_weights: weight of each painting in a blend; by default all the same.
-        masks: where each painting's style goes.
+        masks: a mask for each painting, white where its style goes.
         init: a picture to start from.
-        device: where its tensors go.
+        device: device of the tensors.
 
     Raises:
-        UserError: counts that don't agree, a mask or `init` of another aspect ratio, or a mask all black.
+        UserError: the numbers of paintings, masks and weights don't fit together, a mask or `init` has another aspect
+            ratio than the photo, or a mask is all black.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Scene:
         self.masks = None if masks is None else _check_masks(masks, (photo.shape[2], photo.shape[1]))
         photo = resize_array(photo, size)
         preserve = color.preserve_color
-        self.photo = photo if masks is not None or preserve != "none" else None  # a large one is many bytes
+        self.photo = photo if masks is not None or preserve != "none" else None  # large photos take much memory
         weights: list[np.ndarray | None] = [None] * len(paintings)
         if self.masks is not None:
             weights = [_to_gray(_resize_mask(mask, size)) for mask in self.masks]
@@ -85,11 +86,11 @@ class Scene:
                 self.content = array_to_image(to_gray(photo))
 
     def photo_at(self, width: int, height: int) -> Tensor:
-        """The photo as the encoder sees it, with its margin, shape (1, 3, H, W)."""
+        """The photo at a size, with its margin, as a tensor of shape (1, 3, H, W)."""
         return self._to_tensor(_resize(self.content, (width, height)), self.margin)
 
     def regions_at(self, width: int, height: int, *, least: int) -> list[Region]:
-        """Paintings at the scale of a photo of that size, their short sides no less than `least` pixels; and masks."""
+        """The regions for a photo of a size: paintings, with short sides of at least `least` pixels, and masks."""
         short_side = max(least, round(min(width, height) * self.painting_scale))
         paintings = [self._to_tensor(resize_short_side(painting, short_side)) for painting in self.paintings]
         if self.masks is None:
@@ -98,12 +99,12 @@ class Scene:
         return [Region([painting], [1.0], mask) for painting, mask in zip(paintings, masks)]
 
     def first_pixels(self, photo: Tensor, *, start: Start, seed: int) -> Tensor:
-        """What to start from.
+        """The pixels to start from: `init`, if there is one, or what `start` says.
 
         Args:
-            photo: see `photo_at`.
-            start: see `PyramidOptions`; a picture to start from goes before.
-            seed: of the noise.
+            photo: the result of `photo_at`.
+            start: see `PyramidOptions`.
+            seed: random seed of the noise.
 
         Returns:
             RGB in [0, 1], of the photo's shape.
@@ -121,10 +122,10 @@ class Scene:
         return torch.from_numpy(noise.clip(0, 1))[None].to(self.device)
 
     def render(self, pixels: Tensor) -> np.ndarray:
-        """The picture that optimized pixels of shape (1, 3, H, W), with their margin, stand for.
+        """Make the picture from optimized pixels of shape (1, 3, H, W): cut the margin, recolor, and apply masks.
 
         Returns:
-            float32 RGB in [0, 1], shape (3, H, W), with the colors asked for, and the photo where no mask is.
+            RGB in [0, 1], float32 array of shape (3, H, W).
         """
         cut = self.margin
         found = pixels[0, :, cut : pixels.shape[2] - cut, cut : pixels.shape[3] - cut].cpu().numpy()
@@ -136,7 +137,7 @@ class Scene:
             found = with_luma(photo, luma(found))
         elif self.color.preserve_color == "linear" and self.color.recolor == "after":
             weights = None if self.masks is None else _unite(self.masks, size)
-            if weights is None or weights.any():  # small levels may lose a mask
+            if weights is None or weights.any():  # masks may vanish at small levels
                 method = self.color.color_match
                 found = match_color(found, photo, method, weights=weights, reference_weights=weights)
         if self.masks is not None:
@@ -144,7 +145,7 @@ class Scene:
         return found
 
     def _recolor(self, painting: Image.Image, photo: np.ndarray, weights: np.ndarray | None) -> Image.Image:
-        """A painting in the colors, or the brightness, of the part of the photo that it goes to."""
+        """Recolor a painting to the colors, or the brightness, of its part of the photo."""
         pixels = image_to_array(painting)
         if self.color.preserve_color == "luminance":
             return array_to_image(match_luma(pixels, photo, reference_weights=weights))
@@ -156,10 +157,10 @@ class Scene:
 
 
 def check_counts(paintings: int, *, masks: int | None, blend_weights: Sequence[float] | None) -> None:
-    """Refuse masks or weights that don't go with so many paintings.
+    """Refuse masks or blend weights that don't fit the number of paintings.
 
     Raises:
-        UserError: their numbers differ, both are given, or a weight is negative or all are 0.
+        UserError: their number is different, both are given, a weight is negative, or all weights are 0.
     """
     if not paintings:
         raise UserError("paintings must be one or more, got none")
@@ -181,12 +182,12 @@ def _normalize(weights: Sequence[float] | None, count: int) -> list[float]:
 
 
 def _check_masks(masks: Sequence[Image.Image], size: tuple[int, int]) -> list[Image.Image]:
-    """Masks as gray RGB pictures."""
+    """Check masks, and convert them to gray RGB images."""
     gray = [mask.convert("L") for mask in masks]
     for number, mask in enumerate(gray, 1):
         _check_aspect(f"masks: number {number}", mask.size, size)
         if mask.getextrema()[1] == 0:
-            raise UserError(f"masks: number {number} is all black; white marks where its style goes")
+            raise UserError(f"masks: number {number} is all black; it must be white where its style goes")
     return [mask.convert("RGB") for mask in gray]
 
 
@@ -207,7 +208,7 @@ def _unite(masks: Sequence[Image.Image], size: tuple[int, int]) -> np.ndarray:
 
 
 def _resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resized without overshoot: black stays black, up to the edge."""
+    """Resize a mask without overshoot, so that black stays black up to the edges."""
     if mask.size == size:
         return mask
     enlarged = mask.width < size[0] or mask.height < size[1]

@@ -1,4 +1,4 @@
-"""Content and style of a picture at one size, and their gradient; whole or in tiles."""
+"""The content and style losses of a picture at one scale, and their gradient, for the whole picture or in tiles."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from nst_lightning.system import give_back_freed_memory
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the picture, and the style that it takes.
+    """A part of the picture, and its style.
 
     Args:
         paintings: RGB in [0, 1], each of shape (1, 3, h, w); their statistics are blended.
-        blend_weights: of each painting in the blend; their sum is 1.
-        mask: shape (1, 1, H, W), from 0 (the photo stays) to 1 (stylized); None for all of the picture.
+        blend_weights: weight of each painting in the blend; their sum is 1.
+        mask: mask of shape (1, 1, H, W), from 0, where the photo stays, to 1; None for the whole picture.
     """
 
     paintings: Sequence[Tensor]
@@ -38,16 +38,16 @@ class Region:
 
 
 class SingleScaleLoss:
-    """The content and style losses of a picture at one size, and their gradient. What stays the same is computed once.
+    """The content and style losses of a picture at one scale, and their gradient. Targets are computed once.
 
     Args:
-        encoder: whose features are compared.
+        encoder: the encoder whose features are compared.
         photo: RGB in [0, 1], shape (1, 3, H, W).
-        regions: which styles go where.
-        options: layers and normalization.
-        content_weight: weight of the content loss in the gradient; of weight 0, it isn't computed.
-        style_weight: weight of the style loss in the gradient; of weight 0, it isn't computed.
-        tile: side of the tiles in pixels that are held in memory one at a time; None takes the whole picture at once.
+        regions: the parts of the picture and their styles.
+        options: the layers to compare, and the normalization.
+        content_weight: weight of the content loss in the gradient; with 0, the loss isn't computed.
+        style_weight: weight of the style loss in the gradient; with 0, the loss isn't computed.
+        tile: side in pixels of the tiles that are processed one at a time; None processes the whole picture at once.
             The result is the same.
     """
 
@@ -74,13 +74,13 @@ class SingleScaleLoss:
         self.masks = [region.mask for region in regions]
         self.targets = [self._target(region) for region in regions]
         self.roots = [self.style.roots(targets) for targets in self.targets]
-        # a region's style counts as much as it has of the picture: a pixel's style doesn't depend on the other regions
+        # weighting styles by area makes the gradient at a pixel independent of other regions
         self.areas = [1.0 if mask is None else mask.square().mean().item() for mask in self.masks]
         self.content_factors = self._content_factors(options)
         self.content_features = self._content_features(self.tiles[0]) if len(self.tiles) == 1 else {}
 
     def __call__(self, picture: Tensor) -> tuple[float, float, Tensor]:
-        """Content loss and style loss, unweighted, of a picture of the photo's shape, and the gradient of their sum."""
+        """Compute the unweighted content and style losses of a picture, and the gradient of their weighted sum."""
         return self._whole(picture.detach()) if len(self.tiles) == 1 else self._tiled(picture.detach())
 
     def _whole(self, picture: Tensor) -> tuple[float, float, Tensor]:
@@ -94,7 +94,7 @@ class SingleScaleLoss:
         return content.item(), style.item(), gradient
 
     def _tiled(self, picture: Tensor) -> tuple[float, float, Tensor]:
-        """Statistics of the whole picture first, tile by tile; then the loss's gradient through each tile's part."""
+        """Sum the statistics of all tiles first; then compute the gradient of the loss through each tile's statistics."""
         sums = self._sum(picture, self.tiles, self.masks) if self.style.layers else []
         parts = _parts(sums)
         for part in parts:
@@ -111,7 +111,7 @@ class SingleScaleLoss:
         return content, style.item(), gradient
 
     def _one_tile(self, tile: Tile, picture: Tensor, slopes: Sequence[Tensor]) -> tuple[float, Tensor]:
-        """A tile's content loss and gradient; on return, nothing else of it stays in memory."""
+        """The content loss and gradient of a tile; nothing else of the tile stays in memory."""
         seen = tile.of(picture).clone().requires_grad_()
         features = self.encoder(seen, self.layers)
         content = self._content(features, self._content_features(tile), tile)
@@ -120,12 +120,12 @@ class SingleScaleLoss:
         return content.item(), torch.autograd.grad(loss, seen)[0]
 
     def _measure(self, features: Mapping[str, Tensor], tile: Tile) -> list[Statistics]:
-        """Of each region, over a tile."""
+        """The statistics of each region over a tile."""
         return [self.style.measure(features, crop=tile.crop, mask=tile.of_mask(mask)) for mask in self.masks]
 
     @torch.no_grad()
     def _sum(self, picture: Tensor, tiles: Sequence[Tile], masks: Sequence[Tensor | None]) -> list[Statistics]:
-        """Of each region, over all tiles of a picture."""
+        """The statistics of each region over all tiles of a picture."""
         sums: list[Statistics] = [{} for _ in masks]
         for tile in tiles:
             features = self.encoder(tile.of(picture), self.style.layers)
@@ -136,7 +136,7 @@ class SingleScaleLoss:
     def _style(self, sums: Sequence[Statistics]) -> Tensor:
         style = self.photo.new_zeros(())
         for found, targets, roots, area in zip(sums, self.targets, self.roots, self.areas):
-            style = style + area * self.style.compare(found, targets, roots).sum()  # of one picture
+            style = style + area * self.style.compare(found, targets, roots).sum()  # a sum over a batch of one
         return style
 
     def _target(self, region: Region) -> Statistics:
@@ -161,7 +161,7 @@ class SingleScaleLoss:
         return content
 
     def _content_factors(self, options: ObjectiveOptions) -> dict[str, float]:
-        """What each layer's sum of squared differences is multiplied by."""
+        """The factor of each layer's sum of squared differences."""
         energy, count = dict.fromkeys(self.content_layers, 0.0), dict.fromkeys(self.content_layers, 0)
         for tile in self.tiles:
             for layer, features in self._content_features(tile).items():
@@ -179,7 +179,7 @@ class SingleScaleLoss:
 
 
 def _parts(sums: Sequence[Statistics]) -> list[Tensor]:
-    """The tensors whose gradients go back through tiles."""
+    """The tensors through which gradients reach the tiles."""
     return [part for found in sums for m in found.values() for part in (m.second, m.first)]
 
 

@@ -1,4 +1,4 @@
-"""Tiles of a large picture: each is seen with all that its features depend on, so that they are the whole's own."""
+"""Tiles of a large picture. Each includes all pixels that its features depend on, so tiling doesn't change them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 from nst_lightning.encoders.base import reach_of, stride_of
 
 LEAST_TILE = 256
-"""Pixels that a tile's side has at least: of smaller ones, the borders are most."""
+"""The smallest side of a tile in pixels: smaller tiles would be mostly borders."""
 
 
 @dataclass(frozen=True)
@@ -16,23 +16,23 @@ class Tile:
     """A part of a picture, in pixels.
 
     Args:
-        core: rows and columns that are its own; those of all tiles fill the picture once.
-        seen: the same with a border of pixels that the core's features depend on.
+        core: rows and columns of the tile itself; the cores of all tiles fill the picture once.
+        seen: rows and columns of the core and of a border with the pixels that the core's features depend on.
     """
 
     core: tuple[slice, slice]
     seen: tuple[slice, slice]
 
     def of(self, pictures: Tensor) -> Tensor:
-        """The tile with its border, of pictures of shape (N, C, H, W)."""
+        """Cut the tile with its border out of pictures of shape (N, C, H, W)."""
         return pictures[..., self.seen[0], self.seen[1]]
 
     def of_mask(self, mask: Tensor | None) -> Tensor | None:
-        """The core of a mask of shape (1, 1, H, W), if there is one."""
+        """Cut the core out of a mask of shape (1, 1, H, W), if there is a mask."""
         return None if mask is None else mask[..., self.core[0], self.core[1]]
 
     def crop(self, features: Tensor, stride: int) -> Tensor:
-        """The core's features, of those of the tile with its border."""
+        """Cut the core's features out of the features of the tile with its border."""
         rows, columns = (self._inner(axis, stride) for axis in (0, 1))
         return features[..., rows, columns]
 
@@ -44,14 +44,15 @@ class Tile:
 
 
 def tiles_of(height: int, width: int, layers: Sequence[str], *, side: int | None = None, extra: int = 0) -> list[Tile]:
-    """The tiles of a picture.
+    """Divide a picture into tiles.
 
     Args:
-        height: of the picture.
-        width: of the picture.
-        layers: whose features are wanted.
-        side: of the cores in pixels, rounded to what the deepest layer divides; None makes one tile of the whole.
-        extra: positions at the deepest layer that are needed beyond what its features depend on.
+        height: height of the picture.
+        width: width of the picture.
+        layers: the layers whose features are needed.
+        side: side of the cores in pixels, rounded down to the deepest layer's stride; None makes one tile of the whole
+            picture.
+        extra: number of positions at the deepest layer by which the border is wider than the features need.
     """
     if side is None:
         whole = (slice(0, height), slice(0, width))
@@ -64,7 +65,7 @@ def tiles_of(height: int, width: int, layers: Sequence[str], *, side: int | None
 
 
 def _slices(length: int, side: int, border: int, stride: int) -> list[tuple[slice, slice]]:
-    """Core and seen part of each tile along one axis; a last one too short to have features joins its neighbor."""
+    """The core and seen parts of tiles along one axis; a last part too short to have features joins its neighbor."""
     starts = list(range(0, length, side))
     if len(starts) > 1 and length - starts[-1] < stride:
         starts.pop()
