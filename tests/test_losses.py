@@ -265,7 +265,7 @@ def test_half_precision_changes_losses_little(loss_of, changes):
         ({"content_scale": 0}, "content_scale must be >= 1, got 0"),
         ({"style_loss": "max"}, "style_loss must be gram or wasserstein or mean_std, got 'max'"),
         ({"style_loss": "mean_std", "correlation_chain": True}, "style_loss must be gram with correlation_chain, got"),
-        ({"style_layers": {"relu1_1": 1.0}, "correlation_chain": True}, "style_layers must be two or more with"),
+        ({"style_layers": {"relu1_1": 1.0}, "correlation_chain": True}, "style_layers must be two or more layers with"),
         ({"style_layers": {"relu9_9": 1.0}}, "unknown layer 'relu9_9'"),
         ({"style_layers": {"relu1_2": 1.0}}, "has no layer relu1_2; it offers relu1_1"),
         ({"style_layers": {"relu5_1": 1.0}, "style_scales": {4: 1.0}}, "painting of 90x80 is too small .* 128x128"),

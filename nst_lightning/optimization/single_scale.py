@@ -74,7 +74,7 @@ class SingleScaleLoss:
         self.masks = [region.mask for region in regions]
         self.targets = [self._target(region) for region in regions]
         self.roots = [self.style.roots(targets) for targets in self.targets]
-        # weighting styles by area makes the gradient at a pixel independent of other regions
+        # weights by area make the gradient at a pixel independent of other regions
         self.areas = [1.0 if mask is None else mask.square().mean().item() for mask in self.masks]
         self.content_factors = self._content_factors(options)
         self.content_features = self._content_features(self.tiles[0]) if len(self.tiles) == 1 else {}
@@ -94,7 +94,7 @@ class SingleScaleLoss:
         return content.item(), style.item(), gradient
 
     def _tiled(self, picture: Tensor) -> tuple[float, float, Tensor]:
-        """Sum the statistics of all tiles first; then compute the gradient of the loss through each tile's statistics."""
+        """Sum the statistics of all tiles first; then compute the gradient through each tile's statistics."""
         sums = self._sum(picture, self.tiles, self.masks) if self.style.layers else []
         parts = _parts(sums)
         for part in parts:
