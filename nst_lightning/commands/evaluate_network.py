@@ -9,7 +9,7 @@ from torch import Tensor
 from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header, list_files
 from nst_lightning.commands.paintings import find_paintings
 from nst_lightning.commands.types import NonNegativeInt
-from nst_lightning.encoders import build_encoder, image_to_tensor, resize_tensor
+from nst_lightning.encoders import build_encoder, image_to_tensor
 from nst_lightning.errors import UserError, require_at_least, suggest_names
 from nst_lightning.images import (
     check_writable,
@@ -20,7 +20,7 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import Stylizer, check_short_side
-from nst_lightning.metrics import LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, Evaluator
+from nst_lightning.metrics import LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, Evaluator, resize_pictures
 from nst_lightning.optimization import PyramidOptions, optimize_picture
 from nst_lightning.system import keep_freed_memory
 
@@ -128,7 +128,7 @@ class _Content:
 
     def __init__(self, path: Path, short_side: int, paint_short_side: int) -> None:
         image = read_rgb(path)
-        self.tensor = resize_tensor(image_to_tensor(image), short_side)
+        self.tensor = resize_pictures(image_to_tensor(image), short_side)
         self.image = resize_short_side(image, paint_short_side)
 
 

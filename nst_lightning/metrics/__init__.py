@@ -2,7 +2,7 @@
 
 from nst_lightning.metrics.correlation import ChannelCorrelation, channel_correlation
 from nst_lightning.metrics.distances import CONTENT_LAYER, SCALES, STYLE_LAYERS, fine_energy, style_distance
-from nst_lightning.metrics.evaluator import FIGURES, LEAST_SHORT_SIDE, SHORT_SIDE, Evaluator
+from nst_lightning.metrics.evaluator import FIGURES, LEAST_SHORT_SIDE, SHORT_SIDE, Evaluator, resize_pictures
 
 __all__ = [
     "CONTENT_LAYER",
@@ -15,5 +15,6 @@ __all__ = [
     "Evaluator",
     "channel_correlation",
     "fine_energy",
+    "resize_pictures",
     "style_distance",
 ]

@@ -1,12 +1,14 @@
 """The one evaluator of stylized pictures, which every command prints from."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from nst_lightning.encoders import Encoder, resize_tensor
+from nst_lightning.encoders import Encoder
 from nst_lightning.errors import require_at_least
+from nst_lightning.images import fit_short_side, resize_array
 from nst_lightning.metrics.distances import (
     CONTENT_LAYER,
     SCALES,
@@ -28,8 +30,8 @@ FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "gr
 class Evaluator(Metric):
     """Content, style across scales and grit of pictures in the style of one painting.
 
-    Photos are scaled to one short side (bicubic, antialiased), pictures to the size that their photo has then, and the
-    painting to the same short side. Figures depend on the encoder: compare only those of one.
+    Photos are scaled to one short side, pictures to the size that their photo has then, and the painting to the same
+    short side, by Lanczos' filter, as everywhere in this package. Figures depend on the encoder: compare only those of one.
 
     Args:
         encoder: must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
@@ -52,7 +54,7 @@ class Evaluator(Metric):
         encoder.require(STYLE_LAYERS)
         self.add_state("values", default=[], dist_reduce_fx="cat")
         self.encoder, self.short_side = encoder, short_side
-        painting = resize_tensor(painting, short_side)
+        painting = resize_pictures(painting, short_side)
         self._style = style_features(painting, encoder).grams
         self._energy = fine_energy(painting).clamp_min(1e-8)
 
@@ -67,8 +69,8 @@ class Evaluator(Metric):
         Returns:
             Shape (N, 6), in the order of `FIGURES`.
         """
-        photos = resize_tensor(photos, self.short_side)
-        pictures = resize_tensor(pictures, self.short_side, size=(photos.shape[-2], photos.shape[-1]))
+        photos = resize_pictures(photos, self.short_side)
+        pictures = _resize(pictures, (photos.shape[3], photos.shape[2]))
         found = style_features(pictures, self.encoder)
         targets = self.encoder(photos, [CONTENT_LAYER])[CONTENT_LAYER]
         content = relative_distance(found.content, targets)
@@ -83,3 +85,16 @@ class Evaluator(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Medians over all pictures, on one process or many, by the names of `FIGURES`."""
         return dict(zip(FIGURES, dim_zero_cat(self.values).quantile(0.5, dim=0)))
+
+
+def resize_pictures(pictures: Tensor, short_side: int) -> Tensor:
+    """Pictures of shape (N, 3, H, W) as they are compared at a short side, in pixels."""
+    return _resize(pictures, fit_short_side((pictures.shape[3], pictures.shape[2]), short_side))
+
+
+def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """To a width and height: on the CPU, which has the filter."""
+    if size == (pictures.shape[3], pictures.shape[2]):
+        return pictures
+    resized = [resize_array(picture, size) for picture in pictures.float().cpu().numpy()]
+    return torch.from_numpy(np.stack(resized)).to(pictures.device)
