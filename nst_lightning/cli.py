@@ -1,4 +1,4 @@
-"""The command line: one dispatch table. Nothing heavy is imported before a command is known."""
+"""The command line: one table of commands. Nothing heavy is imported before the command is known."""
 
 import importlib
 import inspect
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """A command.
+    """An entry of the table of commands.
 
     Args:
-        target: where its function is.
-        summary: a line about it.
-        positional: its positional arguments with their nargs.
+        target: the command's function, as `MODULE:NAME`.
+        summary: one line about the command, for the help text.
+        positional: names of the positional arguments, with their nargs.
         repeatable: options that add a value each time they are given.
         flags: options that mean `true` when no value follows.
     """
@@ -42,12 +42,12 @@ TRAINING = f"{_HERE}.training:main"
 COMMANDS = {
     "fit": Command(TRAINING, "train a transfer network on a folder of photos and a painting"),
     "validate": Command(TRAINING, "losses and quality figures of a checkpoint on held-out photos"),
-    "test": Command(TRAINING, "the same on test photos, beside the figures of the photos themselves"),
+    "test": Command(TRAINING, "losses and quality figures on test photos, and the photos' own figures"),
     "predict": Command(TRAINING, "stylize a folder of photos with a checkpoint"),
-    "distill": Command(TRAINING, "train a compact encoder to see as VGG-19 does"),
+    "distill": Command(TRAINING, "train a compact encoder to imitate VGG-19"),
     "export": Command(
         f"{_HERE}.export:export",
-        "write a checkpoint as ONNX file",
+        "write a checkpoint as an ONNX file",
         {"checkpoint": None},
         repeatable=("styles",),
         flags=("half",),
@@ -60,7 +60,7 @@ COMMANDS = {
     ),
     "optimize": Command(
         f"{_HERE}.optimize:optimize",
-        "paint one photo in the style of a painting, slowly and well",
+        "paint one photo in the style of a painting: slower than a network, and better",
         {"photo": None},
         repeatable=("style", "blend_weight", "mask"),
         flags=("resume", "geometric_weights", "correlation_chain", "blur"),
@@ -73,33 +73,33 @@ COMMANDS = {
     ),
     "evaluate network": Command(
         f"{_HERE}.evaluate_network:evaluate_network",
-        "the same of a network's pictures, style by style, beside optimized ones",
+        "content, style and grit of a network's pictures, beside optimized ones",
         {"model": None},
         repeatable=("paintings", "only"),
     ),
     "evaluate encoder": Command(
-        f"{_HERE}.evaluate_encoder:evaluate_encoder", "compact encoders beside VGG-19", {"encoders": "+"}
+        f"{_HERE}.evaluate_encoder:evaluate_encoder", "compare compact encoders with VGG-19", {"encoders": "+"}
     ),
     "evaluate optimizer": Command(
         f"{_HERE}.evaluate_optimizer:evaluate_optimizer",
-        "how good optimized pictures are after so many seconds",
+        "content, style and grit of optimized pictures after given times",
         repeatable=("method",),
         flags=("geometric_weights", "correlation_chain", "blur"),
     ),
     "evaluate speed": Command(
         f"{_HERE}.evaluate_speed:evaluate_speed",
-        "how fast ONNX files are, beside Johnson's network",
+        "speed of ONNX files, compared with Johnson's network",
         {"models": "+"},
     ),
     "figures gallery": Command(
         f"{_HERE}.figures_gallery:figures_gallery",
-        "one photo optimized in every way, as a sheet",
+        "draw a sheet of one photo optimized in many ways",
         {"photo": None},
         repeatable=("style",),
     ),
     "figures explain": Command(
         f"{_HERE}.figures_explain:figures_explain",
-        "what each layer keeps of content and style, as a sheet",
+        "draw a sheet of what each layer keeps of content and style",
         {"photo": None},
     ),
     "examples": Command(f"{_HERE}.examples:examples", "write example photos and style pictures to a folder"),
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: the command and its own arguments; by default those of the process.
+        arguments: the command and its arguments; by default the arguments of the process.
 
     Returns:
         The exit code: 0, 1 when the work failed, 2 when the request was wrong. Errors that are neither the user's nor
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that a terminal can't show
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that the terminal can't show
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help(list(COMMANDS)))
         return 0 if arguments else 2
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, ArgumentError) as error:
         return _fail(f"{name}: {error}", 2, error)
     except KeyboardInterrupt:
-        return 130  # as shells report it; what there was to save has been saved
+        return 130  # as shells report Ctrl-C; whatever can be saved has been saved
     except (WorkError, OSError, MemoryError) as error:
         return _fail(f"{name}: {error or type(error).__name__}", 1, error)
     return 0
@@ -160,17 +160,17 @@ def load_function(target: str) -> Callable[..., None]:
 
 
 def _call(name: str, arguments: list[str]) -> None:
-    """Call a command's function with arguments parsed by its signature; its docstring is the help.
+    """Parse arguments by the signature of a command's function, and call it. The docstring is the help text.
 
-    Each field of an option group, a parameter whose default is a dataclass, becomes an option of its own.
+    A parameter whose default is a dataclass is a group of options: each of its fields becomes an option.
     """
     command = COMMANDS[name]
     function = load_function(command.target)
     defaults = {key: parameter.default for key, parameter in inspect.signature(function).parameters.items()}
     groups: dict[str, Any] = {key: default for key, default in defaults.items() if is_dataclass(default)}
     parser = _build_parser(name, function, groups)
-    spelled = [_spell(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
-    given = parser.instantiate(parser.parse_args(spelled)).as_dict()
+    rewritten = [_rewrite_option(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
+    given = parser.instantiate(parser.parse_args(rewritten)).as_dict()
     for key, default in groups.items():
         given[key] = type(default)(**{each.name: given.pop(each.name) for each in fields(default)})
     function(**given)
@@ -181,11 +181,11 @@ def _build_parser(name: str, function: Callable[..., None], groups: dict[str, An
     from jsonargparse import ArgumentParser
 
     docstring, positional = parse(function.__doc__ or ""), COMMANDS[name].positional
-    help_of = {parameter.arg_name: parameter.description for parameter in docstring.params}
+    descriptions = {parameter.arg_name: parameter.description for parameter in docstring.params}
     parser = ArgumentParser(prog=f"{PROGRAM} {name}", description=docstring.short_description, exit_on_error=False)
     for argument, nargs in positional.items():
-        default: dict[str, Any] = {"default": []} if nargs == "*" else {}  # else help would call it required
-        parser.add_argument(argument, nargs=nargs, help=help_of[argument], **default)
+        default: dict[str, Any] = {"default": []} if nargs == "*" else {}  # without, the help would say "required"
+        parser.add_argument(argument, nargs=nargs, help=descriptions[argument], **default)
     parser.add_function_arguments(function, skip={*positional, *groups}, as_group=False)
     for group in groups.values():
         parser.add_class_arguments(type(group), as_group=False)
@@ -193,8 +193,8 @@ def _build_parser(name: str, function: Callable[..., None], groups: dict[str, An
     return parser
 
 
-def _spell(argument: str, after: str | None, command: Command) -> str:
-    """`--style-weight` as the parser knows it, `--style_weight`; `--style` as `--style+`, which adds a value."""
+def _rewrite_option(argument: str, after: str | None, command: Command) -> str:
+    """Write an option as the parser expects it: `--style_weight`; `--style+` for one that may be repeated."""
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument[2:].partition("=")
@@ -206,9 +206,8 @@ def _spell(argument: str, after: str | None, command: Command) -> str:
 
 def _help(names: list[str]) -> str:
     lines = [f"  {name:20}{COMMANDS[name].summary}" for name in names]
-    return "\n".join(
-        [f"usage: {PROGRAM} COMMAND ...", "", "commands:", *lines, "", f"{PROGRAM} COMMAND --help says more."]
-    )
+    hint = f"`{PROGRAM} COMMAND --help` explains the options of a command."
+    return "\n".join([f"usage: {PROGRAM} COMMAND ...", "", "commands:", *lines, "", hint])
 
 
 def _fail(message: str, code: int, error: Exception | None = None) -> int:

@@ -1,4 +1,4 @@
-"""How this package refuses what it is asked for, and how it says that work failed."""
+"""The errors of this package, for wrong requests and for failed work, and the checks that raise them."""
 
 import difflib
 import math
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A request that can't be met: its message names the argument, its value and what is allowed, in one line.
+    """A request that can't be met. The message is one line with the argument, its value and what is allowed.
 
     Args:
-        message: begins with the argument's name, if one is given.
-        argument: the argument at fault, as the Python caller knows it.
+        message: the message, which begins with the argument's name if `argument` is given.
+        argument: name of the argument at fault, as the Python caller knows it.
     """
 
     def __init__(self, message: str, *, argument: str | None = None) -> None:
@@ -41,7 +41,7 @@ def require(name: str, value: object, condition: bool, allowed: str) -> None:
     """Refuse an argument whose value isn't allowed.
 
     Args:
-        name: the argument, as the caller knows it.
+        name: the argument's name, as the caller knows it.
         value: its value.
         condition: whether the value is allowed.
         allowed: what is allowed, to follow "must be".
@@ -59,7 +59,10 @@ def require(name: str, value: object, condition: bool, allowed: str) -> None:
 
 
 def require_at_least(least: float, **arguments: float | None) -> None:
-    """Refuse numbers below a limit, and those that aren't finite; None passes.
+    """Refuse numbers that are below a limit or not finite; None is allowed.
+
+    Raises:
+        UserError: a number is refused.
 
     >>> require_at_least(0, style_weight=-1.0)
     Traceback (most recent call last):
@@ -71,20 +74,24 @@ def require_at_least(least: float, **arguments: float | None) -> None:
 
 
 def require_above(limit: float, **arguments: float | None) -> None:
-    """Refuse numbers up to a limit, and those that aren't finite; None passes."""
+    """Refuse numbers that are not above a limit or not finite; None is allowed.
+
+    Raises:
+        UserError: a number is refused.
+    """
     for name, value in arguments.items():
         require(name, value, value is None or limit < value < math.inf, f"> {limit}")
 
 
 def suggest_names(name: str, names: Iterable[str], kind: str) -> str:
-    """A hint after an unknown name: the known names that contain it or are spelled nearly alike, or else all of them.
+    """A hint for an unknown name: the known names that contain it or are spelled alike, or else all known names.
 
     Case doesn't matter.
 
     Args:
         name: the unknown name.
         names: the known names.
-        kind: what the known names are names of, in the plural.
+        kind: what the names stand for, in the plural, such as `styles`.
 
     >>> suggest_names("Wave", ["great_wave", "ink"], "styles")
     'did you mean great_wave?'
@@ -92,6 +99,6 @@ def suggest_names(name: str, names: Iterable[str], kind: str) -> str:
     'styles: great_wave, ink'
     """
     names, lowered = list(names), name.lower()
-    nearly = difflib.get_close_matches(lowered, [known.lower() for known in names], n=1, cutoff=0.5)
-    close = [known for known in names if (len(lowered) > 2 and lowered in known.lower()) or known.lower() in nearly]
+    similar = difflib.get_close_matches(lowered, [known.lower() for known in names], n=1, cutoff=0.5)
+    close = [known for known in names if (len(lowered) > 2 and lowered in known.lower()) or known.lower() in similar]
     return f"did you mean {' or '.join(close)}?" if close else f"{kind}: {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""What depends on the operating system: how the C library keeps memory, how the shell quotes."""
+"""What depends on the operating system: the memory management of the C library, and quoting for the shell."""
 
 import ctypes
 import os
@@ -10,16 +10,17 @@ from collections.abc import Sequence
 _GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 ALL_BLOCKS = 2**31 - 1
+"""Value of `below` with which blocks of every size are kept."""
 
 
 def keep_freed_memory(*, below: int = ALL_BLOCKS) -> None:
-    """Let this process keep the memory of large tensors for the next ones, where the C library is glibc.
+    """Let this process reuse the memory of freed tensors instead of returning it to the system, if it runs on glibc.
 
-    It would give each back and fetch it anew, page by page: a quarter of the time of `optimize` at 1024 pixels on two
-    cores. Libraries should not change this for their callers; commands may.
+    Otherwise glibc returns each large block and fetches the next one page by page, which takes a quarter of the time of
+    `optimize` at 1024 pixels on two cores. Commands may change this; libraries should not change it for their callers.
 
     Args:
-        below: bytes from which on blocks are given back all the same.
+        below: size in bytes from which blocks are returned to the system anyway.
     """
     if _GLIBC is not None:
         _GLIBC.mallopt(_M_MMAP_THRESHOLD, below)
@@ -27,11 +28,11 @@ def keep_freed_memory(*, below: int = ALL_BLOCKS) -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Memory that was freed, but kept by the C library in pieces of many sizes, which pile up where there are tiles."""
+    """Return freed memory that the C library has kept. With tiles, kept blocks of many sizes would pile up."""
     if _GLIBC is not None:
         _GLIBC.malloc_trim(0)
 
 
 def shell_line(words: Sequence[str]) -> str:
-    """Words as one line that the system's shell takes apart again."""
+    """Join words into a command line that the system's shell splits into the same words."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

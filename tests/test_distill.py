@@ -10,7 +10,7 @@ from training_runs import trainer_of, weights_of
 
 from nst_lightning.cli import main
 from nst_lightning.distillation.module import Distillation
-from nst_lightning.distillation.variations import flat_areas, noisy, random_colors, random_textures, vary
+from nst_lightning.distillation.variations import add_noise, change_colors, flatten_tones, random_textures, vary
 from nst_lightning.encoders import CompactEncoder
 from nst_lightning.encoders.compact import NarrowVGG, save_narrow_vgg
 from nst_lightning.errors import WorkError
@@ -159,7 +159,7 @@ def test_the_command_trains_and_names_the_file(tmp_path, monkeypatch, capsys, co
         ({"widths": []}, r"widths must be one to five numbers >= 1, got \[\]"),
         ({"widths": [4] * 6}, "one to five"),
         ({"frozen": 3}, r"frozen must be 0 without init_from, got 3"),
-        ({"init_from": "bundled"}, "embeds in .* channels; the teacher has"),
+        ({"init_from": "bundled"}, "has features of .* channels; the teacher has"),
         ({"seed": -1}, "seed must be >= 0, got -1"),
         ({"init_from": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"painting_share": 1.5}, r"painting_share must be from 0 to 1, got 1\.5"),
@@ -200,7 +200,7 @@ def test_correlation_is_numpys():
     assert metric.compute() == pytest.approx(np.mean([np.nanmedian(found[0]), np.nanmin(found[1])]), abs=1e-6)
 
 
-@pytest.mark.parametrize("change", [random_colors, flat_areas, noisy, vary])
+@pytest.mark.parametrize("change", [change_colors, flatten_tones, add_noise, vary])
 def test_variations_are_pictures_and_repeatable(change):
     pictures = torch.rand(16, 3, 40, 40)
     one, two, other = (change(pictures, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
@@ -221,5 +221,5 @@ def test_textures_differ_in_grain():
 
 
 def test_flat_areas_have_few_tones():
-    flat = flat_areas(torch.rand(6, 3, 32, 32), torch.Generator().manual_seed(0))
+    flat = flatten_tones(torch.rand(6, 3, 32, 32), torch.Generator().manual_seed(0))
     assert all(len(channel.unique()) <= 7 for picture in flat for channel in picture)

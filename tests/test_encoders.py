@@ -90,7 +90,7 @@ def test_every_layer_of_vgg16_is_torchvisions(features16, file16, monkeypatch):
 
 
 def test_vgg16_has_no_caffe_preset_and_its_file_may_end_early(tmp_path, features16):
-    with pytest.raises(ValueError, match="VGG-16 weights: 'caffe' are VGG-19's; give imagenet or a file"):
+    with pytest.raises(ValueError, match="VGG-16 weights: 'caffe' are weights of VGG19; give imagenet or a file"):
         VGG16("caffe")
     state = {f"features.{key}": value for key, value in features16.state_dict().items() if int(key.split(".")[0]) <= 14}
     save_file(state, tmp_path / "early.safetensors")
@@ -234,7 +234,7 @@ def test_environment_variable_replaces_the_download(monkeypatch, early_file):
     ("content", "message"),
     [
         (None, "no such file: .*weights.*; use torchvision's"),
-        (b"garbage", "is damaged or no .*; use torchvision's"),
+        (b"garbage", "is damaged or not a .*; use torchvision's"),
         ({"features.0.weight": torch.zeros(64, 3, 5, 5), "features.0.bias": torch.zeros(64)}, r"\(64, 3, 3, 3\)"),
         (
             {"features.0.weight": torch.ones(64, 3, 3, 3), "features.0.bias": torch.zeros(3)},
@@ -243,7 +243,7 @@ def test_environment_variable_replaces_the_download(monkeypatch, early_file):
         ({"features.0.weight": torch.ones(64, 3, 3, 3)}, r"has no features\.0\.bias; use torchvision's"),
         (
             {"features.0.weight": torch.zeros(64, 3, 3, 3)},
-            r"features\.0\.weight is damaged, not finite or all zero; use",
+            r"features\.0\.weight is damaged: not finite, or all zero; use",
         ),
         ({"other": torch.zeros(1)}, r"weights\.\w+ has no features\.0\.weight; use torchvision's"),
     ],
@@ -305,14 +305,14 @@ def test_a_half_copied_compact_file(tmp_path, compact_weights):
             {**load_file(compact_weights), "conv2_1.weight": torch.full((4, 4, 3, 3), damage)},
             tmp_path / "z.safetensors",
         )
-        with pytest.raises(ValueError, match=r"z\.safetensors: conv2_1\.weight is damaged, not finite or all zero"):
+        with pytest.raises(ValueError, match=r"z\.safetensors: conv2_1\.weight is damaged: not finite, or all zero"):
             CompactEncoder(str(tmp_path / "z.safetensors"))
 
 
 def test_a_damaged_bundled_file_is_to_be_installed_again(tmp_path, monkeypatch):
     (tmp_path / "bundled.safetensors").write_bytes(b"version https://git-lfs")
     monkeypatch.setattr(compact_module, "BUNDLED_FILE", tmp_path / "bundled.safetensors")
-    with pytest.raises(ValueError, match=r"is damaged.*; it comes with the package: install that again"):
+    with pytest.raises(ValueError, match=r"is damaged.*; this file comes with the package: reinstall the package"):
         CompactEncoder()
 
 
@@ -330,14 +330,16 @@ def test_the_bundled_encoder_sees_as_vgg19_does(shared):
     """On the held-out photos, as its card says."""
     exact, bundled = VGG19(str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors")), CompactEncoder()
     published = CompactEncoder(str(shared / "weights/vgg19_16x_distilled.safetensors"))
-    for layer, least in (("relu1_1", 0.98), ("relu2_1", 0.88), ("relu3_1", 0.83)):
-        ours, theirs = ChannelCorrelation(), ChannelCorrelation()
-        for path in sorted((shared / "photos/val").iterdir()):
-            photo = torch.from_numpy(image_to_array(resize_short_side(read_rgb(path), 256)))[None]
-            target = exact(photo, [layer])[layer]
-            ours.update(bundled(photo, [layer])[layer], target)
-            theirs.update(published(photo, [layer])[layer], target)
-        assert ours.compute() >= max(least, theirs.compute())
+    expected = {"relu1_1": 0.98, "relu2_1": 0.88, "relu3_1": 0.83}
+    ours, theirs = ({layer: ChannelCorrelation() for layer in expected} for _ in range(2))
+    for path in sorted((shared / "photos/val").iterdir()):
+        photo = torch.from_numpy(image_to_array(resize_short_side(read_rgb(path), 256)))[None]
+        targets = exact(photo, list(expected))
+        for metrics, encoder in ((ours, bundled), (theirs, published)):
+            for layer, features in encoder(photo, list(expected)).items():
+                metrics[layer].update(features, targets[layer])
+    for layer, least in expected.items():
+        assert ours[layer].compute() >= max(least, theirs[layer].compute())
 
 
 @pytest.mark.weights

@@ -94,9 +94,9 @@ def test_optimized_pictures_are_beside_the_networks(
         (["--paint-short-side", "31"], "paint_short_side must be >= 32, got 31"),
         (["--photos", "nowhere"], "nowhere"),
         (["--only", "[ink, gras]"], "only: there is no 'gras'; did you mean glass?"),
-        (["--sheet", "a.png"], "sheet needs optimized, the number of photos in it, got a.png without it"),
+        (["--sheet", "a.png"], "sheet needs optimized, the number of photos to draw, got a.png without it"),
         (["--sheet", "a.txt", "--optimized", "1"], "a.txt: can't write this kind of file"),
-        (["--paintings", "inc=ink.png"], "paintings: inc=ink.png names no style of ink, glass"),
+        (["--paintings", "inc=ink.png"], "paintings: inc=ink.png doesn't name a style; styles: ink, glass"),
     ],
 )
 def test_bad_requests_are_one_line(many_model, paintings, photos, compact_weights, capsys, change, message):
@@ -134,7 +134,7 @@ def test_a_sheet_does_not_overwrite_what_it_shows(
 def test_a_style_without_a_painting_is_named(many_model, paintings, photos, compact_weights, capsys):
     common = ["--photos", str(photos), "--vgg19", "null", "--compact", compact_weights]
     assert main(["evaluate", "network", many_model, *common, paintings[0]]) == 2
-    assert "paintings: there is none for the style glass among somebody_ink.png" in capsys.readouterr().err
+    assert "paintings: none of somebody_ink.png is named after the style glass" in capsys.readouterr().err
 
 
 def test_paintings_by_name(tmp_path):
@@ -144,7 +144,7 @@ def test_paintings_by_name(tmp_path):
     assert found == {"ink": tmp_path / "ink.png", "glass": tmp_path / "wood.png"}
     (tmp_path / "b_ink.png").touch()
     (tmp_path / "ink.png").unlink()
-    with pytest.raises(ValueError, match=r"ink could be any of .*a_ink\.png.*b_ink\.png; say which, ink=FILE"):
+    with pytest.raises(ValueError, match=r"a_ink\.png.*b_ink\.png named after the style ink; .* ink=FILE"):
         find_paintings(["ink"], [str(tmp_path)], only=["ink"])
 
 

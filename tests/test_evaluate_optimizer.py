@@ -50,8 +50,8 @@ def test_the_last_row_is_what_optimize_makes(capsys, photos, painting, compact_w
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--method", "sgd"], "method must be of lbfgs, adam, pyramid (`warm` needs a model), got ['sgd']"),
-        (["--method", "warm"], "(`warm` needs a model), got ['warm']"),
+        (["--method", "sgd"], "method must be some of lbfgs, adam, pyramid (`warm` needs model), got ['sgd']"),
+        (["--method", "warm"], "(`warm` needs model), got ['warm']"),
         (["--count", "0"], "count"),
         (["--seconds", "[]"], "seconds must be one or more times, got []"),
     ],

@@ -16,5 +16,5 @@ def test_speed_is_printed_beside_johnsons(tmp_path, capsys, model):
     (tmp_path / "text.onnx").write_text("no network")
     assert main(["evaluate", "speed", str(tmp_path / "text.onnx")]) == 2
     error = capsys.readouterr().err
-    assert "text.onnx is damaged or no ONNX file" in error
+    assert "text.onnx is damaged or not an ONNX file" in error
     assert error.count("\n") == 1

@@ -225,7 +225,7 @@ def test_a_model_of_one_size_is_refused(tmp_path):
     torch.onnx.export(
         JohnsonNet(4, 0, 3), (torch.rand(1, 3, 64, 64),), tmp_path / "fixed.onnx", external_data=False, verbose=False
     )
-    with pytest.raises(ModelError, match="no transfer network for photos of any size"):
+    with pytest.raises(ModelError, match="not a transfer network for photos of any size"):
         Stylizer(tmp_path / "fixed.onnx")
 
 
@@ -250,7 +250,7 @@ def test_bad_models(tmp_path, model):
         with pytest.raises(ModelError, match=r"bad\.onnx is (damaged|no transfer)"):
             Stylizer(tmp_path / "bad.onnx")
     foreign_model(tmp_path / "foreign.onnx")
-    with pytest.raises(ModelError, match=r"no transfer network for photos of any size: x tensor\(float\) \[1, 10\]"):
+    with pytest.raises(ModelError, match=r"not a transfer network for photos of any size: x tensor\(float\) \[1, 10\]"):
         Stylizer(tmp_path / "foreign.onnx")
 
 

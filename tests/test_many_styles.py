@@ -231,7 +231,7 @@ def test_a_run_goes_on_when_what_it_began_from_is_gone(tmp_path, styles_config, 
     assert main([*fit, *of_new]) == 2
     with caplog.at_level("INFO"):
         assert main([*fit, *of_new, "--ckpt_path", str(half)]) == 0
-    assert "has Reeds_ 1890_ at dawn already: training continues from there" in caplog.text
+    assert "has Reeds_ 1890_ at dawn already: training continues from it" in caplog.text
     (network, metadata), (expected, of_whole) = map(
         load_network, (tmp_path / "runs/version_2/checkpoints/last.ckpt", whole)
     )
@@ -272,7 +272,7 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"style": "a.png"}, "style: give either one painting, or several as styles"),
+        ({"style": "a.png"}, "style: give one painting, or null here and several"),
         ({"partial_strength": 2}, "partial_strength must be from 0 to 1, got 2"),
         ({"style_weight_factors": {"d": 1}}, "style_weight_factors must be >= 0 for some of .*, a, b, c, got {'d': 1}"),
         ({"style_weight_factors": {"a": -1}}, "style_weight_factors must be >= 0 .*, got {'a': -1}"),
@@ -280,9 +280,9 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
         ({"style_frequencies": {"a": 0.0}}, "style_frequencies must be .*, got {'a': 0.0}"),
         ({"style_frequencies": {"a": float("inf")}}, "style_frequencies must be .*, got {'a': inf}"),
         ({"freeze_shared": True}, "freeze_shared needs a MultiStyleNet, and init_from"),
-        ({"styles": ["x/a.png", "y/a.jpg"]}, "styles: .* would give two styles one name; give name: file"),
-        ({"network": JohnsonNet(4, 1, 3)}, "styles: JohnsonNet has one style; give it as style"),
-        ({"network": MultiStyleNet(["d"])}, "must be styles of the run, which has no painting for d"),
+        ({"styles": ["x/a.png", "y/a.jpg"]}, "styles: .* would give two styles the same name; give a mapping"),
+        ({"network": JohnsonNet(4, 1, 3)}, "styles: JohnsonNet has one style; give its painting as style"),
+        ({"network": MultiStyleNet(["d"])}, "must be styles of the run, but it has no painting for d"),
     ],
 )
 def test_bad_options_of_many_styles(styles_of, options, message):

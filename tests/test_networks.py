@@ -98,7 +98,7 @@ def test_checkpoints_rebuild_their_network(tmp_path, checkpoint):
     ("spoil", "message"),
     [
         (lambda content, path: None, "no such checkpoint"),
-        (lambda content, path: path.write_bytes(b"garbage"), "damaged, or no checkpoint"),
+        (lambda content, path: path.write_bytes(b"garbage"), "damaged, or not a checkpoint"),
         (lambda content, path: torch.save({"state_dict": {}}, path), "not of a transfer network"),
         (lambda content, path: torch.save([1, 2], path), "not of a transfer network"),
         (lambda content, path: torch.save({**content, "state_dict": {}}, path), "Missing key|Error"),
@@ -122,7 +122,7 @@ def test_bundled_checkpoints_have_names():
     assert isinstance(network, JohnsonNet)
     assert metadata["style"] == "The Great Wave off Kanagawa (1831)"
     with pytest.raises(
-        ValueError, match=r"jonson: no such checkpoint; those that come with the package: johnson_base, .*, styles"
+        ValueError, match=r"jonson: no such checkpoint; the package comes with johnson_base, .*, styles"
     ):
         load_network("jonson")
 
@@ -293,7 +293,7 @@ def test_mixed_precision_is_for_convolutions_only(monkeypatch):
 
 def test_styles_that_do_not_fit_are_refused():
     photos = torch.rand(2, 3, 40, 48)
-    with pytest.raises(ValueError, match="styles: the network has none yet"):
+    with pytest.raises(ValueError, match="styles: the network has no styles yet"):
         MultiStyleNet()(photos)
     with pytest.raises(ValueError, match="style must be 3 weights, one for each style, got 6"):
         styled()(photos, torch.ones(6))

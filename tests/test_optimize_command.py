@@ -11,7 +11,7 @@ from nst_lightning.cli import main
 from nst_lightning.commands import optimize_files
 from nst_lightning.commands.optimize_files import Files
 from nst_lightning.commands.optimize_progress import Meter
-from nst_lightning.commands.warm_start import picture_or_painter
+from nst_lightning.commands.warm_start import load_init
 from nst_lightning.images import read_picture, resize_short_side, write_picture
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer
 from nst_lightning.optimization import Level
@@ -139,7 +139,7 @@ def test_a_start_from_a_picture(tmp_path, request_of, picture):
 
 def paint_as_large(init, photo):
     """What a network paints of a photo for a level of the same size."""
-    return picture_or_painter(init).paint(photo, [Level(*photo.size, iterations=1, history=1)])
+    return load_init(init).paint(photo, [Level(*photo.size, iterations=1, history=1)])
 
 
 @pytest.mark.parametrize("larger", [False, True])
@@ -179,7 +179,7 @@ def test_a_style_with_a_dot_in_its_name_paints_the_start(tmp_path, picture, many
             ["--mask", "photo.png", "--mask", "photo.png"],
             "masks must be one for each painting, in the same order: 1, got 2",
         ),
-        (["--resume"], "out.png.state is missing: there is nothing to go on from"),
+        (["--resume"], "out.png.state is missing: there is nothing to resume"),
         (["--max-memory", "0.01"], "max_memory must be >= "),
         (["--output", "photo.png"], "output: photo.png would overwrite the input photo.png"),
         (["--optimizer", "sgd"], "optimizer"),

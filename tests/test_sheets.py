@@ -32,12 +32,12 @@ def test_the_gallery_shows_every_variant(tmp_path, picture, painting, compact_we
     styles = ["--style", painting, "--style", painting]
     output = ["--output", str(tmp_path / "sheet.jpg"), "--compact", compact_weights]
     assert main(["figures", "gallery", str(tmp_path / "photo.png"), *styles, *output]) == 0
-    assert len(made) == len(VARIANTS) - 1 + 2  # this encoder has no more layers than the usual ones
+    assert len(made) == len(VARIANTS) - 1 + 2  # this encoder has no more layers than the default ones
     assert len({repr(options) for options, _, _ in made}) == len(VARIANTS) - 1  # the last two have the plain options
     assert [(count, masks is not None) for _, count, masks in made[-2:]] == [(2, False), (2, True)]
     assert made[-1][2][0].getpixel((0, 0)) == 255
     assert made[-1][2][1].getpixel((0, 0)) == 0
-    assert "without all layers (3.2): this encoder has only the usual ones" in capsys.readouterr().err
+    assert "without all layers (3.2): this encoder has only the default layers" in capsys.readouterr().err
 
     made.clear()
     some = ["--only", '["from noise", "chain, blurred"]']
@@ -48,7 +48,7 @@ def test_the_gallery_shows_every_variant(tmp_path, picture, painting, compact_we
     ]
     for label, message in (
         ("from nose", "only must be some of as optimize does it, from noise, "),
-        ("all layers (3.2)", "only: all layers (3.2): this encoder has only the usual ones; vgg19 has more"),
+        ("all layers (3.2)", "only: all layers (3.2): this encoder has only the default layers; use vgg19 for more"),
     ):
         assert main(["figures", "gallery", str(tmp_path / "photo.png"), *styles, *output, "--only", f"[{label}]"]) == 2
         assert message in capsys.readouterr().err

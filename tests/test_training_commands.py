@@ -84,7 +84,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
     assert main(["fit", *saved, *last, "--trainer.max_steps", "6", "--export.filename", ""]) == 0
     assert torch.load(tmp_path / "runs/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
     assert main(["fit", *saved, *last, "--trainer.max_steps", "6", "--trainer.max_epochs", "1"]) == 2
-    assert f"--ckpt_path: {run}/checkpoints/last.ckpt is at the end of its run already" in capsys.readouterr().err
+    assert f"--ckpt_path: {run}/checkpoints/last.ckpt is at the end of its run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,10 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
         (["--export.filename", "a.pb"], "export.filename must be a name that ends in .onnx, or empty, got 'a.pb'"),
         (["--model.stile", "a.jpg"], "unrecognized arguments: --model.stile"),
         (["--model.encoder.init_args.weights", "nowhere.pth"], "no such file: nowhere.pth; use a file that `distill`"),
-        (["--model.encoder.init_args.weights", "imagenet"], "'imagenet' are VGG19's; give 'bundled' or a file"),
+        (
+            ["--model.encoder.init_args.weights", "imagenet"],
+            "'imagenet' are weights of VGG19; give 'bundled' or a file",
+        ),
         (["--model.encoder", "Compact"], "model.encoder"),
         (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
@@ -116,7 +119,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
         (["--trainer.default_root_dir", "/proc/nowhere"], "/proc/nowhere"),
         (
             ["--trainer.max_steps", "-1", "--trainer.max_epochs", "-1"],
-            "trainer.max_steps must be given: the learning rate falls",
+            "trainer.max_steps must be given, since the learning rate falls",
         ),
     ],
 )
@@ -132,9 +135,9 @@ def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"garbage", "damaged, or no checkpoint"),
+        (b"garbage", "damaged, or not a checkpoint"),
         ({"state_dict": {}}, "not of a transfer network"),
-        ([torch.nn.Linear(1, 1)], "damaged, or no checkpoint"),
+        ([torch.nn.Linear(1, 1)], "damaged, or not a checkpoint"),
         ({"transfer_network": {}, "state_dict": {}}, "was not written by Lightning"),
     ],
 )

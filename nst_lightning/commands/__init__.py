@@ -1,1 +1,1 @@
-"""The commands: one module each parses, calls the library and prints; nothing else does."""
+"""The commands, one module each. Only they and `cli.py` parse, print and exit."""

@@ -1,4 +1,4 @@
-"""The command `evaluate encoder`: how far compact encoders can stand in for VGG-19."""
+"""The command `evaluate encoder`: how well compact encoders can replace VGG-19."""
 
 import time
 
@@ -26,59 +26,60 @@ def evaluate_encoder(
     count: PositiveInt = 8,
     iterations: PositiveInt = 40,
 ) -> None:
-    """Print how well compact encoders agree with VGG-19, and how good pictures are that are optimized against them.
+    """Print how well compact encoders agree with VGG-19, and how good the pictures optimized against them are.
 
-    First the median correlation of channels, over photos. Then pictures are optimized against the reference (VGG-19)
-    and against each encoder alone, with style compared at one scale, as Gatys et al. did, and at three, as `optimize`
-    does; the style of all, across scales, is measured by the reference: a ratio of 1 would be as good. The speed is
-    that of a forward and backward pass of four pictures of 256 pixels.
+    First, the median correlation of channels is measured on photos. Then pictures are optimized against the reference
+    (VGG-19) and against each encoder alone, with style compared at one scale, as Gatys et al. did, and at three, as
+    `optimize` does. The reference measures the style of all of them; a ratio of 1 is as good as the reference. The
+    speed is that of a forward and backward pass of four pictures of 256x256 pixels.
 
     Args:
         encoders: weights of compact encoders: `bundled`, or files.
         photos: folder of photos.
-        paintings: folder of paintings, taken in turns with the photos.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`.
-        compact: weights file of a compact encoder, from which the reference takes the layers that VGG-19's file lacks.
-        short_side: of photos and paintings in pixels.
-        count: how many pictures are optimized.
-        iterations: on each, at each level of the pyramid.
+        paintings: folder of paintings, of which each photo takes the next.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given.
+        compact: weights of a compact encoder, from which the reference takes the layers that VGG-19 does not offer:
+            `bundled`, or a file.
+        short_side: short side of photos and paintings in pixels.
+        count: number of pictures to optimize.
+        iterations: number of iterations at each level of the pyramid.
     """
     require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
     exact = VGG19(vgg19)
     reference: Encoder = EncoderChain([exact, CompactEncoder(compact)]) if compact is not None else exact
     reference.require(STYLE_LAYERS)
-    judged: dict[str, Encoder] = {name: CompactEncoder(name) for name in encoders}
-    for encoder in judged.values():
+    compared: dict[str, Encoder] = {name: CompactEncoder(name) for name in encoders}
+    for encoder in compared.values():
         encoder.require(STYLE_LAYERS)
     contents = [resize_short_side(read_rgb(path), short_side) for path in list_files(photos)]
     styles = [resize_short_side(read_rgb(path), short_side) for path in list_files(paintings)]
-    _print_correlations(judged, exact, contents)
-    every: dict[str, Encoder] = {"reference": reference, **judged}
-    _print_speed(every)
+    _print_correlations(compared, exact, contents)
+    all_encoders: dict[str, Encoder] = {"reference": reference, **compared}
+    _print_speed(all_encoders)
     chosen = choose_evenly(contents, count)
     pairs = [(photo, styles[i % len(styles)]) for i, photo in enumerate(chosen)]
     pyramid = PyramidOptions(long_side=0, iterations=iterations)
-    _print_optimized("at one scale", every, pairs, pyramid, ObjectiveOptions(style_scales={1: 1.0}))
-    _print_optimized("at three scales, as optimize does", every, pairs, pyramid, ObjectiveOptions())
+    _print_optimized("at one scale", all_encoders, pairs, pyramid, ObjectiveOptions(style_scales={1: 1.0}))
+    _print_optimized("at three scales, as optimize does", all_encoders, pairs, pyramid, ObjectiveOptions())
 
 
-def _print_correlations(judged: dict[str, Encoder], exact: Encoder, photos: list[Image.Image]) -> None:
+def _print_correlations(compared: dict[str, Encoder], exact: Encoder, photos: list[Image.Image]) -> None:
     layers = [layer for layer in STYLE_LAYERS if layer in exact.layers]
-    print(f"correlation with {exact.description}, medians over channels and {len(photos)} photos")
+    print(f"correlation with {exact.description}: medians over channels and {len(photos)} photos")
     print("".join(f"{layer:>10}" for layer in layers))
-    metrics = {name: {layer: ChannelCorrelation() for layer in layers} for name in judged}
+    metrics = {name: {layer: ChannelCorrelation() for layer in layers} for name in compared}
     for photo in map(image_to_tensor, photos):
         with torch.no_grad():
             targets = exact(photo, layers)
-            for name, encoder in judged.items():
+            for name, encoder in compared.items():
                 for layer, features in encoder(photo, layers).items():
                     metrics[name][layer].update(features, targets[layer])
-    for name, of_layers in metrics.items():
-        print("".join(f"{metric.compute().item():10.3f}" for metric in of_layers.values()) + f"  {name}")
+    for name, layer_metrics in metrics.items():
+        print("".join(f"{metric.compute().item():10.3f}" for metric in layer_metrics.values()) + f"  {name}")
 
 
 def _print_speed(encoders: dict[str, Encoder]) -> None:
-    print("\npictures a second, forward and backward\n" + f"{'':10}{'ratio':>10}")
+    print("\npictures per second, forward and backward\n" + f"{'':10}{'ratio':>10}")
     rates = {}
     for name, encoder in encoders.items():
         pictures = torch.rand(4, 3, 256, 256, requires_grad=True)
@@ -92,13 +93,13 @@ def _print_speed(encoders: dict[str, Encoder]) -> None:
 
 
 def _print_optimized(
-    how: str,
+    description: str,
     encoders: dict[str, Encoder],
     pairs: list[tuple[Image.Image, Image.Image]],
     pyramid: PyramidOptions,
     objective: ObjectiveOptions,
 ) -> None:
-    print(f"\nstyle across scales by the reference, medians over {len(pairs)} pictures optimized {how}")
+    print(f"\nstyle by the reference: medians over {len(pairs)} pictures optimized {description}")
     print(f"{'style':>10}{'ratio':>10}{'seconds':>10}")
     distances: dict[str, list[float]] = {name: [] for name in ("photo", *encoders)}
     seconds = dict.fromkeys(distances, 0.0)
@@ -107,13 +108,13 @@ def _print_optimized(
         evaluator = Evaluator(encoders["reference"], image_to_tensor(painting), short_side=min(photo.size))
         distances["photo"].append(_measure_style(evaluator, photo, content))
         for name, encoder in encoders.items():
-            found = optimize_picture(photo, [painting], encoder, pyramid=pyramid, objective=objective)
-            distances[name].append(_measure_style(evaluator, found.picture, content))
-            seconds[name] += found.seconds / len(pairs)
-    against = torch.tensor(distances["reference"])
-    for name, of_pictures in distances.items():
-        values = torch.tensor(of_pictures)
-        style, ratio = values.quantile(0.5).item(), (values / against).quantile(0.5).item()
+            optimized = optimize_picture(photo, [painting], encoder, pyramid=pyramid, objective=objective)
+            distances[name].append(_measure_style(evaluator, optimized.picture, content))
+            seconds[name] += optimized.seconds / len(pairs)
+    reference = torch.tensor(distances["reference"])
+    for name, styles_of_pictures in distances.items():
+        values = torch.tensor(styles_of_pictures)
+        style, ratio = values.quantile(0.5).item(), (values / reference).quantile(0.5).item()
         print(f"{style:10.4f}{ratio:10.2f}{seconds[name]:10.1f}  {name}")
 
 

@@ -1,8 +1,9 @@
-"""The command `evaluate network`: how good a transfer network's pictures are, beside optimized ones."""
+"""The command `evaluate network`: the quality of a transfer network's pictures, beside optimized ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -20,7 +21,14 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import Stylizer, check_short_side
-from nst_lightning.metrics import LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, Evaluator, resize_pictures
+from nst_lightning.metrics import (
+    LEAST_SHORT_SIDE,
+    SHORT_SIDE,
+    STYLE_LAYERS,
+    Evaluator,
+    extract_features,
+    resize_pictures,
+)
 from nst_lightning.optimization import PyramidOptions, optimize_picture
 from nst_lightning.system import keep_freed_memory
 
@@ -38,30 +46,33 @@ def evaluate_network(
     only: list[str] | None = None,
     sheet: str | None = None,
 ) -> None:
-    """Print content, style across scales and grit of a network's pictures, beside the photos' own and optimized ones.
+    """Print content, style across scales and grit of a network's pictures, of the photos, and of optimized pictures.
 
-    Medians over photos, for each of the network's styles. Below 0.45 of content the subject is there; style should be a
-    small part of the photos' own; grit near 1 is as fine as the painting. Figures depend on the encoder.
+    The figures are medians over photos, for each of the network's styles. With content below 0.45, the subject is
+    recognizable; style should be a small fraction of the photos' own; grit near 1 is as fine as the painting. Figures
+    depend on the encoder.
 
     Args:
         model: the .onnx file, or the name of a bundled network.
         photos: folder of photos, or a single one.
-        paintings: files and folders in which the paintings are: `great_wave.jpg` or `hokusai_great_wave.jpg` for the
-            style `great_wave`, or `great_wave=FILE`.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
-        compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
-        count: how many photos, evenly chosen; by default all.
-        optimized: how many of these are optimized as well, which takes a while.
-        short_side: in pixels, at which everything is compared, and optimized.
-        paint_short_side: in pixels, of the photos that the network paints; by default what each style was trained for.
-        only: some of the network's styles, to evaluate no others.
-        sheet: a picture to write, of the network's pictures beside the optimized ones.
+        paintings: files of the paintings, and folders of such files: `great_wave.jpg` or `hokusai_great_wave.jpg` is
+            the painting of the style `great_wave`, and so is FILE in `great_wave=FILE`.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given; `null` for
+            none.
+        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, or a file.
+        count: number of photos to use, evenly chosen; by default all.
+        optimized: number of these photos to optimize as well, which takes a while.
+        short_side: short side in pixels at which pictures are compared and optimized.
+        paint_short_side: short side in pixels of the photos that the network paints; by default the one that each style
+            was trained for.
+        only: the styles to evaluate; by default all styles of the network.
+        sheet: picture file to write, with the network's pictures beside the optimized ones.
     """
     require_at_least(1, count=count)
     require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
     check_short_side(paint_short_side, "paint_short_side")
     if sheet is not None and not optimized:
-        raise UserError(f"sheet needs optimized, the number of photos in it, got {sheet} without it")
+        raise UserError(f"sheet needs optimized, the number of photos to draw, got {sheet} without it")
     target = None if sheet is None else check_writable(sheet)
     keep_freed_memory()
     stylizer, encoder = Stylizer(model), build_encoder(vgg19, compact)
@@ -72,14 +83,21 @@ def evaluate_network(
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
     sizes = {style: paint_short_side or stylizer.trained_short_side(style) or short_side for style in files}
     contents = [_Content(path, short_side, max(sizes.values())) for path in chosen]
-    few, width = choose_evenly(range(len(contents)), optimized), max(15, *map(len, files)) + 1
+    indices, width = choose_evenly(range(len(contents)), optimized), max(15, *map(len, files)) + 1
+    images = {style: read_rgb(file) for style, file in files.items()}
+    evaluators = {
+        style: Evaluator(encoder, image_to_tensor(image), short_side=short_side) for style, image in images.items()
+    }
+    untouched = _measure_photos(contents, evaluators)
     rows = []
     print(f"{'style':{width}}{'pictures':>16}{format_header()}")
-    for style, file in files.items():
-        painting, name = read_rgb(file), style if stylizer.styles else None
+    for style, painting in images.items():
+        name = style if stylizer.styles else None
         made = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
-        evaluator = Evaluator(encoder, image_to_tensor(painting), short_side=short_side)
-        cells = _evaluate_style(f"{style:{width}}", painting, evaluator, contents, made, few)
+        label = f"{style:{width}}"
+        print(f"{label}{'photos':>16}{format_figures(untouched[style])}")
+        _print_medians(label, "network", evaluators[style], contents, made)
+        cells = _optimize_some(label, painting, evaluators[style], [(contents[i], made[i]) for i in indices])
         rows.append([*cells, (style, painting)])
         if target is not None:
             write_picture(target, draw_labeled(rows, height=short_side))  # after each style: optimizing takes long
@@ -87,44 +105,45 @@ def evaluate_network(
         print(target)
 
 
-def _evaluate_style(
-    label: str,
-    painting: Image.Image,
-    evaluator: Evaluator,
-    contents: "Sequence[_Content]",
-    made: Sequence[Image.Image],
-    few: Sequence[int],
+def _measure_photos(contents: "Sequence[_Content]", evaluators: Mapping[str, Evaluator]) -> dict[str, list[float]]:
+    """The medians of the untouched photos' own figures for each style; each photo is encoded only once."""
+    figures: dict[str, list[Tensor]] = {style: [] for style in evaluators}
+    for content in contents:
+        features = extract_features(content.tensor, next(iter(evaluators.values())).encoder)
+        for style, evaluator in evaluators.items():
+            figures[style].append(evaluator.compare(features, features.content))
+    return {style: torch.cat(rows).quantile(0.5, dim=0).tolist() for style, rows in figures.items()}
+
+
+def _optimize_some(
+    label: str, painting: Image.Image, evaluator: Evaluator, pairs: "Sequence[tuple[_Content, Image.Image]]"
 ) -> list[tuple[str, Image.Image]]:
-    """Print the rows of one style; the photos numbered `few` are optimized as well.
+    """Optimize some photos, and print the medians of the results beside the network's.
 
     Returns:
-        Those photos, the network's pictures of them and the optimized ones, each with its label.
+        Each photo, the network's picture of it and the optimized one, with their labels for the sheet.
     """
-    _print_medians(label, "photos", evaluator, contents, [content.tensor for content in contents])
-    _print_medians(label, "network", evaluator, contents, [*map(image_to_tensor, made)])
-    if not few:
+    if not pairs:
         return []
-    chosen, ours = [contents[i] for i in few], [made[i] for i in few]
-    _print_medians(label, f"network ({len(few)})", evaluator, chosen, [*map(image_to_tensor, ours)])
-    theirs = [optimize_like(content.image, painting, evaluator) for content in chosen]
-    _print_medians(label, f"optimize ({len(few)})", evaluator, chosen, [*map(image_to_tensor, theirs)])
-    cells = zip(chosen, ours, theirs)
-    return [
-        cell
-        for content, picture, other in cells
-        for cell in (("", content.image), ("network", picture), ("optimize", other))
-    ]
+    contents, made = zip(*pairs)
+    _print_medians(label, f"network ({len(pairs)})", evaluator, contents, made)
+    optimized = [optimize_like(content.image, painting, evaluator) for content in contents]
+    _print_medians(label, f"optimize ({len(pairs)})", evaluator, contents, optimized)
+    cells = []
+    for content, picture, other in zip(contents, made, optimized):
+        cells += [("", content.image), ("network", picture), ("optimize", other)]
+    return cells
 
 
 def optimize_like(photo: Image.Image, painting: Image.Image, evaluator: Evaluator) -> Image.Image:
-    """What `optimize` makes of a photo at the size at which pictures are compared, with the encoder that compares."""
+    """Optimize a photo with the evaluator's short side and encoder, and otherwise with the defaults of `optimize`."""
     photo, painting = (resize_short_side(image, evaluator.short_side) for image in (photo, painting))
     pyramid = PyramidOptions(long_side=max(photo.size))
     return optimize_picture(photo, [painting], evaluator.encoder, pyramid=pyramid).picture
 
 
 class _Content:
-    """A photo no larger than it is needed, to paint and to compare with."""
+    """A photo at two sizes: `tensor` to compare with, and `image` to paint, no larger than needed."""
 
     def __init__(self, path: Path, short_side: int, paint_short_side: int) -> None:
         image = read_rgb(path)
@@ -133,7 +152,11 @@ class _Content:
 
 
 def _choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
-    """Those of the network's styles that are asked for."""
+    """The styles to evaluate: those in `only`, or all.
+
+    Raises:
+        UserError: the network doesn't have a style.
+    """
     unknown = sorted({*(only or ())} - {*styles})
     if unknown:
         allowed = suggest_names(unknown[0], styles, "styles") if styles else "the network's one style has no name"
@@ -142,10 +165,10 @@ def _choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequenc
 
 
 def _print_medians(
-    label: str, kind: str, evaluator: Evaluator, contents: Sequence[_Content], pictures: Sequence[Tensor]
+    label: str, kind: str, evaluator: Evaluator, contents: Sequence[_Content], pictures: Sequence[Image.Image]
 ) -> None:
     evaluator.reset()
     for content, picture in zip(contents, pictures):
-        evaluator.update(picture, content.tensor)
+        evaluator.update(image_to_tensor(picture), content.tensor)
     medians = [value.item() for value in evaluator.compute().values()]
     print(f"{label}{kind:>16}{format_figures(medians)}", flush=True)

@@ -1,4 +1,4 @@
-"""The command `evaluate optimizer`: how good pictures are after so many seconds, by several methods, in one run."""
+"""The command `evaluate optimizer`: the quality of pictures after given times, for several methods in one run."""
 
 import time
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ from nst_lightning.optimization.device import select_device
 from nst_lightning.system import keep_freed_memory
 
 UNLIMITED = 10**9
-"""Iterations of methods that end when the last look has been taken."""
+"""Number of iterations of methods that run until the last snapshot is taken."""
 
 
 class Method(NamedTuple):
-    """A way to optimize pictures, as `optimize_picture` takes it, and the network whose pictures it starts from."""
+    """The options of `optimize_picture` for a method, and the network whose pictures it starts from, if any."""
 
     pyramid: PyramidOptions
     objective: ObjectiveOptions
@@ -42,8 +42,8 @@ class Method(NamedTuple):
     model: str | None = None
 
 
-class Look(NamedTuple):
-    """A picture, and how many seconds it took."""
+class Snapshot(NamedTuple):
+    """A picture, and the seconds that it took so far."""
 
     picture: Image.Image
     seconds: float
@@ -65,47 +65,48 @@ def evaluate_optimizer(
     minimizer: MinimizerOptions = MinimizerOptions(),
     color: ColorOptions = ColorOptions(),
 ) -> None:
-    """Print content, style across scales and grit of optimized pictures after so many seconds, for several methods.
+    """Print content, style across scales and grit of optimized pictures after given times, for several methods.
 
-    Methods: `lbfgs` and `adam` at full size and one scale from the photo, as Gatys et al. did; the `pyramid` that
-    `optimize` uses; and `warm`, its levels of 260 pixels or more, from a transfer network's picture. Medians over the
-    pictures.
+    The methods are `lbfgs` and `adam`, which start from the photo at full size and compare style at one scale, as Gatys
+    et al. did; `pyramid`, which `optimize` uses; and `warm`, which starts from a transfer network's picture and has
+    only the pyramid's levels of 260 pixels or more. The figures are medians over the pictures.
 
     Args:
         photos: a photo, or a folder of photos.
-        paintings: a painting, or a folder of paintings, taken in turns with the photos.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
-        compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
-        optimize_with: optimize with this compact encoder alone, `bundled` or a file, not with the one that judges.
-        method: which of the four, given once or several times; by default all, `warm` if there is a `model`.
-        seconds: at which pictures are looked at.
-        count: how many pictures are optimized.
-        model: a transfer network of the painting, for `warm`: an .onnx file, or a style that comes with the package.
-        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
-        pyramid: of `pyramid` and `warm`, see `PyramidOptions`.
+        paintings: a painting, or a folder of paintings, of which each photo takes the next.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given; `null` for
+            none.
+        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, or a file.
+        optimize_with: compact encoder to optimize with, `bundled` or a file; by default the encoder that measures.
+        method: one of the four methods; may be given several times. By default all, `warm` only with `model`.
+        seconds: the times at which pictures are measured.
+        count: number of pictures to optimize.
+        model: transfer network for the painting, for `warm`: an .onnx file, or a style that comes with the package.
+        device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
+        pyramid: options of the methods `pyramid` and `warm`, see `PyramidOptions`.
         objective: see `ObjectiveOptions`.
-        minimizer: of `pyramid` and `warm`, see `MinimizerOptions`.
+        minimizer: options of the methods `pyramid` and `warm`, see `MinimizerOptions`.
         color: see `ColorOptions`.
     """
     require("seconds", seconds, bool(seconds), "one or more times")
     methods = _list_methods(Method(pyramid, objective, minimizer, color), model)
-    require("method", method, set(method or []) <= set(methods), f"of {', '.join(methods)} (`warm` needs a model)")
+    require("method", method, set(method or []) <= set(methods), f"some of {', '.join(methods)} (`warm` needs model)")
     keep_freed_memory()
     place = select_device(device)
-    judge = build_encoder(vgg19, compact).to(place)
-    encoder = judge if optimize_with is None else build_encoder(None, optimize_with).to(place)
+    evaluation_encoder = build_encoder(vgg19, compact).to(place)
+    encoder = evaluation_encoder if optimize_with is None else build_encoder(None, optimize_with).to(place)
     pairs = _pair(list_files(photos), list_files(paintings), count)
     times = sorted(seconds)
     print(f"{'method':10}{'seconds':>9}{format_header()}")
     for name in method or methods:
         rows = [_optimize(photo, painting, encoder, methods[name], times) for photo, painting in pairs]
-        for at, looks in zip([*times, None], zip(*rows)):
-            figures = [_measure(judge, pair, look.picture) for pair, look in zip(pairs, looks)]
+        for time_limit, snapshots in zip([*times, None], zip(*rows)):
+            figures = [_measure(evaluation_encoder, pair, snapshot.picture) for pair, snapshot in zip(pairs, snapshots)]
             medians = torch.tensor(figures).quantile(0.5, dim=0).tolist()
-            taken = torch.tensor([look.seconds for look in looks]).quantile(0.5).item()
-            label = f"{at:9.0f}" if at is not None else f"{taken:8.0f}*"
+            taken = torch.tensor([snapshot.seconds for snapshot in snapshots]).quantile(0.5).item()
+            label = f"{time_limit:9.0f}" if time_limit is not None else f"{taken:8.0f}*"
             print(f"{name:10}{label}{format_figures(medians)}", flush=True)
-    print("* when it ended")
+    print("* at the end of the method")
 
 
 def _list_methods(pyramid: Method, model: str | None) -> dict[str, Method]:
@@ -123,8 +124,8 @@ def _pair(photos: Sequence[Path], paintings: Sequence[Path], count: int) -> list
 
 def _optimize(
     photo: Image.Image, painting: Image.Image, encoder: Encoder, method: Method, times: Sequence[float]
-) -> list[Look]:
-    """The picture at each of the times, and at the end; after its end it stays as it is."""
+) -> list[Snapshot]:
+    """Snapshots at each of the times and at the end; a method that has ended keeps its last picture."""
     start, init, pyramid = time.perf_counter(), None, method.pyramid
     if method.model is not None:
         painter = load_painter(method.model)
@@ -134,23 +135,23 @@ def _optimize(
         )
         init = painter.paint(photo, levels)
     before = time.perf_counter() - start
-    looks: list[Look] = []
+    snapshots: list[Snapshot] = []
 
     def watch(progress: Progress) -> bool:
         elapsed = before + progress.seconds
-        while len(looks) < len(times) and elapsed >= times[len(looks)]:
-            looks.append(Look(progress.draw(), elapsed))
-        return len(looks) == len(times)
+        while len(snapshots) < len(times) and elapsed >= times[len(snapshots)]:
+            snapshots.append(Snapshot(progress.draw(), elapsed))
+        return len(snapshots) == len(times)
 
     groups: dict[str, Any] = method._replace(pyramid=pyramid)._asdict()
     del groups["model"]
     device = next(encoder.parameters()).device
-    made = optimize_picture(photo, [painting], encoder, **groups, init=init, device=device, progress=watch)
-    missing = len(times) + 1 - len(looks)
-    return [*looks, *[Look(made.picture, before + made.seconds)] * missing]
+    result = optimize_picture(photo, [painting], encoder, **groups, init=init, device=device, progress=watch)
+    missing = len(times) + 1 - len(snapshots)
+    return [*snapshots, *[Snapshot(result.picture, before + result.seconds)] * missing]
 
 
-def _measure(judge: Encoder, pair: tuple[Image.Image, Image.Image], picture: Image.Image) -> list[float]:
-    device = next(judge.parameters()).device
-    photo, painting, made = (image_to_tensor(image).to(device) for image in (*pair, picture))
-    return Evaluator(judge, painting).measure(made, photo)[0].tolist()
+def _measure(evaluation_encoder: Encoder, pair: tuple[Image.Image, Image.Image], picture: Image.Image) -> list[float]:
+    device = next(evaluation_encoder.parameters()).device
+    photo, painting, result = (image_to_tensor(image).to(device) for image in (*pair, picture))
+    return Evaluator(evaluation_encoder, painting).measure(result, photo)[0].tolist()

@@ -18,18 +18,20 @@ def evaluate_pictures(
     compact: str | None = None,
     short_side: int = SHORT_SIDE,
 ) -> None:
-    """Print content, style across scales (and at each) and grit of stylized pictures, after their photo's own.
+    """Print content, style (across scales and at each scale) and grit of a photo and of pictures stylized from it.
 
-    Photo, painting and pictures are brought to the same short side. A good picture has content 0.2 to 0.45, style far
-    below the photo's at every scale, and grit 0.7 to 1.3. Figures depend on the encoder: compare only those of one.
+    Photo, painting and pictures are scaled to the same short side. A good picture has a content of 0.2 to 0.45, a style
+    far below the photo's at every scale, and a grit of 0.7 to 1.3. Figures depend on the encoder: compare only figures
+    of the same encoder.
 
     Args:
         pictures: stylized pictures.
-        photos: the photo that the pictures were made of; given several times, that of each picture.
-        paintings: the style picture; given several times, that of each picture.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early beside `compact`; `null` for none.
-        compact: weights file of a compact encoder, for the layers that VGG-19's file does not have.
-        short_side: in pixels, at which everything is compared.
+        photos: the photo that the pictures were made from; if given several times, one photo for each picture.
+        paintings: the painting; if given several times, one painting for each picture.
+        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given; `null` for
+            none.
+        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, or a file.
+        short_side: short side in pixels at which pictures are compared.
     """
     jobs = zip(_for_each("photos", photos, pictures), _for_each("paintings", paintings, pictures), pictures)
     encoder = build_encoder(vgg19, compact)

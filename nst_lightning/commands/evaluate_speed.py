@@ -1,4 +1,4 @@
-"""The command `evaluate speed`: how fast ONNX files are, beside Johnson's network."""
+"""The command `evaluate speed`: the speed of ONNX files, compared with Johnson's network."""
 
 import tempfile
 import time
@@ -17,26 +17,26 @@ from nst_lightning.networks import JohnsonNet
 
 JOHNSON = "Johnson's network"
 RUNS = 5
-"""Pictures in a turn."""
+"""Pictures painted in each turn."""
 
 
 def evaluate_speed(
     models: list[str], image_size: PositiveInt = 512, threads: PositiveInt = 2, rounds: PositiveInt = 6
 ) -> None:
-    """Print how long ONNX files take for a picture on the CPU, and how many times faster than Johnson's they are.
+    """Print how long ONNX files take to paint a picture on the CPU, and how many times faster than Johnson's they are.
 
-    Johnson's is the paper's network (width 32, five residual blocks, 9x9 ends), exported on the spot. All take turns,
-    five pictures each time; times are medians.
+    Johnson's network is the paper's (width 32, five residual blocks, 9x9 kernels at both ends), and is exported for the
+    comparison. The networks take turns, with five pictures in each turn; times are medians.
 
     Args:
         models: .onnx files, or names of bundled networks.
         image_size: width and height of the picture in pixels.
-        threads: processor threads to use.
-        rounds: how often each has its turn.
+        threads: number of processor threads to use.
+        rounds: number of turns for each network.
     """
     require_at_least(MINIMUM_SIZE, image_size=image_size)
     for model in models:
-        Stylizer(model)  # refuses what is no transfer network
+        Stylizer(model)  # refuses files of other kinds
     files = {model: find_model(model) for model in models}
     with tempfile.TemporaryDirectory() as folder:
         johnson = Path(folder) / "johnson.onnx"
@@ -49,11 +49,11 @@ def evaluate_speed(
 
 
 def _take_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of each."""
+    """The median time of each run, in seconds."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            run()  # what it needs may have left the processor's caches
+            run()  # untimed, since its data may have left the processor's caches
             times[name] += [_measure_seconds(run) for _ in range(RUNS)]
     return {name: median(measured) for name, measured in times.items()}
 

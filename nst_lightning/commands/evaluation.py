@@ -1,4 +1,4 @@
-"""What the commands `evaluate ...` share: which files they take, and how figures are printed."""
+"""Functions that the commands `evaluate ...` share: choosing files, and formatting figures."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,22 +12,22 @@ _TITLES = {f"style_at_{factor}": f"at 1/{factor}" if factor > 1 else "at 1" for 
 
 
 def format_header() -> str:
-    """The titles of the columns that `format_figures` fills."""
+    """The header of the columns that `format_figures` fills."""
     return "".join(f"{_TITLES.get(name, name):>9}" for name in FIGURES)
 
 
 def format_figures(figures: Iterable[float]) -> str:
-    """The figures of a picture, or medians of them, in the order of `metrics.FIGURES`."""
+    """Format the figures of a picture, or medians of figures, in the order of `metrics.FIGURES`."""
     return "".join(f"{figure:9.3f}" for figure in figures)
 
 
 def list_files(path: str) -> list[Path]:
-    """A picture file, or all those below a folder."""
+    """A picture file, or all picture files below a folder."""
     expanded = expand_path(path)
     return list_pictures(expanded) if expanded.is_dir() else [expanded]
 
 
 def choose_evenly(items: Sequence[Item], count: int | None) -> list[Item]:
-    """So many of the items, evenly spread; all of them for None."""
+    """Choose `count` of the items, evenly spread; None chooses all of them."""
     count = len(items) if count is None else min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]

@@ -1,4 +1,4 @@
-"""The command `examples`: photographs and style pictures to train with, without a download."""
+"""The command `examples`: photographs and style pictures for training, without a download."""
 
 import importlib.util
 import shutil
@@ -20,13 +20,13 @@ STYLES = {
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph that a package carries.
+    """A photograph in an installed package.
 
     Args:
         package: import name of the package.
-        file: in the package's folder.
+        file: path of the photograph in the package's folder.
         credit: author and license.
-        held_out: whether it is for validation.
+        held_out: whether the photograph is for validation.
     """
 
     package: str
@@ -61,13 +61,13 @@ PHOTOS = (
 
 
 def examples(output: str = "examples") -> None:
-    """Write example photographs and style pictures into a folder: photos/train, photos/val and styles.
+    """Write example photographs and style pictures to a folder: photos/train, photos/val and styles.
 
-    The photographs come from the packages scikit-image and scikit-learn, under free licenses (photos/CREDITS.txt); the
-    style pictures are drawn on the spot, always the same.
+    The photographs come from the packages scikit-image and scikit-learn, under free licenses (photos/CREDITS.txt). The
+    style pictures are drawn by programs, always the same.
 
     Args:
-        output: the folder.
+        output: folder to write to.
     """
     folder = expand_path(output)
     sources = [_file(photo) for photo in PHOTOS]
@@ -84,7 +84,11 @@ def examples(output: str = "examples") -> None:
 
 
 def _file(photo: Photo) -> Path:
-    """Where an installed package keeps a photograph; the package itself is not imported."""
+    """The file of a photograph in an installed package, which is not imported.
+
+    Raises:
+        UserError: the package is not installed, or lacks the file.
+    """
     spec = importlib.util.find_spec(photo.package)
     folders = spec.submodule_search_locations if spec else None
     path = Path(folders[0]) / photo.file if folders else None

@@ -1,4 +1,4 @@
-"""The command `export`: a checkpoint as ONNX file."""
+"""The command `export`: writing a checkpoint as an ONNX file."""
 
 from nst_lightning.errors import UserError
 from nst_lightning.export import export_onnx
@@ -7,13 +7,13 @@ from nst_lightning.networks.checkpoint import per_style_metadata, per_style_text
 
 
 def export(checkpoint: str, output: str, styles: list[str] | None = None, half: bool = False) -> None:
-    """Export a checkpoint of `fit` as ONNX file.
+    """Export a checkpoint of `fit` as an ONNX file.
 
     Args:
         checkpoint: the .ckpt file, or the name of one that comes with the package, such as `styles`.
         output: the .onnx file to write.
-        styles: the styles to export from a network of several, the default one first; by default all of them.
-        half: store and compute in float16, which halves the file; inputs and output stay float32.
+        styles: the styles to export from a network of several styles, the default style first; by default all styles.
+        half: store and compute in float16, which halves the file's size; inputs and output stay float32.
     """
     network, metadata = load_network(checkpoint)
     if styles is not None:

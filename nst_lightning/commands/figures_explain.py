@@ -36,23 +36,24 @@ def figures_explain(
 ) -> None:
     """Draw the figure of Gatys et al. 2015: reconstructions of content and style from noise, layer by layer.
 
-    Above, pictures that have the photo's features at one layer, from shallow to deep: edges and colors are lost, things
-    stay. Below, pictures that have the painting's style at a growing set of layers: its texture, fine to large.
+    The upper row has pictures with the photo's features at one layer, from shallow to deep: edges and colors are lost,
+    objects stay. The lower row has pictures with the painting's style at a growing set of layers: its texture, from
+    fine to large.
 
     Args:
         photo: the photo.
         style: the painting.
         output: the sheet to write: .png, .jpg, .webp or .tif.
-        layers: from shallow to deep.
-        long_side: of each picture in pixels.
-        iterations: on each picture.
-        tv_weight: of the total variation loss, against noise.
-        normalization: of the losses: `relative` to the target's energy, `gatys`, or `mean`.
-        seed: of the noise.
+        layers: names of the layers, from shallow to deep.
+        long_side: long side of each picture in pixels.
+        iterations: number of iterations for each picture.
+        tv_weight: weight of the total variation loss, against noise.
+        normalization: how losses are scaled: `relative` to the target's energy, `gatys`, or `mean`.
+        seed: random seed of the noise.
         vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
-        pooling: of the encoder: `max`, `average` or `l2`.
-        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
+        pooling: pooling of the encoder: `max`, `average` or `l2`.
+        device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         minimizer: see `MinimizerOptions`.
     """
     require("layers", layers, bool(layers), "one or more names")
@@ -65,7 +66,7 @@ def figures_explain(
     pyramid = PyramidOptions(long_side=long_side, iterations=iterations, levels=1, start="noise", seed=seed)
     plain = ObjectiveOptions(style_scales={1: 1.0}, tv_weight=tv_weight, normalization=normalization)
     deepest = replace(plain, content_layers={layers[-1]: 1.0}, style_weight=0.0)
-    plan_levels(content.size, encoder, pyramid=pyramid, objective=deepest)  # refuses early
+    plan_levels(content.size, encoder, pyramid=pyramid, objective=deepest)  # refuses small pictures early
 
     def draw(objective: ObjectiveOptions) -> Image.Image:
         groups: dict[str, Any] = {"pyramid": pyramid, "objective": objective, "minimizer": minimizer}

@@ -1,4 +1,4 @@
-"""The command `figures gallery`: one photo and two paintings, optimized in every way, on one sheet."""
+"""The command `figures gallery`: one photo, optimized in many ways, on one sheet."""
 
 import sys
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ VARIANTS: dict[str, Variant] = {
     "correlation chain (3.5)": Variant(objective=ObjectiveOptions(correlation_chain=True)),
     "chain, blurred": Variant(objective=ObjectiveOptions(correlation_chain=True, blur=True)),
 }
-"""Labels, and how the options differ; the sections are those of Novak & Nikulin 2016."""
+"""Labels of the variants, and their options. Section numbers are those of Novak & Nikulin 2016."""
 
 
 def figures_gallery(
@@ -71,18 +71,18 @@ def figures_gallery(
     compact: str | None = BUNDLED,
     device: str = "auto",
 ) -> None:
-    """Draw a sheet of one photo, optimized in every way that `optimize` knows.
+    """Draw a sheet of one photo, optimized with many options of `optimize`.
 
     Args:
         photo: the photo.
-        style: a painting; a second one is for blending and for masks, which give it the right half.
+        style: a painting; a second painting is blended with the first, and in another picture gets the right half.
         output: the sheet to write: .png, .jpg, .webp or .tif.
-        long_side: of each picture in pixels.
-        columns: pictures in a row.
-        only: labels of some of the variants, to draw no others.
+        long_side: long side of each picture in pixels.
+        columns: number of pictures in each row.
+        only: labels of the variants to draw; by default all.
         vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
-        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
+        device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
     """
     unknown = sorted({*(only or ())} - {*VARIANTS})
     if unknown:
@@ -100,20 +100,24 @@ def figures_gallery(
     cells = [("the photo", content), *((f"painting {i}", painting) for i, painting in enumerate(paintings, 1))]
     for number, (label, variant, styles, masks) in enumerate(jobs, 1):
         print(f"{number} of {len(jobs)}: {label}", file=sys.stderr)
-        sized = variant._replace(pyramid=replace(variant.pyramid, long_side=long_side))
-        made = optimize_picture(content, styles, encoder, **sized._asdict(), masks=masks, device=place)
-        cells.append((label, made.picture))
+        resized = variant._replace(pyramid=replace(variant.pyramid, long_side=long_side))
+        result = optimize_picture(content, styles, encoder, **resized._asdict(), masks=masks, device=place)
+        cells.append((label, result.picture))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    write_picture(target, draw_labeled(rows, height=made.picture.height))
+    write_picture(target, draw_labeled(rows, height=result.picture.height))
     print(target)
 
 
 def _choose_variants(only: Sequence[str] | None, encoder: Encoder) -> list[str]:
-    """The labels asked for, without `ALL_LAYERS` where the encoder has no more than the usual ones."""
+    """The labels of the variants to draw, without `ALL_LAYERS` if the encoder has only the default layers.
+
+    Raises:
+        UserError: `only` asks for `ALL_LAYERS`, and the encoder has only the default layers.
+    """
     relus = {layer for layer in encoder.layers if layer.startswith("relu")}
     if not relus <= {*ObjectiveOptions().style_layers}:
         return list(only or VARIANTS)
-    reason = f"{ALL_LAYERS}: this encoder has only the usual ones; vgg19 has more"
+    reason = f"{ALL_LAYERS}: this encoder has only the default layers; use vgg19 for more"
     if only and ALL_LAYERS in only:
         raise UserError(f"only: {reason}")
     if not only:
@@ -122,7 +126,7 @@ def _choose_variants(only: Sequence[str] | None, encoder: Encoder) -> list[str]:
 
 
 def _draw_halves(size: tuple[int, int]) -> list[Image.Image]:
-    """Masks for the left and the right half, with a soft edge a tenth as wide as the picture."""
+    """Draw masks for the left and the right half, with a soft edge a tenth as wide as the picture."""
     right = np.clip((np.linspace(0, 1, size[0]) - 0.45) / 0.1, 0, 1)
     rows = [np.tile((255 * side).astype(np.uint8), (size[1], 1)) for side in (1 - right, right)]
     return [Image.fromarray(row) for row in rows]

@@ -1,4 +1,4 @@
-"""The command `optimize`: the best single picture of a photo and a painting."""
+"""The command `optimize`: the best single picture for a photo and a painting."""
 
 import inspect
 import json
@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from nst_lightning.commands.optimize_files import Files, beside
 from nst_lightning.commands.optimize_progress import Meter
 from nst_lightning.commands.types import NonNegativeInt
-from nst_lightning.commands.warm_start import Painter, picture_or_painter
+from nst_lightning.commands.warm_start import Painter, load_init
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import UserError, WorkError, require_above
@@ -48,9 +48,9 @@ from nst_lightning.optimization.scene import check_counts
 from nst_lightning.system import ALL_BLOCKS, keep_freed_memory, shell_line
 
 USABLE = 0.8
-"""Of the memory that is free, unless told otherwise: the estimate is no bound, and others need some."""
+"""The fraction of free memory to use by default: the estimate is not exact, and other processes need memory, too."""
 LARGE_BLOCK = 2**25
-"""Bytes of blocks that aren't kept for the next one where there are tiles: a few of them would be too many."""
+"""Size in bytes from which freed blocks are returned to the system if there are tiles: kept ones would add up."""
 
 
 def optimize(
@@ -73,43 +73,44 @@ def optimize(
     minimizer: MinimizerOptions = MinimizerOptions(),
     color: ColorOptions = ColorOptions(),
 ) -> None:
-    """Optimize one picture: a photo painted in the style of one or several paintings.
+    """Paint a photo in the style of one or several paintings, by optimizing the picture.
 
-    The photo's transparency, color profile and EXIF data are kept. Beside `picture.png`, `picture.png.json` keeps all
-    settings, the command that makes it again and the losses of every iteration. Ctrl-C, or an error, writes the picture
-    so far, and `picture.png.state`, from which `--resume` goes on exactly.
+    The photo's transparency, color profile and EXIF data are kept. The file `picture.png.json` beside `picture.png`
+    records all settings, the command that makes the picture again, and the losses of every iteration. After Ctrl-C or
+    an error, the picture so far is written, and `picture.png.state`, from which `--resume` continues exactly.
 
     Args:
         photo: the photo, or a folder of photos.
-        style: a painting; given several times, their styles are blended, or go where their masks say.
+        style: a painting. If given several times, the styles are blended, or each goes where its mask is white.
         output: the picture to write: .png, .jpg, .webp or .tif; for a folder of photos, a folder.
-        blend_weight: of each painting in the blend, as often as `style`; by default all the same.
-        mask: where a painting's style goes, white on black, as large as the photo or of its aspect ratio; as often as
-            `style`. Elsewhere the photo stays.
-        init: start from this picture, or from what a transfer network makes of the photo: an .onnx file, or a style
-            that comes with the package, such as `great_wave`. Unless `levels` says how many there are, from a picture
-            there are two, and a network paints one of 260 pixels or more, about what it was trained on.
+        blend_weight: weight of a painting in the blend, given once for each `style`; by default all are the same.
+        mask: mask of a painting, given once for each `style`: a picture with the photo's aspect ratio, white where the
+            style goes and black elsewhere. Where all masks are black, the photo stays.
+        init: start from this picture, or from the picture that a transfer network makes of the photo: an .onnx file, or
+            a style that comes with the package, such as `great_wave`. Unless `levels` is given, a picture gets two
+            levels, and a network paints the first level of 260 pixels or more, close to its training size.
         vgg19: weights of VGG-19, for best fidelity: `imagenet`, `caffe`, or a file, which may end early.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
-        pooling: of the encoder: `max`, `average` or `l2`.
-        device: where to compute: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
-        max_memory: in GB of 10^9 bytes, for the whole process; pictures that need more are worked on in tiles, with the
-            same result, and where those would be small, L-BFGS remembers fewer steps. By default 80 % of what is free.
-        bits: a channel; 16 for .png and .tif only.
-        preview: write the picture so far every so many iterations; 0 never.
-        resume: go on from where Ctrl-C ended the same command; of a folder, make what is missing.
+        pooling: pooling of the encoder: `max`, `average` or `l2`.
+        device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
+        max_memory: memory for the whole process, in GB of 10^9 bytes. Pictures that need more are processed in tiles,
+            with the same result; if tiles would be small, L-BFGS remembers fewer steps. By default 80 % of the free
+            memory.
+        bits: bits per channel; 16 for .png and .tif only.
+        preview: number of iterations between two previews, which write the picture so far; 0 for none.
+        resume: continue where Ctrl-C stopped the same command; for a folder, make the missing pictures.
         pyramid: the sizes at which the picture is optimized in turn.
-        objective: what is compared, and how much it counts.
-        minimizer: how pixels are changed.
+        objective: what the losses compare, and the weights.
+        minimizer: the optimizer and its settings.
         color: whose colors the picture has.
     """
     arguments = dict(locals())
     require_above(0, max_memory=max_memory)
     check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
-    jobs = _jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
+    jobs = _plan_jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
     place = select_device(device)
     encoder = build_encoder(vgg19, compact, pooling=pooling).to(place)
-    needed_layers(encoder, objective)  # unknown ones are refused once, not for every photo
+    needed_layers(encoder, objective)  # refuses unknown layers once, not for every photo
     if "all" in (objective.style_layers, objective.content_layers):
         layers = [layer for layer in encoder.layers if layer.startswith("relu")]
         print(f"all layers: the encoder has {len(layers)} of VGG-19's 16, {', '.join(layers)}", file=sys.stderr)
@@ -118,30 +119,30 @@ def optimize(
         encoder=encoder,
         paintings=[read_rgb(path) for path in style],
         masks=None if mask is None else [_read_mask(path) for path in mask],
-        init=None if init is None else picture_or_painter(init),
+        init=None if init is None else load_init(init),
         device=place,
         max_memory=used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB,
     )
     if Path(photo).is_dir():
-        _make_all(studio, jobs, resume=resume)
+        _optimize_all(studio, jobs, resume=resume)
     else:
         ((source, target),) = jobs
         studio.make(source, target, resume=resume)
 
 
-def _make_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resume: bool) -> None:
-    """Optimize several photos, whatever becomes of single ones.
+def _optimize_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resume: bool) -> None:
+    """Optimize several photos; photos that fail don't stop the others.
 
     Raises:
-        WorkError: some failed.
+        WorkError: a photo could not be optimized.
     """
     failed = 0
     for source, target in jobs:
-        begun = beside(target, "state").exists()
-        if resume and not begun and studio.has_made(source, target):
+        unfinished = beside(target, "state").exists()
+        if resume and not unfinished and studio.has_made(source, target):
             continue
         try:
-            studio.make(source, target, resume=resume and begun)
+            studio.make(source, target, resume=resume and unfinished)
         except (UserError, OSError, RuntimeError, MemoryError) as error:  # torch's own RuntimeErrors, too
             print(f"nst-lightning: {source}: {error}", file=sys.stderr)
             failed += 1
@@ -151,16 +152,16 @@ def _make_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resume: b
 
 @dataclass(frozen=True)
 class _Studio:
-    """What is the same for all photos of a command.
+    """The settings of a command, which are the same for all of its photos.
 
     Args:
-        arguments: the command's own, by name.
-        encoder: whose features are compared.
-        paintings: RGB.
-        masks: where their styles go.
-        init: what to start from: a picture, or a network that paints one; None as the pyramid says.
-        device: where to compute.
-        max_memory: in bytes.
+        arguments: the command's arguments by name.
+        encoder: the encoder whose features are compared.
+        paintings: the style pictures, RGB.
+        masks: the masks of the paintings, if there are any.
+        init: a picture to start from, or a network that paints one; None to start as the pyramid says.
+        device: device to compute on.
+        max_memory: memory for the whole process, in bytes.
     """
 
     arguments: dict[str, Any]
@@ -172,12 +173,13 @@ class _Studio:
     max_memory: float
 
     def has_made(self, source: Path, target: Path) -> bool:
-        """Whether the same command has made this picture."""
+        """Whether the same command has finished this picture already."""
         try:
             record = json.loads(beside(target, "json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return target.exists() and record.get("finished") and record.get("resumes") == self._resumes(source, target)
+        same = record.get("resumes") == self._resumable_command(source, target)
+        return target.exists() and record.get("finished") and same
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
         """Optimize one photo and write the picture and its record."""
@@ -192,8 +194,8 @@ class _Studio:
         size = levels[-1].width, levels[-1].height
         writable_format(target, bits=bits, size=size)
         if bits == 16:
-            photo = replace(photo, rgb=resize_array(photo.array, size))  # a large one would stay in memory beside this
-        files = Files(target, photo, bits, self._about(source, target, settings), levels)
+            photo = replace(photo, rgb=resize_array(photo.array, size))  # frees the photo at full size
+        files = Files(target, photo, bits, self._describe(source, target, settings), levels)
         state = files.read_state() if resume else None
         print(estimate_cost(levels, self.encoder, **settings, masks=masks), file=sys.stderr)
         meter = Meter(self.arguments["preview"], files.write_preview)
@@ -219,12 +221,12 @@ class _Studio:
         meter.end()
         try:
             files.write(result)
-        except BaseException:  # whatever it was, all the work is done
+        except BaseException:  # whatever the error was, keep the work
             files.write_state(result)
             raise
 
     def _settings(self, size: tuple[int, int]) -> dict[str, Any]:
-        """The groups that decide about levels and their cost, for a photo of that size."""
+        """The groups of options that determine levels and their cost, for a photo of a size."""
         pyramid = self.arguments["pyramid"]
         if isinstance(self.init, Painter):
             pyramid = self.init.adapt(pyramid, size)
@@ -238,15 +240,15 @@ class _Studio:
     def _command(self, source: Path, target: Path, **changes: Any) -> str:
         return command_line(self.arguments | {"photo": str(source), "output": str(target), **changes})
 
-    def _resumes(self, source: Path, target: Path) -> str:
-        """The command, whatever its `--max-memory`: it may go on with less."""
+    def _resumable_command(self, source: Path, target: Path) -> str:
+        """The command without `--max-memory`, which may change when the command is resumed."""
         return self._command(source, target, max_memory=None)
 
-    def _about(self, source: Path, target: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    def _describe(self, source: Path, target: Path, settings: dict[str, Any]) -> dict[str, Any]:
         groups = settings | {"color": self.arguments["color"]}
         return {
             "command": self._command(source, target),
-            "resumes": self._resumes(source, target),
+            "resumes": self._resumable_command(source, target),
             "folder": str(Path.cwd()),
             "arguments": {name: value for name, value in self.arguments.items() if name not in groups},
             "options": {name: asdict(group) for name, group in groups.items()},
@@ -256,7 +258,7 @@ class _Studio:
 
 
 def command_line(arguments: dict[str, Any]) -> str:
-    """The command that makes the same picture; arguments that have their default values are left out."""
+    """The command that makes the same picture, without arguments that have their default values."""
     words = ["python", "-m", "nst_lightning", "optimize", arguments["photo"]]
     defaults = {name: parameter.default for name, parameter in inspect.signature(optimize).parameters.items()}
     values, defaults = _flatten(arguments), _flatten(defaults)
@@ -270,18 +272,22 @@ def command_line(arguments: dict[str, Any]) -> str:
 
 
 def _flatten(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments with the fields of groups in place of these, as the command line has them."""
+    """The arguments of the command line: groups are replaced by their fields."""
     flat: dict[str, Any] = {}
     for name, value in arguments.items():
         flat |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {name: value}
     return flat
 
 
-def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
-    """Photos and the files to write, which are checked before any work is done."""
+def _plan_jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Photos and the pictures to write, which are checked before any work is done.
+
+    Raises:
+        UserError: a picture can't be written, or would overwrite an input or another picture.
+    """
     folder = photo.is_dir()
     if folder and output.suffix.lower() in WRITABLE:
-        raise PictureError(f"output: {output}: {photo} is a folder, so this must be one, too")
+        raise PictureError(f"output must be a folder, since {photo} is a folder, got {output}")
     jobs: dict[Path, Path] = {}
     for source in list_inputs(photo, output) if folder else [photo]:
         target = output / source.relative_to(photo).with_suffix(".png") if folder else output
@@ -292,7 +298,7 @@ def _jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> lis
 
 
 def _read_mask(path: str) -> Image.Image:
-    """White where the file is white and opaque."""
+    """Read a mask, which is white where the file is white and opaque."""
     mask = read_picture(path)
     gray = mask.image.convert("L")
     return gray if mask.alpha is None else ImageChops.multiply(gray, mask.alpha.convert("L"))

@@ -22,14 +22,15 @@ from nst_lightning.optimization.plan import Level
 
 @dataclass(frozen=True)
 class Files:
-    """Writes what one photo becomes: `picture.png`, `picture.png.json` and `picture.png.state`.
+    """Writes the files of one photo: `picture.png`, `picture.png.json` and `picture.png.state`.
 
     Args:
         target: the picture's file.
-        photo: as read.
-        bits: a channel.
-        about: the beginning of the record: `command` makes the picture, `resumes` is the one that a state belongs to.
-        levels: as planned.
+        photo: the photo as it was read.
+        bits: bits per channel.
+        about: the first entries of the record: `command` makes the picture, `resumes` is the command that can resume
+            it.
+        levels: the planned levels.
     """
 
     target: Path
@@ -39,14 +40,14 @@ class Files:
     levels: list[Level]
 
     def write(self, result: Optimized) -> None:
-        """Write picture and record, and remove the state of an earlier interruption."""
+        """Write the picture and its record, and remove the state of an earlier interruption."""
         self._write_picture(result.pixels)
         self._write_record(result, finished=True)
         beside(self.target, "state").unlink(missing_ok=True)
         print(f"{self.target} ({result.seconds:.0f} s)")
 
     def write_unfinished(self, result: Optimized) -> None:
-        """Write the state first, which can't be made again, picture and record, and report what can't be written."""
+        """Write the state first, since it can't be made again, then picture and record; print errors."""
         try:
             self.write_state(result)
         except (OSError, RuntimeError) as error:
@@ -59,23 +60,23 @@ class Files:
             print(f"nst-lightning: the picture could not be written: {error}", file=sys.stderr)
 
     def write_state(self, result: Optimized) -> None:
-        """Write what `--resume` goes on from."""
+        """Write the state from which `--resume` continues."""
         with atomic_path(beside(self.target, "state")) as temporary:
             torch.save(result.state | {"command": self.about["resumes"]}, temporary)
-        print("run the same command with --resume to go on from here")
+        print("run the same command with --resume to continue from here")
 
     def read_state(self) -> dict[str, Any]:
-        """Read what `write_state` wrote.
+        """Read the state that `write_state` wrote.
 
         Raises:
-            UserError: it is missing, damaged, or another command's.
+            UserError: the state is missing, damaged, or from another command.
         """
         path, command = beside(self.target, "state"), self.about["resumes"]
         if not path.exists():
-            raise UserError(f"resume: {path} is missing: there is nothing to go on from, or the picture is done")
+            raise UserError(f"resume: {path} is missing: there is nothing to resume, or the picture is finished")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises whatever it stumbles over
+        except Exception as error:  # torch raises errors of many kinds for damaged files
             raise UserError(f"resume: {path} can't be read ({type(error).__name__})") from error
         found = state.pop("command", None) if isinstance(state, dict) else None
         if found != command:
@@ -83,7 +84,7 @@ class Files:
         return state
 
     def write_preview(self, pixels: np.ndarray) -> None:
-        """Write the picture so far, and remove an earlier record, which is about another one."""
+        """Write the picture so far, and remove an older record, which describes another picture."""
         try:
             beside(self.target, "json").unlink(missing_ok=True)
             self._write_picture(pixels)
@@ -113,5 +114,5 @@ class Files:
 
 
 def beside(target: Path, ending: str) -> Path:
-    """The file beside a picture, such as `picture.png.json`; pictures of other formats have their own."""
+    """The file `picture.png.json` beside `picture.png`, for the ending `json`."""
     return target.with_name(f"{target.name}.{ending}")

@@ -12,11 +12,13 @@ from nst_lightning.optimization import Progress
 
 
 class Meter:
-    """One line on the terminal: level, losses, time left; one a level in a log file; and a preview now and then.
+    """Shows level, losses and remaining time on one line of the terminal, and writes previews.
+
+    If the output is not a terminal, it gets one line for each level.
 
     Args:
-        preview: iterations from one to the next; 0 for none.
-        write: takes the picture so far, RGB in [0, 1] of shape (3, H, W).
+        preview: number of iterations between two previews; 0 for none.
+        write: function that writes the picture so far, RGB in [0, 1] of shape (3, H, W).
     """
 
     def __init__(self, preview: int, write: Callable[[np.ndarray], None]) -> None:
@@ -24,7 +26,7 @@ class Meter:
         self._shown_at, self._count, self._open = 0.0, 0, False
 
     def __call__(self, progress: Progress) -> None:
-        """Show an iteration, if it is time to."""
+        """Show an iteration, and write a preview, if they are due."""
         self._count += 1
         if self._preview and self._count % self._preview == 0:
             self._write(image_to_array(progress.draw()))
@@ -46,6 +48,6 @@ class Meter:
         self._open = terminal
 
     def end(self) -> None:
-        """End the line."""
+        """End the line on the terminal."""
         if self._open:
             print(file=sys.stderr)

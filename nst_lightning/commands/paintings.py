@@ -1,4 +1,4 @@
-"""Which painting belongs to which style of a network."""
+"""Matching of paintings with the styles of a network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,15 +8,19 @@ from nst_lightning.images import expand_path, list_pictures
 
 
 def find_paintings(styles: Sequence[str], paintings: Sequence[str], *, only: Sequence[str]) -> dict[str, Path]:
-    """The paintings of some of a network's styles.
+    """Find the paintings of a network's styles.
 
     Args:
-        styles: the names of the network's styles; none for a network of one style, whose painting is the only one.
-        paintings: files and folders in which they are, named after the styles, or `NAME=FILE`.
-        only: the styles whose paintings are wanted.
+        styles: names of all styles of the network; none for a network of one style, for which there must be one
+            painting.
+        paintings: files named after the styles, folders of such files, or `NAME=FILE`.
+        only: the styles whose paintings to find.
+
+    Returns:
+        The files by the names of their styles.
 
     Raises:
-        UserError: a style has no painting, or could have several.
+        UserError: no painting or several paintings fit a style.
     """
     found: list[Path] = []
     named: dict[str, str] = {}
@@ -28,8 +32,8 @@ def find_paintings(styles: Sequence[str], paintings: Sequence[str], *, only: Seq
         elif path.is_dir():
             found += list_pictures(path)
         elif equals and not path.exists():
-            known = ", ".join(styles) or "the network's styles, which have no names"
-            raise UserError(f"paintings: {given} names no style of {known}")
+            known = ", ".join(styles) or "none, since the network has one style without a name"
+            raise UserError(f"paintings: {given} doesn't name a style; styles: {known}")
         else:
             found.append(path)
     if not styles:
@@ -44,10 +48,10 @@ def find_paintings(styles: Sequence[str], paintings: Sequence[str], *, only: Seq
         fitting = [path for path in found if path.stem == style or path.stem.endswith(f"_{style}")]
         if not fitting:
             names = ", ".join(path.name for path in found)
-            raise UserError(f"paintings: there is none for the style {style} among {names}")
+            raise UserError(f"paintings: none of {names} is named after the style {style}")
         exact = [path for path in fitting if path.stem == style] or fitting
         if len(exact) > 1:
             names = ", ".join(map(str, exact))
-            raise UserError(f"paintings: {style} could be any of {names}; say which, {style}=FILE")
+            raise UserError(f"paintings: {names} are all named after the style {style}; choose one with {style}=FILE")
         files[style] = exact[0]
     return files

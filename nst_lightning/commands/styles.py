@@ -1,4 +1,4 @@
-"""The command `styles`: the styles of a network that has several, in words and as a sheet."""
+"""The command `styles`: the styles of a network, as a list and as a sheet."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,15 +21,15 @@ COLUMNS = 5
 
 
 def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MODEL, height: int = 256) -> None:
-    """List the styles that come with the package, and draw photos in each of them.
+    """List the styles of a network, by default the bundled one, and draw photos in each of them.
 
     Args:
-        photos: photos to draw in every style, on one sheet; without any, the list ends with the sheet of a bundled
-            network.
-        output: the sheet: .png, .jpg, .webp or .tif; by default `styles.jpg`.
-        model: a network of many styles: the .onnx file, or the name of a bundled one.
-        height: of each picture on the sheet in pixels. It is stylized at a short side of as many, or of what its style
-            was trained for, if that is more.
+        photos: photos to draw in every style, on one sheet. Without photos, the list ends with the path of the sheet
+            that comes with a bundled network.
+        output: the sheet to write: .png, .jpg, .webp or .tif; by default `styles.jpg`.
+        model: a network of several styles: an .onnx file, or the name of a bundled network.
+        height: height of each picture on the sheet in pixels. Photos are stylized at this short side, or at the one
+            that a style was trained for if that is larger.
     """
     check_short_side(height, "height")
     if output is not None and not photos:
@@ -41,13 +41,13 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     largest = max(sides.values())
     target = check_writable(output or "styles.jpg") if photos else _find_sheet(model)
     refuse_overwriting_inputs([target] if photos and target else [], map(Path, photos))
-    shown = [resize_short_side(read_rgb(path), largest) for path in photos]
+    images = [resize_short_side(read_rgb(path), largest) for path in photos]
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
-    if shown and target is not None:
-        write_picture(target, _draw_sheet(stylizer, shown, sides, height))
+    if images and target is not None:
+        write_picture(target, _draw_sheet(stylizer, images, sides, height))
     if target is not None:
         print(target)
 
@@ -61,7 +61,7 @@ def _find_sheet(model: str) -> Path | None:
 def _draw_sheet(
     stylizer: Stylizer, photos: Sequence[Image.Image], short_sides: Mapping[str, int], height: int
 ) -> Image.Image:
-    """A row for each style, or, of one photo, all of them one after the other."""
+    """Draw a row for each style, or, for a single photo, all styles one after the other."""
     rows = [[("the photo" if len(photos) == 1 else "", photo) for photo in photos]]
     rows += [
         [(name, stylizer(photo, short_side=short_sides[name], style=name)) for photo in photos]

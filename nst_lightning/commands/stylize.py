@@ -1,4 +1,4 @@
-"""The command `stylize`: photos and folders in, pictures of the same names out."""
+"""The command `stylize`: stylizing photos and folders; pictures have the names of their photos."""
 
 import sys
 from collections.abc import Sequence
@@ -38,19 +38,19 @@ def stylize(
 
     Args:
         photos: picture files, and folders that are searched recursively.
-        model: the .onnx file, or the name of a bundled network: `styles`, which has many, or one of a single style.
-        output: folder to write to; folders below a given folder are kept. Of a single photo, also the file to write:
-            .jpg, .png, .webp or .tif.
-        style: one of the styles of a network that has several, by default the first, or a blend of them,
-            `great_wave:2,starry_night:1`, or given several times. The command `styles` lists them.
-        strength: from 0, the photo itself, to 1.
-        preserve_color: from 0 to 1, the photo's own colors.
-        short_side: pixels to scale the photos' short sides to first; by default they keep their size. Fewer make
-            strokes larger in the picture.
-        format: of the files in the folder; `keep` writes each as it was read, or as PNG where that format can't be
-            written.
-        quality: of JPEG and WebP, 1 to 100.
-        threads: processor threads to use; 0 lets ONNX Runtime choose.
+        model: an .onnx file, or the name of a bundled network, such as `styles`, which has many styles.
+        output: folder to write to; it gets the sub-folders of searched folders, too. For a single photo, it may also be
+            the file to write: .jpg, .png, .webp or .tif.
+        style: one of the network's styles, by default the first, or a blend: `great_wave:2,starry_night:1`, or several
+            `--style`. The command `styles` lists the styles.
+        strength: strength of the style, from 0, the photo itself, to 1.
+        preserve_color: from 0, the painting's colors, to 1, the photo's own.
+        short_side: short side in pixels to scale photos to before they are stylized; by default they keep their size.
+            A smaller short side makes strokes larger in the picture.
+        format: format of the pictures in the folder; `keep` writes the format of each photo, or PNG where that format
+            can't be written.
+        quality: quality of JPEG and WebP files, 1 to 100.
+        threads: number of processor threads to use; 0 lets ONNX Runtime choose.
     """
     require("quality", quality, 1 <= quality <= 100, "from 1 to 100")
     check_short_side(short_side)
@@ -58,7 +58,7 @@ def stylize(
     stylizer = Stylizer(model, threads=threads)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
-    stylizer.controls(**controls)  # wrong ones are refused before any work
+    stylizer.controls(**controls)  # refuses wrong values before any work
     failed = 0
     for source, target in jobs:
         try:
@@ -79,7 +79,11 @@ def stylize(
 
 
 def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[Path, Path]]:
-    """Every photo and the file it becomes; refuses two of the same name before any work is done."""
+    """Photos and the pictures to write, which are checked before any work is done.
+
+    Raises:
+        UserError: a photo is missing, or a picture would overwrite a photo or another picture.
+    """
     jobs: dict[Path, Path] = {}
     file = _names_file(output, photos, file_format)
     for given in map(Path, photos):
@@ -95,7 +99,11 @@ def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[P
 
 
 def _names_file(output: Path, photos: Sequence[str], file_format: str) -> bool:
-    """Whether `output` is the picture of a single photo, by its ending, and no folder; refuses one that can't be."""
+    """Whether `output` is, by its ending, the picture of a single photo rather than a folder.
+
+    Raises:
+        UserError: `output` is a file, but there are several photos, or the file can't be written.
+    """
     if output.suffix.lower() not in Image.registered_extensions() or output.is_dir():
         return False
     if len(photos) > 1 or Path(photos[0]).is_dir():

@@ -1,4 +1,4 @@
-"""`fit`, `validate`, `test`, `predict` and `distill` on LightningCLI."""
+"""The commands `fit`, `validate`, `test`, `predict` and `distill`, based on LightningCLI."""
 
 import contextlib
 import json
@@ -54,18 +54,18 @@ PREFIXES = {
     StyleTransfer: "model.",
     Distillation: "model.",
 }
-"""What the command line has before the names of these classes' arguments."""
+"""The prefixes that arguments of these classes have on the command line."""
 PREFIXES_AT_WORK = {"photos": "sheet.", "output": "writer."}
-"""The same for arguments that callbacks find wrong when the work begins."""
+"""The prefixes of arguments that callbacks check only when the work begins."""
 SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 """The photos that each command needs."""
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Saves the configuration of a `fit` only."""
+    """Saves the configuration of a run of `fit`, and of no other command."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Save it in the run's folder."""
+        """Save the configuration in the run's folder."""
         path = run_folder(trainer) / self.config_filename
         if stage == "fit" and trainer.is_global_zero:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +75,8 @@ class SaveRunConfig(SaveConfigCallback):
 class RunCLI(LightningCLI):
     """LightningCLI with a folder for each run, checkpoints as options, and one-line errors."""
 
-    record: str  # the entry that marks checkpoints of this kind
-    encoder: str  # the argument of the model that takes the encoder
+    record: str  # the entry that all checkpoints of this kind have
+    encoder: str  # the model's argument that is the encoder
     resumed_at: int | None = None  # the step of the checkpoint that a `fit` resumes
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -92,39 +92,39 @@ class RunCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Name arguments as the command line knows them, and check that there are photos before anything is built."""
+        """Let errors name arguments as the command line does, and check that there are photos."""
         encoder = f"model.{self.encoder}.init_args."
-        prefixes = {Encoder: encoder, **PREFIXES, nn.Module: "model.network.init_args."}  # the first that fits counts
+        prefixes = {Encoder: encoder, **PREFIXES, nn.Module: "model.network.init_args."}  # the first match counts
         for cls, prefix in prefixes.items():
-            self.parser.add_instantiator(_prefixing(prefix), cls)
+            self.parser.add_instantiator(_build_with_prefix(prefix), cls)
         subcommand = str(self.subcommand)
         given = self.config[subcommand].data
         folders = {split: given[split] for split in ("train", "val", "test", "predict")}
         _require_examples({f"data.{split}": folder for split, folder in folders.items()})
-        with _prefixed("data."):
+        with _add_prefix("data."):
             for split in SPLITS[subcommand]:
                 PhotoDataModule(**folders).photos(split)
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Give the run one folder, to which TensorBoard and CSV log, unless other loggers are asked for."""
-        whole = self.config_init[self.subcommand]
-        config = whole.trainer
+        """Give the run a folder, to which TensorBoard and CSV loggers write unless other loggers are configured."""
+        command_config = self.config_init[self.subcommand]
+        config = command_config.trainer
         config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
         board = TensorBoardLogger(root, name=None)
         if self.subcommand != "fit":
             config.logger = config.logger or False
-        elif config.logger in (None, True) and not config.fast_dev_run:  # which would drop them
+        elif config.logger in (None, True) and not config.fast_dev_run:  # fast_dev_run drops loggers
             config.logger = [board, CSVLogger(root, name=None, version=board.version)]
         else:
             config.default_root_dir = board.log_dir
-        if self.subcommand == "fit":  # else it would lie where the first logger puts it
-            whole.best.dirpath = whole.best.dirpath or str(Path(board.log_dir, "checkpoints"))
+        if self.subcommand == "fit":  # otherwise the first logger would choose the folder
+            command_config.best.dirpath = command_config.best.dirpath or str(Path(board.log_dir, "checkpoints"))
         callbacks = config.callbacks or []
         config.callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), PictureRate()]
         return super().instantiate_trainer(**kwargs)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and check the checkpoint before anything is built or loaded."""
+        """Parse arguments, and check the checkpoint before anything is built or loaded."""
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
         config.weights_only = True  # checkpoints are read as plain values, never as code
@@ -148,23 +148,27 @@ class RunCLI(LightningCLI):
         self.resumed_at = steps
 
     def after_fit(self) -> None:
-        """Refuse a run that was over when it began, which Lightning counts in epochs and time as well."""
+        """Refuse a run that had ended before it was resumed, by its steps, epochs or time.
+
+        Raises:
+            UserError: no step was trained.
+        """
         if self.trainer.global_step == self.resumed_at:
             raise UserError(
-                f"--ckpt_path: {self.config.fit.ckpt_path} is at the end of its run already; to continue, increase "
+                f"--ckpt_path: {self.config.fit.ckpt_path} is at the end of its run; to continue it, increase "
                 "trainer.max_steps, trainer.max_epochs or trainer.max_time"
             )
 
 
 class StyleTransferCLI(RunCLI):
-    """The commands of `COMMANDS`: a transfer network's training, and what can be done with its checkpoints."""
+    """The commands of `COMMANDS`: training a transfer network, and using its checkpoints."""
 
     record = checkpoint.RECORD
     encoder = "encoder"
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The Trainer's methods to offer, with the arguments that don't come from the command line."""
+        """The methods of the Trainer to offer, with their arguments that the command line doesn't set."""
         offered = LightningCLI.subcommands()
         return {name: offered[name] for name in COMMANDS}
 
@@ -177,7 +181,7 @@ class StyleTransferCLI(RunCLI):
         parser.add_lightning_class_args(PictureWriter, "writer")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and take from the checkpoint what the run began from, which may be gone."""
+        """Parse arguments, and adapt those that a checkpoint replaces, such as an `init_from` that no longer exists."""
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
         if config.ckpt_path is None:
@@ -185,10 +189,10 @@ class StyleTransferCLI(RunCLI):
         if self.config.subcommand != "fit":
             config.model.init_from, config.model.freeze_shared, config.model.metadata.credits = None, False, None
         elif any(start.suffix and not start.is_file() for start in start_paths(config.model.init_from)):
-            config.model.init_from = config.ckpt_path  # without a suffix it is a bundled one's name
+            config.model.init_from = config.ckpt_path  # a path without suffix is the name of a bundled one
 
     def before_instantiate_classes(self) -> None:
-        """Check that the example pictures that the run needs have been written."""
+        """Check that the example pictures that the run needs exist."""
         model = self.config[self.subcommand].model
         styles = model.styles or {}
         files = styles if isinstance(styles, list) else list(styles.values())
@@ -196,7 +200,7 @@ class StyleTransferCLI(RunCLI):
         super().before_instantiate_classes()
 
     def after_fit(self) -> None:
-        """Report the run's files, and how to use them."""
+        """Report the files of the run, and how to use them."""
         super().after_fit()
         folder = run_folder(self.trainer)
         files = {
@@ -216,14 +220,14 @@ class StyleTransferCLI(RunCLI):
 
 
 class DistillationCLI(RunCLI):
-    """The command `distill`: LightningCLI's `fit`, under another name."""
+    """The command `distill`: `fit` of LightningCLI, under another name."""
 
     record = RECORD
     encoder = "teacher"
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Only `fit`."""
+        """Offer only `fit`."""
         return {"fit": LightningCLI.subcommands()["fit"]}
 
 
@@ -240,17 +244,17 @@ def main(command: str, arguments: list[str]) -> None:
     else:
         usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
         usages = {name: usage.format(name) for name in COMMANDS}
-        _run(StyleTransferCLI, build_style_transfer, [command, *_with_styles_listed(arguments)], usages)
+        _run(StyleTransferCLI, build_style_transfer, [command, *_join_styles(arguments)], usages)
 
 
-def _with_styles_listed(arguments: list[str]) -> list[str]:
-    """`--model.styles a.jpg b.jpg` as the parser takes it, `--model.styles '["a.jpg", "b.jpg"]'`."""
-    name, files, others, place, taken = "--model.styles", [], [], 0, False
+def _join_styles(arguments: list[str]) -> list[str]:
+    """Write `--model.styles a.jpg b.jpg` as the parser expects it: `--model.styles '["a.jpg", "b.jpg"]'`."""
+    name, files, others, place, is_style = "--model.styles", [], [], 0, False
     for argument in arguments:
         option, equals, value = argument.partition("=")
         if argument.startswith("-"):
-            taken = option == name
-        if not taken:
+            is_style = option == name
+        if not is_style:
             others.append(argument)
         elif option != name:
             files.append(argument)
@@ -263,26 +267,30 @@ def _with_styles_listed(arguments: list[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _prefixed(prefix: str) -> Iterator[None]:
-    """Let errors name arguments with a prefix."""
+def _add_prefix(prefix: str) -> Iterator[None]:
+    """Add a prefix to the arguments that errors name."""
     try:
         yield
     except UserError as error:
         raise error.prefixed(prefix) from error
 
 
-def _prefixing(prefix: str) -> Callable[..., Any]:
-    """An instantiator for jsonargparse whose errors name arguments with a prefix."""
+def _build_with_prefix(prefix: str) -> Callable[..., Any]:
+    """An instantiator for jsonargparse that adds a prefix to the arguments that errors name."""
 
     def instantiate(cls: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with _prefixed(prefix):
+        with _add_prefix(prefix):
             return cls(*args, **kwargs)
 
     return instantiate
 
 
 def _require_examples(paths: Mapping[str, str | None]) -> None:
-    """Say how to write the example pictures, where an argument names some that are missing."""
+    """Refuse example pictures that are missing.
+
+    Raises:
+        UserError: a path in `examples` doesn't exist; the message says how to write it.
+    """
     for argument, path in paths.items():
         if path and Path(path).parts[0] == "examples" and not Path(path).exists():
             raise UserError(f"{argument}: {path} is missing; `python -m nst_lightning examples` writes it")
@@ -293,9 +301,9 @@ def _run(
 ) -> None:
     keep_freed_memory()
     for message in (
-        ".*dataloader is not resumable.*",  # the data resumes by itself
+        ".*dataloader is not resumable.*",  # the data module resumes by itself
         ".*in eval mode at the start of training.*",  # encoders stay frozen
-        ".*LeafSpec.*",  # not ours
+        ".*LeafSpec.*",  # not caused by this package
         ".*args parameter is intended.*",  # the command's own name is not LightningCLI's
     ):
         warnings.filterwarnings("ignore", message=message)
@@ -315,7 +323,7 @@ def _run(
         )
     except UserError as error:
         raise error.prefixed(PREFIXES_AT_WORK.get(error.argument or "", "")) from error
-    except (ArgumentError, MisconfigurationException, ModuleNotFoundError) as error:  # such as a missing accelerator
+    except (ArgumentError, MisconfigurationException, ModuleNotFoundError) as error:  # no accelerator, say
         raise UserError(str(error)) from error
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)

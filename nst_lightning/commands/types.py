@@ -1,4 +1,4 @@
-"""Numbers with a range, as the command line checks them; to type checkers they are plain numbers."""
+"""Types of numbers with a range, which the command line checks; for type checkers they are plain numbers."""
 
 from typing import TYPE_CHECKING, TypeAlias
 

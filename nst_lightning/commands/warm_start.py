@@ -1,4 +1,4 @@
-"""A warm start: from a picture, or from what a transfer network makes of the photo."""
+"""Warm starts: from a picture, or from the picture that a transfer network makes of the photo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,24 +13,25 @@ from nst_lightning.optimization import Level, PyramidOptions, shorten_for_warm_s
 
 @dataclass(frozen=True)
 class Painter:
-    """A transfer network in one style, which paints pictures to start from.
+    """A transfer network with one of its styles, which paints pictures to start from.
 
     Args:
         stylizer: the network.
-        style: which of its styles; None where it has one.
+        style: one of its styles; None if the network has a single style.
     """
 
     stylizer: Stylizer
     style: str | None = None
 
     def adapt(self, pyramid: PyramidOptions, size: tuple[int, int]) -> PyramidOptions:
-        """The pyramid that goes on from its picture of a photo of that size, see `shorten_for_warm_start`."""
+        """The pyramid for a start from the network's picture, for a photo of a size; see `shorten_for_warm_start`."""
         return shorten_for_warm_start(pyramid, size, network=True)
 
     def paint(self, photo: Image.Image, levels: Sequence[Level]) -> Image.Image:
-        """Its picture of a photo, as large as the first level, or as the first that it can do.
+        """Paint a photo at the size of the first level that is large enough for the network.
 
-        Small ones are painted larger, as the network was trained: strokes would be too large for them otherwise.
+        Small pictures are painted at the short side that the network was trained for and scaled down, since strokes
+        would be too large otherwise.
         """
         level = next((level for level in levels if min(level.width, level.height) >= MINIMUM_SIZE), levels[-1])
         image = photo.resize((level.width, level.height), Image.Resampling.LANCZOS)
@@ -39,8 +40,8 @@ class Painter:
         return painted.resize(image.size, Image.Resampling.LANCZOS)
 
 
-def picture_or_painter(init: str) -> Image.Image | Painter:
-    """What a path, or the name of a bundled network, stands for."""
+def load_init(init: str) -> Image.Image | Painter:
+    """Load the picture, or the network, that `--init` names."""
     path = Path(init)
     if _split_style(init) or path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
         return load_painter(init)
@@ -48,17 +49,17 @@ def picture_or_painter(init: str) -> Image.Image | Painter:
 
 
 def load_painter(model: str) -> Painter:
-    """A transfer network, in one style: `style.onnx`, `styles.onnx:ink`, or a style of the bundled network of many.
+    """Load a transfer network with one style: `style.onnx`, `styles.onnx:ink`, or the name of a bundled style.
 
     Raises:
         ModelError: there is no such network, or it has several styles and none is named.
-        UserError: it has no such style.
+        UserError: the network has no such style.
     """
     named = _split_style(model)
     if named:
         file, style = named
         stylizer = Stylizer(file)
-        stylizer.controls(style)  # refuses an unknown one
+        stylizer.controls(style)  # refuses an unknown style
         return Painter(stylizer, style)
     if not Path(model).suffix and model not in bundled_models():
         return load_painter(f"{DEFAULT_MODEL}:{model}")
@@ -69,6 +70,6 @@ def load_painter(model: str) -> Painter:
 
 
 def _split_style(model: str) -> tuple[str, str] | None:
-    """File and style of `styles.onnx:ink`, or of a bundled network's `name:ink`."""
+    """The file and style of `styles.onnx:ink`, or the name and style of a bundled network, `styles:ink`."""
     file, _, style = model.rpartition(":")
     return (file, style) if file.lower().endswith(".onnx") or file in bundled_models() else None

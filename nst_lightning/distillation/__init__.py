@@ -1,4 +1,4 @@
-"""Training a compact encoder to see as VGG-19 does."""
+"""Training compact encoders to imitate VGG-19."""
 
 from nst_lightning.distillation.module import Distillation
 

@@ -1,4 +1,4 @@
-"""Distillation: a narrow VGG learns, from scratch, to see as VGG-19 does."""
+"""Distillation: the LightningModule that trains a narrow VGG to imitate VGG-19."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nst_lightning import __version__
-from nst_lightning.distillation.network import channels_of, folded, freeze_blocks, loaded_network, new_network
+from nst_lightning.distillation.network import channels_of, fold_norms, freeze_blocks, load_narrow_vgg, new_narrow_vgg
 from nst_lightning.distillation.paintings import PaintingCrops
 from nst_lightning.distillation.variations import vary
 from nst_lightning.encoders import Encoder, Features
@@ -33,22 +33,22 @@ FILENAME = "compact_encoder.safetensors"
 class Distillation(L.LightningModule):
     """Trains a `NarrowVGG` to match a teacher's features and Gram matrices (after Wang et al. 2020).
 
-    Batches are photos, RGB in [0, 1], shape (N, 3, H, W). Some are replaced by crops of paintings, and many are changed
-    (see `vary`), since stylized pictures look unlike photographs. Checkpoints hold network and optimizer, not the
-    teacher.
+    Batches are photos, RGB in [0, 1], shape (N, 3, H, W). Some photos are replaced by crops of paintings, and many are
+    changed (see `vary`), since stylized pictures do not look like photographs. Checkpoints hold network and optimizer,
+    not the teacher.
 
     Args:
         teacher: the encoder to learn from, which must offer the first layer of each block that `widths` has.
-        widths: channels of the blocks, a quarter of VGG-19's by default.
-        init_from: file of a compact encoder to train further, in place of random weights; its widths count.
-        frozen: number of blocks whose first layers stay as they are: 3 keeps relu1_1, relu2_1 and relu3_1.
+        widths: number of channels of each block; by default a quarter of VGG-19's.
+        init_from: file of a compact encoder to train further, in place of random weights. Its own widths are used.
+        frozen: number of blocks whose first layers are not trained: 3 keeps relu1_1, relu2_1 and relu3_1 as they are.
         paintings: folder of paintings to learn from as well; by default none.
-        painting_share: share of the photos that crops of paintings replace.
+        painting_share: share of the photos that are replaced by crops of paintings.
         layer_weights: weights of single layers in the loss; by default 1.
-        gram_weight: weight of the Gram matrices' loss (relative to their energy); that of the features' loss is 1.
-        learning_rate: the highest, of Adam; it falls to zero along a cosine over the run.
-        warmup_steps: steps over which the learning rate rises from zero.
-        seed: of the variations.
+        gram_weight: weight of the loss between Gram matrices; the loss between features has weight 1.
+        learning_rate: Adam's highest learning rate; it falls to zero along a cosine over the run.
+        warmup_steps: number of steps over which the learning rate rises from zero.
+        seed: random seed of crops and variations.
 
     Raises:
         UserError: a number is out of range, the teacher lacks a layer or doesn't fit `init_from`, or the folder has no
@@ -78,15 +78,15 @@ class Distillation(L.LightningModule):
         require("frozen", frozen, not frozen or init_from is not None, "0 without init_from")
         require("painting_share", painting_share, 0 <= painting_share <= 1, "from 0 to 1")
         require_above(0, learning_rate=learning_rate)
-        self.network = new_network(widths, teacher) if init_from is None else loaded_network(init_from, teacher)
+        self.network = new_narrow_vgg(widths, teacher) if init_from is None else load_narrow_vgg(init_from, teacher)
         freeze_blocks(self.network, frozen)
         self.layers = tuple(layer for layer in STYLE_LAYERS if "embed" + layer[4:] in self.network)[frozen:]
         require("frozen", frozen, bool(self.layers), "less than the number of blocks")
-        self.layer_weights = _normalized(layer_weights, self.layers)
+        self.layer_weights = _normalize_layer_weights(layer_weights, self.layers)
         self.teacher = teacher
         for layer, channels in zip(self.layers, channels_of(teacher, self.layers)):
             self.register_buffer(f"scale_{layer}", torch.ones(channels, 1, 1))
-        self.register_buffer("measured", torch.tensor(init_from is not None))  # features have the teacher's scale then
+        self.register_buffer("measured", torch.tensor(init_from is not None))  # its features have the teacher's scale
         self.metrics = nn.ModuleDict({layer: ChannelCorrelation() for layer in self.layers})
         folder = None if paintings is None else expand_path(paintings)
         self.paintings = PaintingCrops(folder, share=painting_share)
@@ -96,7 +96,7 @@ class Distillation(L.LightningModule):
         self.metadata = {"teacher": teacher.description, "version": __version__}
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
-        """The loss of a batch of photos, paintings and variations of them, the same for the same step of a run."""
+        """The loss of a batch of photos, paintings and variations, which are reproducible for each step of a run."""
         position = (self.seed, self.global_step, self.global_rank, batch_idx)
         generator = torch.Generator().manual_seed(int(np.random.default_rng(position).integers(2**63)))
         pictures = vary(self.paintings.mix_in(photos.cpu(), generator), generator).to(photos.device)
@@ -109,7 +109,7 @@ class Distillation(L.LightningModule):
         return losses["loss"]
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
-        """Losses, and per layer how well features agree, on held-out photos."""
+        """Losses on held-out photos, and the correlation of features at each layer."""
         targets, features = self.teacher(photos, self.layers), self.network(photos, self.layers)
         for name, value in self._losses(features, targets).items():
             self.log(f"val/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
@@ -130,7 +130,11 @@ class Distillation(L.LightningModule):
         return cosine_with_warmup(self.trainer, optimizer, warmup_steps=self.warmup_steps)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop before anything that isn't finite reaches the network, or a checkpoint."""
+        """Stop at non-finite gradients, before they reach the network or a checkpoint.
+
+        Raises:
+            WorkError: the gradients are not finite.
+        """
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
         if not torch.nn.utils.get_total_norm(gradients).isfinite():
             raise WorkError(
@@ -139,13 +143,13 @@ class Distillation(L.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the teacher out, and record what it was."""
+        """Leave out the teacher, and add its description."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith(("teacher.", "metrics."))}
         checkpoint[RECORD] = self.metadata
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse the checkpoint of a different network, and warn if it had a different teacher."""
+        """Refuse a checkpoint of a different network, and warn if it had a different teacher."""
         check_state(network_state(checkpoint), self.network, "ckpt_path")
         before, now = checkpoint[RECORD]["teacher"], self.metadata["teacher"]
         if before != now:
@@ -160,14 +164,14 @@ class Distillation(L.LightningModule):
             rank_zero_info(f"compact encoder: {path}")
 
     def encoder_network(self) -> NarrowVGG:
-        """What was trained, with norms folded into the convolutions and features of the teacher's scale."""
-        return folded(self.network, {layer: self._scale(layer) for layer in self.layers})
+        """A copy of the network with norms folded into the convolutions and features in the teacher's scale."""
+        return fold_norms(self.network, {layer: self._scale(layer) for layer in self.layers})
 
     def _losses(self, features: Features, targets: Features) -> dict[str, Tensor]:
         """Squared differences of features, in units of each channel's scale (1 with `init_from`), and of Gram matrices.
 
-        Both are relative to the target's energy in each picture: otherwise noise, to which VGG-19 responds ten times as
-        strongly as to photographs, would outweigh these.
+        Both are relative to the target's energy in each picture. Otherwise noise, to which VGG-19 responds ten
+        times as strongly as to photographs, would outweigh these.
         """
         feature = gram = next(iter(targets.values())).new_zeros((), dtype=torch.float32)
         for layer, target in targets.items():
@@ -184,7 +188,7 @@ class Distillation(L.LightningModule):
         return self.get_buffer(f"scale_{layer}")
 
     def _measure_scales(self, targets: Features) -> None:
-        """Measure the RMS of the teacher's channels, once in a run's first step; at least a tenth of their average."""
+        """Measure the RMS of the teacher's channels in the first step: at least a tenth of the overall RMS."""
         if self.measured:
             return
         self.measured.fill_(True)
@@ -193,8 +197,8 @@ class Distillation(L.LightningModule):
             self._scale(layer).copy_(energy.clamp_min(0.01 * energy.mean()).sqrt().view(-1, 1, 1))
 
 
-def _normalized(weights: Mapping[str, float], layers: Sequence[str]) -> dict[str, float]:
-    """Weights of all layers, which sum to one; those not given count as 1."""
+def _normalize_layer_weights(weights: Mapping[str, float], layers: Sequence[str]) -> dict[str, float]:
+    """Weights of all layers, divided by their sum; layers without a weight count as 1."""
     good = set(weights) <= set(layers) and all(weight > 0 for weight in weights.values())
     require("layer_weights", dict(weights), good, f"numbers > 0 for some of {', '.join(layers)}")
     return normalize_weights("layer_weights", {layer: weights.get(layer, 1) for layer in layers})

@@ -1,4 +1,4 @@
-"""The network in distillation: a narrow VGG, with batch norms until they are folded into its convolutions."""
+"""The network in distillation: a narrow VGG with batch norms, which are folded into the convolutions at the end."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from nst_lightning.errors import UserError
 from nst_lightning.metrics import STYLE_LAYERS
 
 
-def new_network(widths: Sequence[int], teacher: Encoder) -> NarrowVGG:
-    """A network of random weights, with batch norms (Ioffe et al. 2015), without which many of its channels die early.
+def new_narrow_vgg(widths: Sequence[int], teacher: Encoder) -> NarrowVGG:
+    """A network with random weights and batch norms (Ioffe et al. 2015), without which many channels die early.
 
-    The first layer begins almost linear, so that few of its ReLUs cut anything off: VGG-19's 64 first filters are near
-    a linear map of rank 8 of the picture's neighborhoods, which 16 units that all cut off half of it would approach
-    only slowly.
+    The first layer begins almost linear, so its ReLUs cut off little. VGG-19's first 64 filters are close to a linear
+    map of rank 8 of each pixel's neighborhood; 16 units that each cut off half of their values would approach such a
+    map only slowly.
 
     Raises:
         UserError: the teacher lacks the first layer of a block.
@@ -37,36 +37,37 @@ def new_network(widths: Sequence[int], teacher: Encoder) -> NarrowVGG:
     return network
 
 
-def loaded_network(path: str, teacher: Encoder) -> NarrowVGG:
-    """The network of a compact encoder's file, to be trained further.
+def load_narrow_vgg(path: str, teacher: Encoder) -> NarrowVGG:
+    """Load the network of a compact encoder, to train it further.
 
     Raises:
-        UserError: the file is no compact encoder's, or its features have other channels than the teacher's.
+        UserError: the file is not a compact encoder, or its features have another number of channels than the
+            teacher's.
     """
     network = CompactEncoder(path).network.requires_grad_()
     teacher.require(network.layers)
     own = [cast(nn.Conv2d, network["embed" + layer[4:]]).out_channels for layer in network.layers]
     expected = channels_of(teacher, network.layers)
     if own != expected:
-        raise UserError.about("init_from", f"{path} embeds in {own} channels; the teacher has {expected}")
+        raise UserError.about("init_from", f"{path} has features of {own} channels; the teacher has {expected}")
     return network
 
 
 def freeze_blocks(network: NarrowVGG, block: int) -> None:
-    """Freeze the convolutions and embeddings that relu1_1 to the block's first layer depend on."""
+    """Freeze the convolutions and embeddings on which the first layers of the blocks up to `block` depend."""
     firsts = (f"conv{block}_1", f"embed{block}_1")
     for name, module in network.items():
-        of_block = int(name.removeprefix("conv").removeprefix("embed")[0])
-        if name in firsts or of_block < block:
+        own_block = int(name.removeprefix("conv").removeprefix("embed")[0])
+        if name in firsts or own_block < block:
             module.requires_grad_(False)
 
 
-def folded(network: NarrowVGG, scales: Mapping[str, Tensor]) -> NarrowVGG:
-    """A copy with the norms folded into the convolutions, and the features of each layer scaled.
+def fold_norms(network: NarrowVGG, scales: Mapping[str, Tensor]) -> NarrowVGG:
+    """A copy of a network with the norms folded into the convolutions, and the features of each layer scaled.
 
     Args:
-        network: in training.
-        scales: by which each channel of a layer is multiplied, shape (C, 1, 1).
+        network: the network in training.
+        scales: factors for each channel of a layer, shape (C, 1, 1).
     """
     copied = copy.deepcopy(network).eval()
     with torch.no_grad():
@@ -82,7 +83,7 @@ def folded(network: NarrowVGG, scales: Mapping[str, Tensor]) -> NarrowVGG:
 
 
 def channels_of(encoder: Encoder, layers: Sequence[str]) -> list[int]:
-    """How many channels an encoder has at each of the layers."""
+    """The number of channels that an encoder has at each of the layers."""
     with torch.no_grad():
         features = encoder(torch.zeros(1, 3, 64, 64), layers)
     return [found.shape[1] for found in features.values()]

@@ -1,4 +1,4 @@
-"""Crops of paintings, which take the place of some photos."""
+"""Crops of paintings, which replace some photos in training."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ class PaintingCrops:
     """Random square crops of the paintings in a folder.
 
     Args:
-        folder: of picture files, searched recursively; None has no paintings.
-        share: of the photos that crops replace.
+        folder: folder of picture files, searched recursively; None for no paintings.
+        share: share of the photos that crops replace.
 
     Raises:
         PictureError: the folder is missing or has no picture, or a picture can't be read.
@@ -28,7 +28,7 @@ class PaintingCrops:
         self._paintings = [] if folder is None else [_read(path) for path in list_pictures(folder)]
 
     def mix_in(self, photos: Tensor, generator: torch.Generator) -> Tensor:
-        """Photos of shape (N, 3, S, S), RGB in [0, 1], some of them replaced by crops at random scales."""
+        """Replace some of the photos, RGB in [0, 1], shape (N, 3, S, S), by crops at random scales."""
         if not self._paintings:
             return photos
         replaced = torch.rand(len(photos), generator=generator) < self.share

@@ -1,4 +1,4 @@
-"""Pictures unlike photographs, which a network that judges stylized pictures must have seen as well."""
+"""Variations of pictures that don't look like photographs, since encoders must see stylized pictures, too."""
 
 import torch
 from torch import Tensor
@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 
 def random_textures(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Colored noise of a random spectrum, from cloudy to gritty, about random colors.
+    """Colored noise with a random spectrum, from cloudy to gritty, around random colors.
 
     Args:
-        shape: (N, 3, H, W) of the pictures wanted.
+        shape: shape of the pictures to make, (N, 3, H, W).
         generator: source of the randomness, on the CPU.
 
     Returns:
@@ -26,8 +26,8 @@ def random_textures(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return picture.clamp(0, 1)
 
 
-def random_colors(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures of shape (N, 3, H, W), RGB in [0, 1], with mixed channels and another contrast and brightness."""
+def change_colors(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Mix the channels of pictures, RGB in [0, 1], shape (N, 3, H, W), and change contrast and brightness."""
     count = len(pictures)
     mixing = torch.eye(3) + 0.4 * torch.randn(count, 3, 3, generator=generator)
     contrast = 0.4 + 1.2 * torch.rand(count, 1, 1, 1, generator=generator)
@@ -36,27 +36,27 @@ def random_colors(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return (middle + contrast * torch.einsum("nij,njhw->nihw", mixing, pictures - middle) + brightness).clamp(0, 1)
 
 
-def flat_areas(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures of shape (N, 3, H, W) reduced to a few tones a channel: flat areas with hard edges."""
+def flatten_tones(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Reduce pictures of shape (N, 3, H, W) to a few tones per channel: flat areas with hard edges."""
     tones = torch.randint(1, 7, (len(pictures), 1, 1, 1), generator=generator)
     return (pictures * tones).round() / tones
 
 
-def noisy(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures of shape (N, 3, H, W) with noise, such as pictures have while they are optimized."""
+def add_noise(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Add noise to pictures of shape (N, 3, H, W), as pictures have it while they are optimized."""
     strength = 0.25 * torch.rand(len(pictures), 1, 1, 1, generator=generator) ** 2
     return (pictures + strength * torch.randn(pictures.shape, generator=generator)).clamp(0, 1)
 
 
 def vary(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Leave each picture as it is, or change it at random: textures, colors, flat areas, noise, blends.
+    """Change pictures at random, or leave them as they are: textures, colors, flat areas, noise, blends.
 
     Args:
         pictures: RGB in [0, 1], shape (N, 3, H, W), on the CPU.
         generator: source of the randomness, whose state decides everything.
 
     Returns:
-        The same shape and range.
+        RGB in [0, 1], the same shape.
     """
 
     def chosen(share: float) -> Tensor:
@@ -65,6 +65,6 @@ def vary(pictures: Tensor, generator: torch.Generator) -> Tensor:
     pictures = torch.where(chosen(0.1), random_textures(pictures.shape, generator), pictures)
     blend = torch.rand(len(pictures), 1, 1, 1, generator=generator)
     pictures = torch.where(chosen(0.15), blend * pictures + (1 - blend) * pictures.roll(1, 0), pictures)
-    pictures = torch.where(chosen(0.3), random_colors(pictures, generator), pictures)
-    pictures = torch.where(chosen(0.15), flat_areas(pictures, generator), pictures)
-    return torch.where(chosen(0.3), noisy(pictures, generator), pictures)
+    pictures = torch.where(chosen(0.3), change_colors(pictures, generator), pictures)
+    pictures = torch.where(chosen(0.15), flatten_tones(pictures, generator), pictures)
+    return torch.where(chosen(0.3), add_noise(pictures, generator), pictures)

@@ -1,4 +1,4 @@
-"""Encoders: frozen networks whose features say how a picture looks. Layers go by the field's names."""
+"""Encoders: frozen networks whose features describe how a picture looks. Layers have the usual names, as `relu4_1`."""
 
 from nst_lightning.encoders.base import Encoder, Features, Pooling
 from nst_lightning.encoders.chain import EncoderChain, build_encoder

@@ -1,4 +1,4 @@
-"""What all encoders share: layer names, the checks of what is asked for, and the way through a VGG."""
+"""What all encoders share: layer names, checks of requested layers and picture sizes, and the VGG forward pass."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -14,33 +14,33 @@ Pooling = Literal["max", "average", "l2"]
 Features = dict[str, Tensor]
 
 ALL_LAYERS = tuple(kind + name[4:] for name in convolution_names(VGG19_BLOCKS) for kind in ("conv", "relu"))
-"""Every layer name of VGG-19: conv1_1, relu1_1, ... relu5_4. Those of VGG-16 are some of them."""
+"""Every layer name of VGG-19: conv1_1, relu1_1, ... relu5_4. VGG-16 has some of them."""
 
 _BLOCK_OF = {name: int(name[4]) for name in ALL_LAYERS}
 L2_GAIN = 1.38
-"""Of `l2` pooling. Measured on photographs, the mean of max pooling over that of the root mean square is 1.26, 1.51 and
-1.37 in blocks 1 to 3."""
+"""Factor of `l2` pooling. Measured on photographs, the mean of max pooling divided by that of the root mean square is
+1.26, 1.51 and 1.37 in blocks 1 to 3."""
 
 
 def stride_of(layer: str) -> int:
-    """Pixels of the picture, in each direction, that a position at `layer` stands for: 1, 2, 4, 8 or 16."""
+    """Pixels of the picture, in each direction, for each position at `layer`: 1, 2, 4, 8 or 16."""
     return 2 ** (_BLOCK_OF[layer] - 1)
 
 
 def reach_of(layer: str) -> int:
-    """How many pixels away from its own a position at `layer` of VGG-19 still sees, at most; of VGG-16, fewer."""
+    """How many pixels away from its own a position at `layer` of VGG-19 can see, at most; fewer in VGG-16."""
     block, last = _BLOCK_OF[layer], int(layer[6:])
-    earlier = sum(2**i * (n + 1) for i, n in enumerate(VGG19_BLOCKS[: block - 1]))  # the pooling counts for one more
+    earlier = sum(2**i * (n + 1) for i, n in enumerate(VGG19_BLOCKS[: block - 1]))  # + 1 for the pooling
     return earlier + 2 ** (block - 1) * last
 
 
 class Encoder(nn.Module):
-    """What all encoders share: they are frozen, name their layers and check what they are asked for.
+    """Base class of encoders: it is frozen, names its layers, and checks requested layers and picture sizes.
 
     Args:
-        layers: the names of the layers it offers, from shallow to deep.
-        description: what it is and which weights it has, for messages and metadata.
-        reflects: whether it pads by reflection, which needs two pixels where zeros need one.
+        layers: names of the layers that the encoder offers, from shallow to deep.
+        description: the encoder's kind and weights, for messages and metadata.
+        reflects: whether the encoder pads by reflection, which needs two pixels where zeros need one.
     """
 
     def __init__(self, layers: Sequence[str], description: str, *, reflects: bool = False) -> None:
@@ -50,14 +50,14 @@ class Encoder(nn.Module):
         self._pixels = 2 if reflects else 1
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Stays in evaluation mode: an encoder is never trained."""
+        """Stay in evaluation mode, since encoders are never trained."""
         return super().train(False)
 
     def require(self, layers: Iterable[str]) -> None:
-        """Check layer names.
+        """Check that this encoder offers layers.
 
         Raises:
-            UserError: a name is none of VGG-19's (lists them), or this encoder doesn't offer it (says what it offers).
+            UserError: VGG-19 has no layer of that name, or this encoder doesn't offer it; the message lists the layers.
         """
         for layer in layers:
             if layer not in ALL_LAYERS:
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
 def run_convolutions(
     convolutions: Mapping[str, nn.Module], x: Tensor, layers: Iterable[str], pooling: Pooling
 ) -> Features:
-    """Convolutions, ReLUs and poolings up to the deepest layer asked for."""
+    """Run convolutions, ReLUs and poolings up to the deepest of the requested layers, and return their features."""
     wanted, found = set(layers), {}
     x = x.contiguous(memory_format=torch.channels_last)
     for name, convolution in convolutions.items():
@@ -105,7 +105,7 @@ def run_convolutions(
 
 
 def pool(x: Tensor, pooling: Pooling) -> Tensor:
-    """Features of shape (N, C, H, W) at half the size."""
+    """Halve the size of features of shape (N, C, H, W)."""
     if pooling == "max":
         return F.max_pool2d(x, 2)
     if pooling == "average":

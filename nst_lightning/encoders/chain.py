@@ -1,4 +1,4 @@
-"""Several encoders as one."""
+"""Several encoders combined into one."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,14 @@ from nst_lightning.errors import UserError
 
 
 class EncoderChain(Encoder):
-    """Several encoders as one: each layer comes from the first that offers it.
+    """Several encoders combined into one: each layer comes from the first encoder that offers it.
 
     Args:
-        encoders: in order of preference, for example VGG-19's first blocks and a compact encoder for the deep layers.
+        encoders: the encoders in order of preference, for example VGG-19's first blocks and a compact encoder for the
+            deep layers.
+
+    Raises:
+        UserError: there are no encoders.
     """
 
     def __init__(self, encoders: list[Encoder]) -> None:
@@ -27,7 +31,7 @@ class EncoderChain(Encoder):
         self.encoders = nn.ModuleList(encoders)
 
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
-        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the layers asked for."""
+        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the requested layers."""
         self.require(layers)
         found: Features = {}
         for encoder in self._members():
@@ -45,7 +49,16 @@ class EncoderChain(Encoder):
 
 
 def build_encoder(vgg19: str | None, compact: str | None, *, pooling: Pooling = "max") -> EncoderChain:
-    """VGG-19 as far as its weights go, and a compact encoder for the other layers; `None` leaves either out."""
+    """Chain VGG-19, as far as its weights go, and a compact encoder for the other layers; `None` leaves either out.
+
+    Args:
+        vgg19: weights of `VGG19`.
+        compact: weights of `CompactEncoder`.
+        pooling: pooling of both, see `VGG19`.
+
+    Raises:
+        UserError: weights can't be loaded, or both are None.
+    """
     encoders: list[Encoder] = [VGG19(vgg19, pooling)] if vgg19 is not None else []
     if compact is not None:
         encoders.append(CompactEncoder(compact, pooling))

@@ -19,14 +19,15 @@ _ARGUMENT = "CompactEncoder weights"
 
 
 class NarrowVGG(nn.ModuleDict):
-    """VGG-19 with fewer channels, and an embedding in VGG-19's channels at the first layer of each block.
+    """VGG-19 with fewer channels, whose first layer in each block is embedded in VGG-19's number of channels.
 
-    3x3 convolutions padded by reflection, ReLUs, and 2x2 pooling after each block, on RGB in [0, 1]; 1x1
-    convolutions and ReLUs embed. Convolutions are entries named `conv1_1`, ..., embeddings `embed1_1`, ....
+    It takes RGB in [0, 1] and has 3x3 convolutions padded by reflection, ReLUs, and 2x2 pooling after each block. The
+    embeddings are 1x1 convolutions with ReLUs. The modules are named `conv1_1`, ... and `embed1_1`, ....
 
     Args:
-        widths: channels of each block; the last block has its first convolution only.
-        channels: channels that each block's first layer is embedded in; as many as `widths`, or more.
+        widths: number of channels of each block; the last block has its first convolution only.
+        channels: number of channels in which each block's first layer is embedded; as many numbers as in `widths`, or
+            more.
         pooling: `max`, `average` or `l2`, see `VGG19`.
     """
 
@@ -60,15 +61,16 @@ class NarrowVGG(nn.ModuleDict):
 
 
 class CompactEncoder(Encoder):
-    """A narrow VGG-19 with embeddings in VGG-19's channels: nothing to download, and several times as fast.
+    """A narrow VGG-19 with embeddings in VGG-19's channels: it needs no download, and is several times as fast.
 
-    Offers relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1. Distilled from VGG-19, as Wang et al. do (Collaborative
-    Distillation for Ultra-Resolution Universal Style Transfer, 2020), whose published weights it reads too.
+    It offers relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1. It was distilled from VGG-19 after Wang et al.
+    (Collaborative Distillation for Ultra-Resolution Universal Style Transfer, 2020), whose published weights it can
+    load, too.
 
     Args:
-        weights: `bundled`, which come with the package, or a .safetensors or .pth file with `conv1_1.weight` ... and
-            `embed1_1.weight` ..., such as `distill` writes.
-        pooling: `max` as distilled, `average` or `l2`, see `VGG19`.
+        weights: `bundled`, for those that come with the package, or a .safetensors or .pth file with
+            `conv1_1.weight` ... and `embed1_1.weight` ..., such as `distill` writes.
+        pooling: `max` as in the distillation, `average` or `l2`, see `VGG19`.
 
     Raises:
         UserError: the file is missing or damaged, or a tensor is missing or of the wrong shape.
@@ -76,7 +78,7 @@ class CompactEncoder(Encoder):
 
     def __init__(self, weights: str = BUNDLED, pooling: Pooling = "max") -> None:
         if weights in PRESETS:
-            raise UserError(f"{_ARGUMENT}: {weights!r} are VGG19's; give {BUNDLED!r} or a file")
+            raise UserError(f"{_ARGUMENT}: {weights!r} are weights of VGG19; give {BUNDLED!r} or a file")
         path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
         tensors, _ = read_tensors(path, argument=_ARGUMENT, advice=_advice(path))
         network = _network_for(tensors, path)
@@ -94,7 +96,11 @@ class CompactEncoder(Encoder):
 
 
 def save_narrow_vgg(network: NarrowVGG, path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write the weights in half precision as a safetensors file that `CompactEncoder` reads."""
+    """Write the weights in half precision as a safetensors file that `CompactEncoder` reads.
+
+    Raises:
+        UserError: a weight is not finite in half precision.
+    """
     tensors = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
     bad = [key for key, value in tensors.items() if not value.isfinite().all()]
     if bad:
@@ -123,5 +129,5 @@ def _tensor(tensors: Mapping[str, Tensor], key: str, shape: tuple[int | str, ...
 
 def _advice(path: Path) -> str:
     if path == BUNDLED_FILE:
-        return "it comes with the package: install that again"
+        return "this file comes with the package: reinstall the package"
     return f"use a file that `distill` wrote, or weights {BUNDLED!r}"

@@ -1,4 +1,4 @@
-"""Pictures as tensors: from Pillow images, and at other sizes."""
+"""Pictures as tensors: conversion from Pillow images, and resizing."""
 
 import torch
 from PIL import Image
@@ -9,16 +9,16 @@ from nst_lightning.images import fit_short_side, image_to_array
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
-    """An RGB image as float32 tensor of shape (1, 3, H, W) in [0, 1]."""
+    """An RGB image as a float32 tensor of shape (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(image_to_array(image))[None]
 
 
 def resize_tensor(pictures: Tensor, short_side: int) -> Tensor:
-    """Pictures scaled, antialiased, so that their short side measures `short_side` pixels.
+    """Resize pictures (bicubic, antialiased) to a short side of `short_side` pixels.
 
     Args:
         pictures: RGB in [0, 1], shape (N, C, H, W).
-        short_side: in pixels.
+        short_side: the new short side in pixels.
     """
     height, width = pictures.shape[-2:]
     size = fit_short_side((height, width), short_side)

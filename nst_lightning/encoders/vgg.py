@@ -1,4 +1,4 @@
-"""VGG-19 and VGG-16 (Simonyan & Zisserman 2015), every layer by name."""
+"""VGG-19 and VGG-16 (Simonyan & Zisserman 2015), with every layer available by its name."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -46,7 +46,7 @@ class _VGG(Encoder):
         self.requires_grad_(False).to(memory_format=torch.channels_last).eval()
 
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
-        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the layers asked for."""
+        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the requested layers."""
         self._check(pictures, layers)
         return run_convolutions(
             dict(self.convolutions.items()), (pictures - self.mean) / self.std, layers, self.pooling
@@ -54,20 +54,21 @@ class _VGG(Encoder):
 
 
 class VGG19(_VGG):
-    """VGG-19 (Simonyan & Zisserman 2015), the encoder of Gatys et al., every layer by name.
+    """VGG-19 (Simonyan & Zisserman 2015), the encoder of Gatys et al., with every layer available by its name.
 
     Args:
         weights: `imagenet` (torchvision's, 548 MB, downloaded once), `caffe` (the authors' own, which the papers used,
             downloaded once), or a .safetensors or .pth file, which may end early. The environment variable
             NST_VGG19_WEIGHTS names a file to use in place of a download.
-        pooling: `max` as trained, `average` as Gatys et al. prefer, or `l2` (root mean square, scaled to the magnitude
-            that max pooling gives, so that deeper layers see what they were trained on).
-        padding: of the first convolution: `zeros` as trained, or `replicate`, which spares the borders a dark frame.
-        deepest: the deepest layer to offer, by default the last that the weights have; an `EncoderChain` takes those
-            below from its next encoder, which may be faster.
+        pooling: `max` as in VGG's training, `average` as Gatys et al. prefer, or `l2` (root mean square, scaled to the
+            magnitude that max pooling gives, so that deeper layers see what they were trained on).
+        padding: padding of the first convolution: `zeros` as in VGG's training, or `replicate`, which avoids a dark
+            frame along the borders.
+        deepest: the deepest layer to offer, by default the last one in the weights; an `EncoderChain` takes deeper
+            layers from its next encoder, which may be faster.
 
     Raises:
-        UserError: the file is missing or damaged, the download failed, or `deepest` is no layer of it.
+        UserError: the file is missing or damaged, the download failed, or the weights have no layer `deepest`.
     """
 
     def __init__(
@@ -81,17 +82,18 @@ class VGG19(_VGG):
 
 
 class VGG16(_VGG):
-    """VGG-16 (Simonyan & Zisserman 2015), the loss network of Johnson et al., every layer by name.
+    """VGG-16 (Simonyan & Zisserman 2015), the loss network of Johnson et al., with every layer available by its name.
 
     Args:
         weights: `imagenet` (torchvision's, 528 MB, downloaded once), or a .safetensors or .pth file, which may end
             early. The environment variable NST_VGG16_WEIGHTS names a file to use in place of the download.
-        pooling: `max` as trained, `average` or `l2`, see `VGG19`.
-        padding: of the first convolution: `zeros` as trained, or `replicate`, which spares the borders a dark frame.
+        pooling: `max` as in VGG's training, `average` or `l2`, see `VGG19`.
+        padding: padding of the first convolution: `zeros` as in VGG's training, or `replicate`, which avoids a dark
+            frame along the borders.
         deepest: the deepest layer to offer, see `VGG19`.
 
     Raises:
-        UserError: the file is missing or damaged, the download failed, or `deepest` is no layer of it.
+        UserError: the file is missing or damaged, the download failed, or the weights have no layer `deepest`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Weights files of the encoders: where they come from, and the checks before they are used."""
+"""Weights files of the encoders: finding, downloading, reading and checking them."""
 
 import os
 import re
@@ -19,11 +19,11 @@ from nst_lightning.images import expand_path
 VGG19_BLOCKS, VGG16_BLOCKS = (2, 2, 4, 4, 4), (2, 2, 3, 3, 3)
 """Convolutions in each block."""
 VGG_CHANNELS = (64, 128, 256, 512, 512)
-"""Of the features in each block."""
+"""Channels of the features in each block."""
 
 
 def convolution_names(blocks: Sequence[int]) -> tuple[str, ...]:
-    """The convolutions of a VGG with so many in each block, conv1_1, conv1_2, ..., from shallow to deep."""
+    """Names of a VGG's convolutions, conv1_1, conv1_2, ..., from shallow to deep, given their number in each block."""
     return tuple(f"conv{block}_{i}" for block, count in enumerate(blocks, 1) for i in range(1, count + 1))
 
 
@@ -35,10 +35,10 @@ class VGGWeights:
     """Convolutions of a VGG and the normalization of their input.
 
     Args:
-        tensors: `conv1_1.weight`, `conv1_1.bias`, ... on RGB input, without gaps from `conv1_1` on.
-        mean: subtracted from RGB in [0, 1].
-        std: divided by afterwards.
-        origin: preset or file name, for messages and metadata.
+        tensors: `conv1_1.weight`, `conv1_1.bias`, ... for RGB input, from `conv1_1` on without gaps.
+        mean: the mean to subtract from RGB in [0, 1].
+        std: the standard deviation to divide by after that.
+        origin: name of the preset or file, for messages and metadata.
     """
 
     tensors: dict[str, Tensor]
@@ -49,12 +49,12 @@ class VGGWeights:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A VGG as its weights files know it.
+    """The architecture of a VGG, and its weights files.
 
     Args:
-        name: such as `VGG-19`.
-        blocks: convolutions in each block.
-        downloads: of each preset, the name of the file that torch caches.
+        name: name of the architecture, such as `VGG-19`.
+        blocks: number of convolutions in each block.
+        downloads: name of the file that torch caches, for each preset.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Architecture:
 
     @property
     def variable(self) -> str:
-        """The environment variable with a local file that replaces the downloads."""
+        """The environment variable that names a local file to use in place of a download."""
         return f"NST_{self.name.replace('-', '')}_WEIGHTS"
 
     @property
@@ -88,17 +88,17 @@ def load_vgg(weights: str, architecture: Architecture) -> VGGWeights:
     Args:
         weights: a preset, `imagenet` (torchvision's) or, for VGG-19, `caffe` (Simonyan & Zisserman's own), or a
             .safetensors or .pth file with torchvision's names, which may end early. A safetensors file may carry `mean`
-            and `std` in its metadata; other files are taken to expect torchvision's. The architecture's environment
-            variable names a file to use for the downloads.
-        architecture: which VGG.
+            and `std` in its metadata; other files get torchvision's. The architecture's environment variable names a
+            file to use in place of a download.
+        architecture: which VGG to load.
 
     Raises:
-        UserError: no such file, not a weights file, wrong shapes, or the download failed.
+        UserError: the file is missing, is not a weights file or has wrong shapes, or the download failed.
     """
     argument, presets = f"{architecture.name} weights", architecture.downloads
     if weights == BUNDLED or (weights in PRESETS and weights not in presets):
-        owner = "CompactEncoder's" if weights == BUNDLED else "VGG-19's"
-        raise UserError(f"{argument}: {weights!r} are {owner}; give {', '.join(presets)} or a file")
+        owner = "CompactEncoder" if weights == BUNDLED else "VGG19"
+        raise UserError(f"{argument}: {weights!r} are weights of {owner}; give {', '.join(presets)} or a file")
     path = os.environ.get(architecture.variable) if weights in presets else weights
     if path:
         argument = argument if path == weights else f"{argument} ({architecture.variable})"
@@ -109,13 +109,13 @@ def load_vgg(weights: str, architecture: Architecture) -> VGGWeights:
     named = _rename(tensors, architecture, str(path or weights))
     mean, std = (_parse_numbers(metadata.get(key)) for key in ("mean", "std"))
     if weights == "caffe" and mean is None:
-        named["conv1_1.weight"] = named["conv1_1.weight"].flip(1)  # the authors' own network takes BGR in [0, 255]
+        named["conv1_1.weight"] = named["conv1_1.weight"].flip(1)  # the authors' network takes BGR in [0, 255]
         return VGGWeights(named, _CAFFE_MEAN, _CAFFE_STD, origin)
     return VGGWeights(named, mean or _IMAGENET_MEAN, std or _IMAGENET_STD, origin)
 
 
 def _download(weights: str, architecture: Architecture) -> dict[str, Tensor]:
-    """Tensors of a preset, downloaded with a progress bar, checked by hash and cached by torch."""
+    """Download the tensors of a preset with a progress bar; torch checks their hash and caches them."""
     options: dict[str, Any] = {"progress": True, "check_hash": True, "weights_only": True}
     try:
         if weights == "imagenet":
@@ -135,11 +135,15 @@ def _download(weights: str, architecture: Architecture) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path, *, argument: str, advice: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a .safetensors or .pth file, never unpickling code.
+    """Read tensors and metadata from a .safetensors or .pth file, without ever unpickling code.
+
+    Args:
+        path: the file.
+        argument: what the file is for, the beginning of an error message.
+        advice: what the user can do, the end of an error message.
 
     Raises:
-        UserError: the file is missing or isn't such a file; `argument` says what it was wanted for, `advice`
-            what can be done.
+        UserError: the file is missing, damaged or of another kind.
     """
     if not path.is_file():
         raise UserError(f"{argument}: no such file: {path}; {advice}")
@@ -149,11 +153,13 @@ def read_tensors(path: Path, *, argument: str, advice: str) -> tuple[dict[str, T
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{argument}: {path} is damaged or no weights file ({_first_line(error)}); {advice}") from None
+        raise UserError(
+            f"{argument}: {path} is damaged or not a weights file ({_first_line(error)}); {advice}"
+        ) from None
     except Exception:  # pickle.UnpicklingError, whose text is about torch's options
-        raise UserError(f"{argument}: {path} is damaged or no file of plain tensors; {advice}") from None
+        raise UserError(f"{argument}: {path} is damaged or not a file of plain tensors; {advice}") from None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise UserError(f"{argument}: {path} is no dictionary of tensors; {advice}")
+        raise UserError(f"{argument}: {path} is not a dictionary of tensors; {advice}")
     return tensors, {}
 
 
@@ -166,11 +172,19 @@ def checked_tensor(
     argument: str,
     advice: str,
 ) -> Tensor:
-    """One of a file's tensors, of a shape in which a string stands for any number.
+    """One of a file's tensors, after checking it.
+
+    Args:
+        tensors: all tensors of the file.
+        key: name of the tensor.
+        shape: the expected shape, in which a string stands for any number.
+        path: the file, for an error message.
+        argument: what the file is for, the beginning of an error message.
+        advice: what the user can do, the end of an error message.
 
     Raises:
-        UserError: it is missing, of another shape, not finite, or a weight of nothing but zeros, as an interrupted
-            download leaves it.
+        UserError: the tensor is missing, has another shape, is not finite, or is a weight of nothing but zeros, as an
+            interrupted download can leave it.
     """
     if key not in tensors:
         raise UserError(f"{argument}: {path} has no {key}; {advice}")
@@ -179,12 +193,12 @@ def checked_tensor(
         expected = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
         raise UserError(f"{argument}: {path}: {key} has shape {tuple(tensor.shape)}, not {expected}; {advice}")
     if not tensor.isfinite().all() or (key.endswith("weight") and not tensor.any()):
-        raise UserError(f"{argument}: {path}: {key} is damaged, not finite or all zero; {advice}")
+        raise UserError(f"{argument}: {path}: {key} is damaged: not finite, or all zero; {advice}")
     return tensor
 
 
 def _rename(tensors: dict[str, Tensor], architecture: Architecture, path: str) -> dict[str, Tensor]:
-    """Convolutions under the field's names, from torchvision's `features.N`; a file may end early, but has no gap."""
+    """Rename torchvision's `features.N` to `conv1_1`, ...; a file may end early, but must have no gaps."""
     found = [re.fullmatch(r"features\.(\d+)\.(?:weight|bias)", key) for key in tensors]
     last = max((int(match[1]) for match in found if match), default=0)
     named, index, channels = {}, 0, 3

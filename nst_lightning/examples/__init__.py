@@ -1,4 +1,4 @@
-"""Pictures to begin with: style pictures drawn by programs, and photographs that installed packages carry."""
+"""Example style pictures, drawn by programs."""
 
 from nst_lightning.examples.impasto import impasto
 from nst_lightning.examples.ink_wash import ink_wash

@@ -1,4 +1,4 @@
-"""What the drawn style pictures have in common: coordinates, smooth noise, mixing, and light on a relief."""
+"""Functions that the drawn style pictures share: coordinates, smooth noise, mixing colors, light on a relief."""
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -7,13 +7,13 @@ Array = np.ndarray
 
 
 def grid(size: int) -> tuple[Array, Array]:
-    """Coordinates x (to the right) and y (down) in [0, 1] of the pixels of a square, each of shape (size, size)."""
+    """Coordinates x (to the right) and y (down) in [0, 1] of a square's pixels, each of shape (size, size)."""
     y, x = np.mgrid[0:size, 0:size] / size
     return x, y
 
 
 def smooth_noise(random: np.random.Generator, size: int, cells: int, octaves: int = 1) -> Array:
-    """Noise of shape (size, size), about -1 to 1, that changes over 1/cells of the side, and finer with each octave."""
+    """Noise of shape (size, size), about -1 to 1, with details of 1/cells of the side, and finer with each octave."""
     total, field = 0.0, np.zeros((size, size))
     for octave in range(octaves):
         count = min(size, cells * 2**octave) + 3
@@ -33,26 +33,26 @@ def mix(first: Array, second: Array, share: Array) -> Array:
 
 
 def ramp(colors: Array, place: Array) -> Array:
-    """Colors between neighbors in a row of them, of shape (count, 3): the first at place 0, the last at 1."""
+    """Interpolate in a row of colors, shape (count, 3): the first color is at place 0, the last at place 1."""
     place = np.clip(place, 0, 0.999) * (len(colors) - 1)
     lower = place.astype(int)
     return mix(colors[lower], colors[lower + 1], place - lower)
 
 
 def step(values: Array, width: float) -> Array:
-    """0 where values are below 0, 1 where they are above, and smooth over `width` between."""
+    """A smooth step from 0 for values below 0 to 1 for values above, over a range of `width`."""
     t = np.clip(values / width + 0.5, 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def blur(field: Array, radius: float) -> Array:
-    """A field of shape (H, W) with values in [0, 1], blurred over `radius` pixels."""
+    """Blur a field of shape (H, W) with values in [0, 1] over `radius` pixels."""
     image = Image.fromarray((np.clip(field, 0, 1) * 255).round().astype(np.uint8))
     return np.asarray(image.filter(ImageFilter.GaussianBlur(radius))) / 255
 
 
 def lit(colors: Array, relief: Array, strength: float) -> Array:
-    """Colors of shape (H, W, 3) under light from above left on a relief of shape (H, W)."""
+    """Light colors of shape (H, W, 3) from the upper left, on a relief of shape (H, W)."""
     down, across = np.gradient(relief)
     slope = -strength * (down + across)
     shaded = colors * (1 + np.clip(slope, -0.5, 0.35))[..., None]

@@ -10,11 +10,11 @@ HILLS = np.array([(0.42, 0.36, 0.55), (0.20, 0.42, 0.46), (0.72, 0.56, 0.22), (0
 
 
 def impasto(size: int = 768, seed: int = 0) -> Image.Image:
-    """Draw it, `size` pixels square."""
+    """Draw the picture, `size` pixels square, always the same for the same seed."""
     random = np.random.default_rng(seed)
     colors, angles = _scene(size, random)
-    scale = 2  # drawn larger and reduced, for smooth edges
-    paint = to_image(colors).resize((scale * size, scale * size))  # the ground shows between strokes
+    scale = 2  # drawn larger and scaled down, for smooth edges
+    paint = to_image(colors).resize((scale * size, scale * size))  # shows between strokes
     relief = Image.new("L", paint.size, 128)
     for width, cover in ((0.055, 2.5), (0.034, 2.0), (0.020, 1.6), (0.012, 0.7)):
         for start in random.uniform(-0.02, 1.02, (round(cover / (5 * width * width)), 2)):
@@ -24,7 +24,7 @@ def impasto(size: int = 768, seed: int = 0) -> Image.Image:
 
 
 def _scene(size: int, random: np.random.Generator) -> tuple[Array, Array]:
-    """Colors of shape (size, size, 3), and the directions in radians in which they are painted."""
+    """Colors of shape (size, size, 3), and the directions of the strokes in radians."""
     x, y = grid(size)
     to_sun = np.hypot(x - 0.64, y - 0.30)
     wobble = 0.06 * smooth_noise(random, size, 4, octaves=2)

@@ -6,12 +6,12 @@ from PIL import Image
 from nst_lightning.examples.fields import Array, grid, smooth_noise, step, to_image
 
 PAPER = np.array([0.955, 0.935, 0.885])
-INK = np.array([0.86, 0.80, 0.72])  # what a layer of full ink takes of red, green and blue
+INK = np.array([0.86, 0.80, 0.72])  # the red, green and blue that a full layer of ink absorbs
 SEAL = np.array([0.22, 0.78, 0.82])
 
 
 def ink_wash(size: int = 768, seed: int = 0) -> Image.Image:
-    """Draw it, `size` pixels square."""
+    """Draw the picture, `size` pixels square, always the same for the same seed."""
     random = np.random.default_rng(seed)
     x, y = grid(size)
     grain = smooth_noise(random, size, 260, octaves=2)
@@ -30,7 +30,7 @@ def ink_wash(size: int = 768, seed: int = 0) -> Image.Image:
 
 
 def _soak(colors: Array, density: Array, ink: Array) -> Array:
-    """Colors under a layer of ink of the density given, which absorbs light as ink does."""
+    """Colors under a layer of ink of a density, which absorbs light."""
     return colors * (1 - np.clip(ink, 0, 1)) ** (1.6 * np.clip(density, 0, 1.2))[..., None]
 
 

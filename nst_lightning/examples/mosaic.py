@@ -12,15 +12,15 @@ FANS, RINGS = 3, 8
 
 
 def mosaic(size: int = 768, seed: int = 0) -> Image.Image:
-    """Draw it, `size` pixels square."""
+    """Draw the picture, `size` pixels square, always the same for the same seed."""
     random = np.random.default_rng(seed)
     x, y = grid(size)
-    bend = [0.012 * smooth_noise(random, size, 7) for _ in range(2)]  # set by hand
+    bend = [0.012 * smooth_noise(random, size, 7) for _ in range(2)]  # irregular, as if set by hand
     fan, center, radius, angle = _fans(x + bend[0], y + bend[1])
     ring = np.clip((radius * RINGS).astype(int), 0, RINGS - 1)
     count = np.maximum(3, np.round(2 * np.pi * (ring + 0.5) * 0.8))  # stones about as long as wide
-    along = angle / (2 * np.pi) * count + _drawn(random, fan, ring)
-    stone = _drawn(random, fan, ring, np.floor(along).astype(int), shape=(6,))
+    along = angle / (2 * np.pi) * count + _random_values(random, fan, ring)
+    stone = _random_values(random, fan, ring, np.floor(along).astype(int), shape=(6,))
     gaps = [0.5 - np.abs(part % 1 - 0.5) for part in (radius * RINGS, along)]
     edge = np.minimum(*gaps) - 0.055 - 0.05 * (stone[..., 0] - 0.5)
     kind = (ring + 2 * (fan % 2)) % len(WARM)
@@ -36,7 +36,7 @@ def mosaic(size: int = 768, seed: int = 0) -> Image.Image:
 
 
 def _fans(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-    """Of each pixel its fan's number and height in the picture; where in the fan it is: radius (0 to 1) and angle."""
+    """For each pixel: number and height of its fan in the picture, and its radius (0 to 1) and angle in the fan."""
     reach = 0.5 / FANS
     number, center, radius, angle = (np.zeros(x.shape, kind) for kind in (int, float, float, float))
     for row in range(-1, 2 * FANS + 4):  # each row lies over the one above
@@ -52,8 +52,8 @@ def _fans(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
     return number, center, radius, angle
 
 
-def _drawn(random: np.random.Generator, *numbers: Array, shape: tuple[int, ...] = ()) -> Array:
-    """Random numbers from 0 to 1, the same wherever all the given ones are the same."""
+def _random_values(random: np.random.Generator, *numbers: Array, shape: tuple[int, ...] = ()) -> Array:
+    """Random numbers from 0 to 1, equal wherever all of `numbers` are equal."""
     table = random.random((4093, *shape))
     place = sum(number * factor for number, factor in zip(numbers, (1, 733, 1571)))
     return table[place % len(table)]

@@ -13,22 +13,22 @@ WATERLINE, SHORE = 0.62, 0.60
 
 
 def pastel(size: int = 768, seed: int = 0) -> Image.Image:
-    """Draw it, `size` pixels square."""
+    """Draw the picture, `size` pixels square, always the same for the same seed."""
     random = np.random.default_rng(seed)
     colors, angles = _scene(size, random)
     grain = smooth_noise(random, size, size // 5) + 0.6 * smooth_noise(random, size, size // 2)
     picture = np.broadcast_to(PAPER, colors.shape)
     for width, cover, tone in ((0.032, 0.72, -0.06), (0.018, 0.15, 0.0), (0.010, -0.30, 0.10)):
         strokes, light = (
-            _along(smooth_noise(random, size, round(cells / width)), angles, 7 * width) for cells in (1, 0.7)
+            _smear(smooth_noise(random, size, round(cells / width)), angles, 7 * width) for cells in (1, 0.7)
         )
         chalk = step(strokes + cover + 0.22 * grain, 0.5)
         picture = mix(picture, colors + (tone + 0.16 * light)[..., None], 0.92 * chalk)
     return to_image(picture + 0.02 * grain[..., None])
 
 
-def _along(noise: Array, angles: Array, length: float) -> Array:
-    """Noise of shape (size, size), smeared along directions in radians over `length` of the side."""
+def _smear(noise: Array, angles: Array, length: float) -> Array:
+    """Smear noise of shape (size, size) along directions in radians, over a fraction `length` of the side."""
     size, steps = len(noise), 24
     down, across = (0.5 * length * size / steps * turn(angles) for turn in (np.sin, np.cos))
     total = noise.copy()
@@ -43,7 +43,7 @@ def _along(noise: Array, angles: Array, length: float) -> Array:
 
 
 def _scene(size: int, random: np.random.Generator) -> tuple[Array, Array]:
-    """Colors of shape (size, size, 3), and the directions in radians of the strokes."""
+    """Colors of shape (size, size, 3), and the directions of the strokes in radians."""
     x, y = grid(size)
     mirrored = np.where(y > WATERLINE, 2 * WATERLINE - y + 0.010 * np.sin(150 * y**1.5), y)
     wobble = 0.10 * smooth_noise(random, size, 3, octaves=3)

@@ -8,7 +8,7 @@ from PIL import Image
 from nst_lightning.examples.fields import Array, grid, mix, smooth_noise, step, to_image
 
 PAPER = np.array([0.98, 0.965, 0.93])
-# what a full wash takes of red, green and blue
+# the red, green and blue that a full wash absorbs
 ULTRAMARINE, PEACH, VIOLET = np.array([0.66, 0.38, 0.10]), np.array([0.05, 0.30, 0.45]), np.array([0.48, 0.58, 0.20])
 TEAL, MEADOW, LEAF = np.array([0.70, 0.36, 0.36]), np.array([0.30, 0.16, 0.72]), np.array([0.66, 0.34, 0.72])
 BLOSSOMS = np.array(
@@ -34,9 +34,9 @@ class _Sheet(NamedTuple):
 
 
 def watercolor(size: int = 768, seed: int = 0) -> Image.Image:
-    """Draw it, `size` pixels square."""
+    """Draw the picture, `size` pixels square, always the same for the same seed."""
     random = np.random.default_rng(seed)
-    noise = (smooth_noise(random, size, *of) for of in ((5, 5), (4, 3), (22, 3), (200, 2)))
+    noise = (smooth_noise(random, size, cells, octaves) for cells, octaves in ((5, 5), (4, 3), (22, 3), (200, 2)))
     sheet = _Sheet(*grid(size), *noise)
     colors = np.broadcast_to(PAPER, (size, size, 3))
     colors = _sky(colors, sheet)
@@ -57,7 +57,7 @@ def _wash(colors: Array, sheet: _Sheet, density: Array, pigment: Array) -> Array
 
 
 def _edge(depth: Array, width: float) -> Array:
-    """1 at the edge of a shape, in which depths are above 0, and less inside."""
+    """1 at the edge of a shape and less inside, where depths are above 0."""
     return np.exp(-np.clip(depth, 0, None) / width)
 
 
@@ -94,7 +94,7 @@ def _leaf(colors: Array, sheet: _Sheet, random: np.random.Generator) -> Array:
 
 
 def _blossom(colors: Array, sheet: _Sheet, random: np.random.Generator, nearness: float) -> Array:
-    """A blossom of a few petals, `nearness` from 0 to 1; most of what is below it is lifted first."""
+    """A blossom of a few petals, at a `nearness` from 0 to 1; most paint below it is lifted first."""
     cx, cy = random.uniform(-0.02, 1.02), 0.66 + 0.34 * nearness + random.normal(0, 0.02)
     radius = (0.012 + 0.055 * nearness) * random.uniform(0.7, 1.3)
     dx, dy = (sheet.x - cx) / radius, (sheet.y - cy) / (0.8 * radius)

@@ -24,21 +24,21 @@ from nst_lightning.networks.layers import MINIMUM_SIZE
 OPSET = 20
 VERIFIED_SHAPES = ((1, 3, 32, 33), (2, 3, 67, 45), (1, 3, 120, 161))
 TOLERANCE, HALF_TOLERANCE = 1e-3, 3e-2
-"""The largest accepted difference from torch, of a range of 1: a quarter of a step of 8 bits; in half precision, where
-single pixels differ more, seven steps."""
+"""The largest accepted difference from torch, for values in [0, 1]: a quarter of an 8-bit step, or about seven steps in
+half precision, where single pixels differ more."""
 
 
 def export_onnx(network: nn.Module, output: str | Path, *, metadata: Mapping[str, str], half: bool = False) -> float:
     """Write a transfer network as one ONNX file: input `photo`, output `picture`, float32 RGB in [0, 1], (N, 3, H, W).
 
-    Batch, height and width are dynamic. The controls of a network of several styles are further inputs for the whole
-    batch: of a `MultiStyleNet`, `style`, shape (S,), and `strength` and `preserve_color`, shape (1,). Their default
-    values and the names of the styles, in order, are in the metadata as JSON, `defaults` and `styles`. The file is
-    compared with torch at several odd sizes and only then renamed into place; the largest difference is stored in its
-    metadata as `largest_difference`.
+    Batch, height and width are dynamic. A network of several styles has its controls as further inputs, which apply
+    to the whole batch: for a `MultiStyleNet`, `style`, shape (S,), and `strength` and `preserve_color`, shape (1,). The
+    metadata have the controls' default values and the names of the styles, in order, as JSON: `defaults` and `styles`.
+    The file is compared with torch at several odd sizes before it is renamed into place; the metadata have the largest
+    difference as `largest_difference`.
 
     Args:
-        network: on any device; a copy on the CPU is exported.
+        network: the network, on any device; a copy on the CPU is exported.
         output: the file to write, whose name ends in .onnx.
         metadata: names and values stored in the file.
         half: store and compute in float16, except instance normalizations; inputs and output stay float32.
@@ -48,7 +48,7 @@ def export_onnx(network: nn.Module, output: str | Path, *, metadata: Mapping[str
 
     Raises:
         UserError: the name doesn't end in .onnx.
-        WorkError: the file doesn't reproduce the network; it isn't written.
+        WorkError: ONNX Runtime's pictures differ from the network's; no file is written.
     """
     path = Path(output)
     require("output", str(output), path.suffix.lower() == ".onnx", "a file name that ends in .onnx")
@@ -98,23 +98,23 @@ def _write(network: nn.Module, path: Path) -> None:
 
 
 def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in float16, except sums over all positions, as in instance normalization, which would overflow."""
+    """The model in float16, except for instance normalizations, whose sums over all positions would overflow."""
     with _quiet():
         model = convert_float_to_float16(
             model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, "InstanceNormalization"]
         )
-    made: set[str] = set()
+    seen: set[str] = set()
     for node in list(model.graph.node):
-        if node.output[0] in made:  # the converter casts what two nodes take in float32 twice, under one name
+        if node.output[0] in seen:  # the converter casts an input of two float32 nodes twice, under one name
             model.graph.node.remove(node)
-        made.add(node.output[0])
-    del model.graph.value_info[:]  # some still say float32
+        seen.add(node.output[0])
+    del model.graph.value_info[:]  # some entries still say float32
     OnnxModel(model).topological_sort()
     return model
 
 
 def _remove_source_notes(graph: onnx.GraphProto) -> None:
-    """Remove the exporter's debugging notes, which hold source code lines and paths of the machine."""
+    """Remove the exporter's debugging notes, which contain source lines and paths of this machine."""
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""

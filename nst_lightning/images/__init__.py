@@ -1,4 +1,4 @@
-"""Pictures in and out, with NumPy and Pillow only."""
+"""Reading, writing and converting pictures, with NumPy and Pillow only."""
 
 from nst_lightning.images.color import ColorMatch, luma, match_color, match_luma, to_gray, with_luma
 from nst_lightning.images.files import (

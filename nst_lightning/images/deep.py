@@ -1,4 +1,4 @@
-"""Pictures of 16 bits a channel, which Pillow decodes but can't hold, and doesn't write."""
+"""Pictures with 16 bits per channel, which Pillow can decode, but not hold or write."""
 
 import struct
 import sys
@@ -12,23 +12,23 @@ from PIL import ImageFile
 from nst_lightning.images.exif import LONG, MAIN, SHORT, UNDEFINED, header, read_directories, write_directories
 
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_STRIP = 2**18  # bytes of pixels that a TIFF compresses at once
+_STRIP = 2**18  # bytes of pixels in each compressed strip of a TIFF
 
 
 def lower_bytes(image: ImageFile.ImageFile) -> list[Any] | None:
-    """The `tile` with which an image file, not loaded yet, decodes to the lower bytes of its 16-bit RGB or RGBA values.
+    """The `tile` that makes Pillow decode the lower bytes of 16-bit RGB or RGBA values, for an image not loaded yet.
 
-    Pillow keeps the upper byte of each value. Told that the file's bytes stand in the other order, it keeps the lower.
+    Pillow keeps the upper byte of each value. If the tile states the opposite byte order, Pillow keeps the lower one.
 
     Returns:
-        What to assign to `image.tile`, or None for a file of any other kind.
+        The value to assign to `image.tile`, or None for a file of any other kind.
     """
     tiles = []
     for tile in image.tile:
         raw_mode, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         kind, _, depth = str(raw_mode).partition(";")
         if kind not in ("RGB", "RGBA", "RGBX") or depth not in ("16B", "16L", "16N"):
-            return None  # RGBa too: its colors are divided by alpha, which takes whole values
+            return None  # RGBa too: Pillow divides its colors by alpha, which needs whole values
         other = f"{kind};16{_OTHER_ORDER[depth[-1]]}"
         tiles.append(tile._replace(args=(other, *rest) if rest else other))
     return tiles or None
@@ -68,7 +68,7 @@ def encode_tiff(samples: np.ndarray, icc_profile: bytes | None = None, exif: byt
 
 
 def _describe(samples: np.ndarray) -> dict[int, tuple[int, list[int]]]:
-    """The tags by which a TIFF file says what samples it holds, but for where they are."""
+    """The TIFF tags that describe the samples, except for their place in the file."""
     height, width, channels = samples.shape
     tags = {
         256: (LONG, [width]),
@@ -81,12 +81,12 @@ def _describe(samples: np.ndarray) -> dict[int, tuple[int, list[int]]]:
         317: (SHORT, [2]),  # each pixel is its difference from the one to the left
     }
     if channels == 4:
-        tags[338] = SHORT, [2]  # alpha, which the others are not multiplied by
+        tags[338] = SHORT, [2]  # alpha, not premultiplied
     return tags
 
 
 def _differences(pixels: np.ndarray) -> np.ndarray:
-    """Each pixel of shape (H, W, C) less the one to its left, modulo the type's range: what compresses better."""
+    """Differences of pixels (H, W, C) from those to their left, modulo the type's range, which compress better."""
     return np.diff(pixels, axis=1, prepend=pixels.dtype.type(0))
 
 

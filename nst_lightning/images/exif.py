@@ -1,13 +1,13 @@
-"""EXIF data: notes about a photo are kept byte for byte; what describes only the file that held them is left out.
+"""EXIF data: tags about the photo are copied byte for byte; tags about the original file are left out.
 
 EXIF data are a small TIFF file without pixels, so the same directories also serve to write TIFF files. Pillow's own
-`Exif` isn't used to copy them: it turns every letter beyond ASCII into a question mark and forgets the values' types.
+`Exif` isn't used to copy them: it turns every non-ASCII letter into a question mark and loses the types of values.
 """
 
 import struct
 
 Directory = dict[int, tuple[int, bytes]]
-"""Of each tag, the type of its values and their bytes."""
+"""For each tag, the type of its values, and the values as bytes."""
 
 SHORT, LONG, UNDEFINED = 3, 4, 7
 MAIN, EXIF, GPS = 0, 0x8769, 0x8825  # the last two are the tags that point from the main directory to the others
@@ -16,20 +16,20 @@ _SIZES = {1: 1, 2: 1, SHORT: 2, LONG: 4, 5: 8, 6: 1, UNDEFINED: 1, 8: 2, 9: 4, 1
 _MAGIC = {"<": b"II*\0", ">": b"MM\0*"}
 _PREFIX = b"Exif\0\0"
 
-# A TIFF file's main directory also says where its pixels are, which must not come through: only these tags do.
+# A TIFF file's main directory also says where its pixels are, which must not be copied: only these tags are.
 _ABOUT_THE_PHOTO = {
     *(0x010E, 0x010F, 0x0110),  # description, make, model
     *(0x011A, 0x011B, 0x0128),  # resolution and its unit
     *(0x0131, 0x0132, 0x013B, 0x013C, 0x8298),  # software, date and time, artist, computer, copyright
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),  # ratings; Windows' title, comment, author, keywords, subject
 }
-# Width, height and places in pixels may not hold for the new picture; interoperability is one more directory.
+# Width, height and positions in pixels may be wrong for the new picture; interoperability is a further directory.
 _ABOUT_THE_FILE = {0xA002, 0xA003, 0x9214, 0xA214, 0xA005}
-_ROOM = {MAIN: 12_000, EXIF: 40_000, GPS: 12_000}  # bytes; a JPEG holds 65,533 in all
+_ROOM = {MAIN: 12_000, EXIF: 40_000, GPS: 12_000}  # bytes allowed; a JPEG holds 65,533 in all
 
 
 def tidy_exif(data: bytes) -> bytes | None:
-    """What EXIF data, or a TIFF file, say about the photo, without orientation, thumbnail and whatever is damaged.
+    """What EXIF data, or a TIFF file, say about the photo, without orientation, thumbnail and damaged entries.
 
     Returns:
         EXIF data as Pillow's `save` takes them, small enough for a JPEG; None if nothing is left.
@@ -41,7 +41,7 @@ def tidy_exif(data: bytes) -> bytes | None:
 
 
 def read_directories(data: bytes) -> tuple[str, dict[int, Directory]]:
-    """The byte order, `<` or `>`, and the directories `MAIN`, `EXIF` and `GPS` of EXIF data, less what is damaged."""
+    """The byte order of EXIF data, `<` or `>`, and the directories `MAIN`, `EXIF` and `GPS` without damaged entries."""
     data = data.removeprefix(_PREFIX)
     order = next((order for order, magic in _MAGIC.items() if data.startswith(magic)), None)
     if order is None:
@@ -55,7 +55,7 @@ def read_directories(data: bytes) -> tuple[str, dict[int, Directory]]:
 
 
 def write_directories(directories: dict[int, Directory], offset: int, order: str) -> bytes:
-    """The directories, the main one first, as they stand `offset` bytes behind the start of the header."""
+    """The directories as bytes, the main one first, to be placed `offset` bytes after the start of the header."""
     others = {pointer: entries for pointer, entries in directories.items() if pointer != MAIN and entries}
     main = directories.get(MAIN, {}) | dict.fromkeys(others, (LONG, bytes(4)))
     end, written = offset + len(_write(main, offset, order)), b""
@@ -66,7 +66,7 @@ def write_directories(directories: dict[int, Directory], offset: int, order: str
 
 
 def header(order: str, offset: int) -> bytes:
-    """The eight bytes at the start, which say where the main directory is."""
+    """The eight bytes at the start of a file, which say at which offset the main directory is."""
     return _MAGIC[order] + struct.pack(f"{order}L", offset)
 
 
@@ -87,9 +87,9 @@ def _read(data: bytes, pointer: bytes, order: str, room: int) -> Directory:
 
 def _write(entries: Directory, offset: int, order: str) -> bytes:
     table, values = struct.pack(f"{order}H", len(entries)), b""
-    behind = offset + 2 + 12 * len(entries) + 4
+    after_table = offset + 2 + 12 * len(entries) + 4
     for tag, (kind, data) in sorted(entries.items()):
-        place = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(f"{order}L", behind + len(values))
+        place = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(f"{order}L", after_table + len(values))
         table += struct.pack(f"{order}HHL", tag, kind, len(data) // _SIZES[kind]) + place
         if len(data) > 4:
             values += data + bytes(len(data) % 2)  # values start at even offsets

@@ -1,4 +1,4 @@
-"""Picture files: every format Pillow reads goes in, JPEG, PNG, WebP and TIFF come out, never half-written."""
+"""Picture files: reads every format that Pillow reads; writes JPEG, PNG, WebP and TIFF, never half a file."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ from nst_lightning.images.pixels import array_to_image, array_to_samples, image_
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """File name endings that `write_picture` accepts, and the formats they stand for."""
 LARGEST = {"JPEG": 65500, "WEBP": 16383}
-"""Pixels that a side may have in formats that have a limit."""
+"""The largest width and height in pixels, for formats that have a limit."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file in memory: upright RGB pixels, and what a round trip must keep.
+    """A picture file in memory: upright RGB pixels, and all that should survive reading and writing.
 
     Args:
-        rgb: the pixels, rotated as the EXIF orientation says: an image of mode RGB, or where 8 bits a channel are too
-            few, a float array of shape (3, H, W) in [0, 1].
-        alpha: the transparency as image of the same size, mode L or I;16, or None if the file had none.
+        rgb: the pixels, rotated as the EXIF orientation says: an image of mode RGB, or, if 8 bits per channel are
+            too few, a float array of shape (3, H, W) in [0, 1].
+        alpha: the transparency as an image of the same size, mode L or I;16, or None if the file had none.
         icc_profile: the color profile that the RGB values refer to, or None for sRGB.
         exif: EXIF data without orientation and thumbnail, or None if the file had none.
     """
@@ -41,12 +41,12 @@ class Picture:
 
     @property
     def image(self) -> Image.Image:
-        """The pixels as RGB image of 8 bits a channel."""
+        """The pixels as an RGB image with 8 bits per channel."""
         return array_to_image(self.rgb) if isinstance(self.rgb, np.ndarray) else self.rgb
 
     @property
     def array(self) -> np.ndarray:
-        """The pixels as float32 array of shape (3, H, W) in [0, 1]."""
+        """The pixels as a float32 array of shape (3, H, W) in [0, 1]."""
         return self.rgb if isinstance(self.rgb, np.ndarray) else image_to_array(self.rgb)
 
     def __post_init__(self) -> None:
@@ -59,11 +59,11 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
 
     Args:
         path: the file.
-        bits: with 8, `rgb` is an image. With 16, it is a float32 array, exact for PNG and TIFF files of 16 bits a
-            channel: RGB, RGBA or gray. All other files give the values of their 8-bit image.
+        bits: 8 makes `rgb` an image. 16 makes it a float32 array, which is exact for RGB, RGBA and gray PNG and TIFF
+            files with 16 bits per channel; for all other files it has the values of the 8-bit image.
 
     Raises:
-        PictureError: the file is missing, damaged or no picture; the message is one line that names it.
+        PictureError: the file is missing, damaged or not a picture; the message is one line that names the file.
         UserError: `bits` is neither 8 nor 16.
     """
     require("bits", bits, bits in (8, 16), "8 or 16")
@@ -73,7 +73,7 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
 
 
 def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
-    """Read the pixels of a picture file: upright, RGB, transparency on white.
+    """Read the pixels of a picture file as an upright RGB image, with transparent parts on white.
 
     Args:
         path: the file.
@@ -95,7 +95,8 @@ def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode as RGB, rotated as its EXIF orientation says. Transparency is dropped.
 
-    16-bit gray is scaled to 8 bits, floats are taken to lie in [0, 1] if none is larger, and CMYK goes by its profile.
+    16-bit gray is scaled to 8 bits, floats are taken to be in [0, 1] unless one is larger, and CMYK is converted with
+    its color profile.
     """
     return _turn_upright(_convert(image), image)
 
@@ -107,17 +108,18 @@ def write_picture(
     quality: int = 95,
     bits: Literal[8, 16] = 8,
 ) -> None:
-    """Write a picture in the format that the file's ending names, beside its place first and then renamed into it.
+    """Write a picture in the format of the file's ending, under a temporary name that is renamed when it is complete.
 
     Args:
-        path: where to; the folder is made if it is missing. JPEG has no transparency: it is laid on white.
+        path: the file to write; its folder is created if it is missing. JPEG has no transparency: transparent parts
+            become white.
         picture: the picture, with its alpha, color profile and EXIF data, or just its pixels.
-        quality: of JPEG and WebP, 1 to 100.
-        bits: a channel; 16 for PNG and TIFF only.
+        quality: quality of JPEG and WebP files, 1 to 100.
+        bits: bits per channel; 16 for PNG and TIFF only.
 
     Raises:
         PictureError: as for `writable_format`.
-        OSError: the folder can't be written or is full.
+        OSError: the folder is not writable, or the disk is full.
     """
     file_format = writable_format(path, bits=bits)
     picture = picture if isinstance(picture, Picture) else Picture(picture)
@@ -129,15 +131,20 @@ def write_picture(
         else:
             image = _image(picture, opaque=file_format == "JPEG")
             options = {} if file_format == "PNG" else {"quality": quality}
-            about = {"icc_profile": picture.icc_profile, "exif": picture.exif or b""}
-            image.save(temporary, format=file_format, **about, **options)
+            extras = {"icc_profile": picture.icc_profile, "exif": picture.exif or b""}
+            image.save(temporary, format=file_format, **extras, **options)
 
 
 def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = (1, 1)) -> str:
-    """The format that a file's ending stands for, under Pillow's name.
+    """Pillow's name for the format that a file's ending stands for.
+
+    Args:
+        path: the file to write.
+        bits: bits per channel.
+        size: width and height of the picture.
 
     Raises:
-        PictureError: the ending is none of `WRITABLE`, or its format doesn't have so many bits a channel or pixels.
+        PictureError: the ending is not in `WRITABLE`, or its format doesn't support so many bits or pixels.
     """
     file_format = WRITABLE.get(Path(path).suffix.lower())
     if file_format is None:
@@ -152,10 +159,10 @@ def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = 
 
 
 def check_writable(path: str | Path, *, bits: int = 8) -> Path:
-    """Try whether a picture can be written to a path, and return the path.
+    """Check that a picture can be written to a path, and return the path.
 
     Raises:
-        PictureError: see `writable_format`; it is a folder, or nothing can be written there.
+        PictureError: the path is a folder, nothing can be written there, or the format is wrong (`writable_format`).
     """
     writable_format(path, bits=bits)
     try:
@@ -177,7 +184,7 @@ def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         raise PictureError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise PictureError(f"{path}: not a picture that can be read") from None
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+    except Exception as error:  # decoders raise exceptions of any kind for damaged files
         raise PictureError(f"{path}: can't be read ({error or type(error).__name__})") from error
 
 
@@ -193,10 +200,10 @@ _TURNS = {
 
 
 def _turn_upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
-    """Pixels of a source image turned by its EXIF orientation, once: what says so isn't passed on."""
+    """Turn pixels as the EXIF orientation of their source says, and drop it, so that nobody turns them again."""
     try:
         orientation = source.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # as above; damaged EXIF data don't cost the picture
+    except Exception:  # of any kind, as in `_open`; the picture is still readable
         orientation = None
     turned = pixels.transpose(_TURNS[orientation]) if orientation in _TURNS else pixels
     turned.info = {}
@@ -231,18 +238,18 @@ def _alpha(image: Image.Image) -> Image.Image | None:
 
 
 def _rgb_profile(image: Image.Image) -> bytes | None:
-    """The color profile, unless it describes the CMYK or gray values that the conversion left behind."""
+    """The color profile, unless it describes CMYK or gray values, which are gone after the conversion to RGB."""
     return image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P", "PA", "RGBX") else None
 
 
 def _exif(image: Image.Image, path: str | Path) -> bytes | None:
-    """EXIF data of an image that is loaded already: in a PNG they may follow the pixels."""
+    """EXIF data of an image, which must be loaded already, since they may follow the pixels in a PNG."""
     data = Path(path).read_bytes() if image.format == "TIFF" else image.info.get("exif")
     return tidy_exif(data) if data else None
 
 
 def _deepen(picture: Picture, path: str | Path) -> Picture:
-    """The picture with pixels and alpha as exact as its file has them."""
+    """The picture with pixels and alpha in the full precision of its file."""
     samples = _read_samples(path)
     if samples is None:
         return replace(picture, rgb=picture.array)
@@ -252,7 +259,7 @@ def _deepen(picture: Picture, path: str | Path) -> Picture:
 
 
 def _read_samples(path: str | Path) -> np.ndarray | None:
-    """The upright 16-bit samples of a file, shape (H, W, 1, 3 or 4), or None if that isn't what Pillow finds in it."""
+    """The upright 16-bit samples of a file, shape (H, W, 1, 3 or 4), or None if its samples have another depth."""
     with _open(path) as image:
         if image.mode.startswith("I"):
             gray = np.asarray(image).clip(0, 65535).astype(np.uint16)
@@ -275,7 +282,7 @@ def _samples(picture: Picture) -> np.ndarray:
 
 
 def _image(picture: Picture, *, opaque: bool = False) -> Image.Image:
-    """The picture as 8-bit image of mode RGB, or RGBA if it has alpha and must not be opaque."""
+    """The picture as an 8-bit image of mode RGB, or RGBA if it has alpha and `opaque` is false."""
     rgb, alpha = picture.image, picture.alpha
     if alpha is None:
         return rgb

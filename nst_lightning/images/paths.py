@@ -1,4 +1,4 @@
-"""Where pictures are and where they may be written."""
+"""Paths of pictures: where to find them, and where to write without losing anything."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from nst_lightning.errors import UserError
 
 
 class PictureError(UserError):
-    """A picture file is missing, unreadable or can't be written in the format asked for."""
+    """A picture file that is missing, unreadable, or can't be written in the requested format."""
 
 
 def expand_path(path: str | Path) -> Path:
@@ -30,7 +30,7 @@ def expand_path(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def path_beside(path: str | Path) -> Iterator[Path]:
-    """A temporary file of the same name in a hidden folder beside `path`, whose own folder is made if it is missing."""
+    """A temporary file of the same name in a hidden folder beside `path`; its parent folder is created if missing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".nst-", dir=path.parent) as folder:
@@ -39,14 +39,14 @@ def path_beside(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary file name beside `path`; renamed to `path` when the block ends well, removed when it doesn't."""
+    """A temporary file beside `path`, renamed to `path` if the block succeeds, and removed if it fails."""
     with path_beside(path) as temporary:
         yield temporary
         temporary.replace(path)
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """All files below a folder, sorted, whose ending is one that Pillow reads; hidden files are left out.
+    """All files below a folder with an ending that Pillow reads, sorted; hidden files are left out.
 
     Raises:
         PictureError: the folder is missing, is a file, or has no picture in it.
@@ -68,24 +68,24 @@ def list_pictures(folder: str | Path) -> list[Path]:
 
 
 def list_inputs(folder: Path, output: Path) -> list[Path]:
-    """The pictures below a folder, without those below an output folder inside of it.
+    """The pictures below a folder, without those below an output folder inside it.
 
     Raises:
         PictureError: there are none, or both folders are the same.
     """
-    inside, whole = output.resolve(), folder.resolve()
-    if inside == whole:
-        raise PictureError(f"output: {output} is the folder of photos itself; it must be another")
+    output_folder, input_folder = output.resolve(), folder.resolve()
+    if output_folder == input_folder:
+        raise PictureError(f"output: {output} is the folder of photos itself; choose another folder")
     found = list_pictures(folder)
-    if inside.is_relative_to(whole):
-        found = [path for path in found if not path.resolve().is_relative_to(inside)]
+    if output_folder.is_relative_to(input_folder):
+        found = [path for path in found if not path.resolve().is_relative_to(output_folder)]
     if not found:
-        raise PictureError(f"{folder}: no pictures but those in {output}")
+        raise PictureError(f"{folder}: no pictures except those in {output}")
     return found
 
 
 def refuse_overwriting_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Refuse to overwrite files that are read.
+    """Refuse to overwrite input files.
 
     Raises:
         PictureError: a target is one of the inputs.

@@ -1,21 +1,21 @@
-"""Between Pillow images and float arrays: the one place where value ranges change."""
+"""Conversion between Pillow images and float arrays, and between their value ranges."""
 
 import numpy as np
 from PIL import Image
 
 
 def image_to_array(image: Image.Image) -> np.ndarray:
-    """An RGB image as float32 array of shape (3, H, W) in [0, 1]."""
+    """An RGB image as a float32 array of shape (3, H, W) in [0, 1]."""
     return np.ascontiguousarray(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255)
 
 
 def array_to_image(array: np.ndarray) -> Image.Image:
-    """A float array of shape (3, H, W) as RGB image; values outside [0, 1] are clipped."""
+    """A float array of shape (3, H, W) as an RGB image; values outside [0, 1] are clipped."""
     return Image.fromarray((array.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
 
 
 def samples_to_array(samples: np.ndarray) -> np.ndarray:
-    """16-bit samples of shape (H, W, C) as float32 array of shape (C, H, W) in [0, 1]."""
+    """16-bit samples of shape (H, W, C) as a float32 array of shape (C, H, W) in [0, 1]."""
     return np.ascontiguousarray(samples.transpose(2, 0, 1), dtype=np.float32) / 65535
 
 
@@ -25,7 +25,7 @@ def array_to_samples(array: np.ndarray) -> np.ndarray:
 
 
 def resize_array(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A float array of shape (C, H, W) in [0, 1] scaled to a width and height (Lanczos), not rounded to 8 bits."""
+    """Scale a float array of shape (C, H, W) in [0, 1] to a width and height (Lanczos), without rounding to 8 bits."""
     if array.shape[:0:-1] == tuple(size):
         return array
     channels = [Image.fromarray(channel).resize(size, Image.Resampling.LANCZOS) for channel in array]
@@ -33,12 +33,12 @@ def resize_array(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def fit_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """The width and height of a picture of some size, scaled so that its short side has so many pixels."""
+    """The width and height that a picture of size (width, height) has when scaled to a short side in pixels."""
     width, height = (max(short_side, round(side * short_side / min(size))) for side in size)
     return width, height
 
 
 def resize_short_side(image: Image.Image, short_side: int) -> Image.Image:
-    """The image scaled so that its short side has so many pixels, proportions kept (Lanczos, up or down)."""
+    """Scale an image, up or down, to a short side of `short_side` pixels, keeping its proportions (Lanczos)."""
     target = fit_short_side(image.size, short_side)
     return image if target == image.size else image.resize(target, Image.Resampling.LANCZOS)

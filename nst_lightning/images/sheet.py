@@ -1,4 +1,4 @@
-"""Sheets: pictures side by side on one picture, to be looked at."""
+"""Sheets: several pictures side by side in one, for comparison by eye."""
 
 from collections.abc import Sequence
 
@@ -15,35 +15,35 @@ def draw_sheet(
     height: int = 256,
     columns: int = 2,
 ) -> Image.Image:
-    """Draw the painting on top and (photo, stylized) pairs below it, `columns` pairs a row.
+    """Draw the painting on top and (photo, stylized) pairs below it, `columns` pairs in each row.
 
     Args:
         painting: the style picture.
         pairs: photos, each with its stylized picture.
         caption: a line of text beside the painting.
-        height: of every picture on the sheet, in pixels.
-        columns: pairs in a row.
+        height: height of every picture on the sheet, in pixels.
+        columns: number of pairs in each row.
     """
     margin = max(4, height // 24)
     rows = [pairs[start : start + columns] for start in range(0, len(pairs), columns)]
     strips = [_strip([_fit(painting, height), *_caption(caption, height)], margin)]
     strips += [_strip([_fit(image, height) for pair in row for image in pair], margin) for row in rows]
-    return _stacked(strips, margin)
+    return _stack(strips, margin)
 
 
 def draw_labeled(rows: Sequence[Sequence[tuple[str, Image.Image]]], *, height: int = 256) -> Image.Image:
     """Draw rows of pictures, each with a label below it.
 
     Args:
-        rows: labels, which may have several lines, and pictures.
-        height: of every picture on the sheet, in pixels.
+        rows: pictures with their labels, which may have several lines.
+        height: height of every picture on the sheet, in pixels.
     """
     margin, font = max(4, height // 24), ImageFont.load_default(max(11, height // 18))
-    strips = [_strip([_labeled(label, _fit(image, height), font) for label, image in row], margin) for row in rows]
-    return _stacked(strips, margin)
+    strips = [_strip([_add_label(label, _fit(image, height), font) for label, image in row], margin) for row in rows]
+    return _stack(strips, margin)
 
 
-def _labeled(label: str, image: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+def _add_label(label: str, image: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     _, top, right, bottom = draw.multiline_textbbox((0, 0), label or " ", font=font)
     cell = Image.new("RGB", (max(image.width, int(right)), image.height + int(bottom + top) + 4), PAPER)
@@ -76,7 +76,7 @@ def _strip(images: Sequence[Image.Image], margin: int) -> Image.Image:
     return strip
 
 
-def _stacked(strips: Sequence[Image.Image], margin: int) -> Image.Image:
+def _stack(strips: Sequence[Image.Image], margin: int) -> Image.Image:
     sheet = Image.new(
         "RGB", (max(strip.width for strip in strips), sum(strip.height + margin for strip in strips) + margin), PAPER
     )

@@ -1,4 +1,4 @@
-"""ONNX files at work, with ONNX Runtime and without torch."""
+"""Stylizing with ONNX files: ONNX Runtime only, without torch."""
 
 from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, bundled_models, find_model
 from nst_lightning.inference.stylizer import MINIMUM_SIZE, Stylizer, check_short_side

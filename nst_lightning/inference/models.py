@@ -8,11 +8,11 @@ DEFAULT_MODEL = "styles"
 """The bundled network of many styles."""
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "export")
-"""Where an installed package has them, and a clone of its repository."""
+"""The folders of bundled networks: that of an installed package, and that of a clone of the repository."""
 
 
 class ModelError(UserError):
-    """A file is missing, damaged, or an ONNX model of something else."""
+    """A file that is missing, damaged, or not an ONNX file of a transfer network."""
 
 
 def bundled_models() -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Names of styles, and blends of them, as the weights that a network of many styles takes."""
+"""Conversion of style names and blends to the weights that a network of several styles takes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,37 +7,37 @@ from nst_lightning.errors import UserError, require, suggest_names
 
 
 def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]) -> list[float]:
-    """Weights of all styles, which sum to one.
+    """Weights of all styles, whose sum is 1.
 
     Args:
-        style: a name, several as `great_wave:2,starry_night:1`, names with weights, or None for the first style.
+        style: a name, names with weights (`great_wave:2,starry_night:1` or a mapping), or None for the first style.
         styles: the names of all styles.
 
     Raises:
-        UserError: a name is unknown, or a weight is no number of 0 or more, or all weights are 0.
+        UserError: a name is unknown, a weight is not a number >= 0, or all weights are 0.
 
     >>> style_weights("ink:3,wood", ["glass", "ink", "wood"])
     [0.0, 0.75, 0.25]
     """
     style = styles[0] if style is None else style
-    asked = _parsed(style) if isinstance(style, str) else list(style.items())
-    for name, weight in asked:
+    given = _parse(style) if isinstance(style, str) else list(style.items())
+    for name, weight in given:
         if name not in styles:
             raise UserError(f"style: there is no {name!r}; {suggest_names(name, styles, 'styles')}")
         require(f"style: the weight of {name}", weight, 0 <= weight < math.inf, ">= 0")
-    largest = max((weight for _, weight in asked), default=0)
+    largest = max((weight for _, weight in given), default=0)
     if not largest:
         raise UserError(f"style must have a weight > 0, got {style!r}")
-    total = sum(weight / largest for _, weight in asked)  # a sum of the weights themselves could overflow
-    return [sum(weight / largest for name, weight in asked if name == of_all) / total for of_all in styles]
+    total = sum(weight / largest for _, weight in given)  # a sum of the weights themselves could overflow
+    return [sum(weight / largest for name, weight in given if name == known) / total for known in styles]
 
 
-def _parsed(text: str) -> list[tuple[str, float]]:
-    asked = []
+def _parse(text: str) -> list[tuple[str, float]]:
+    given = []
     for part in text.split(","):
         name, colon, weight = part.strip().partition(":")
         try:
-            asked.append((name, float(weight) if colon else 1.0))
+            given.append((name, float(weight) if colon else 1.0))
         except ValueError:
             raise UserError(f"style must be a name, or NAME:WEIGHT, got {part.strip()!r}") from None
-    return asked
+    return given

@@ -1,4 +1,4 @@
-"""From an ONNX file to stylized pictures."""
+"""The `Stylizer`, which stylizes pictures with an ONNX file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,15 +21,17 @@ CONTROLS = ("style", "strength", "preserve_color")
 class Stylizer:
     """A transfer network in an ONNX file: `Stylizer("style.onnx")(image)` is the stylized image.
 
-    `styles` are the names of its styles, where it has several; such a network can do `strength` and `preserve_color`.
+    `styles` has the names of the network's styles, if there are several; only such networks have `strength` and
+    `preserve_color`.
 
     Args:
         model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `styles`.
-        threads: processor threads to use; 0 lets ONNX Runtime choose.
+        threads: number of processor threads to use; 0 lets ONNX Runtime choose.
         providers: ONNX Runtime's execution providers, best first; by default CUDA where it is installed, then the CPU.
 
     Raises:
-        ModelError: the file is missing, damaged or no transfer network.
+        ModelError: the file is missing, damaged or not a transfer network.
+        UserError: the number of threads is negative.
     """
 
     def __init__(self, model: str | Path, *, threads: int = 0, providers: list[str] | None = None) -> None:
@@ -41,13 +43,13 @@ class Stylizer:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
-            raise ModelError(f"model: {path} is damaged or no ONNX file ({_first_line(error)})") from None
+            raise ModelError(f"model: {path} is damaged or not an ONNX file ({_first_line(error)})") from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         adjustable = tuple(node.name for node in inputs[1:]) == CONTROLS
         pictures = [*inputs[:1], *outputs]
         if len(inputs) not in (1, 1 + len(CONTROLS) * adjustable) or not _all_pictures(pictures):
             described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (*inputs, *outputs))
-            raise ModelError(f"model: {path} is no transfer network for photos of any size: {described}")
+            raise ModelError(f"model: {path} is not a transfer network for photos of any size: {described}")
         self._input = inputs[0].name
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.styles: list[str] = _read_styles(self.metadata, inputs[1], path) if adjustable else []
@@ -64,20 +66,20 @@ class Stylizer:
         """Stylize an image.
 
         Args:
-            image: of any mode; it is turned upright as its EXIF orientation says.
-            short_side: pixels to scale the image's short side to before it is stylized; by default it keeps its size.
-                Strokes have a fixed size in pixels, so that fewer make them larger in the picture.
-            style: the name of one of `styles`, by default the first, or several with their weights.
-            strength: from 0, the image itself, to 1.
-            preserve_color: from 0 to 1, the image's own colors.
+            image: the photo, of any mode; it is turned upright as its EXIF orientation says.
+            short_side: short side in pixels to scale the photo to before it is stylized; by default it keeps its size.
+                Strokes have a fixed size in pixels, so a smaller short side makes them larger in the picture.
+            style: the name of one of `styles`, by default the first, or several names with their weights.
+            strength: strength of the style, from 0, the photo itself, to 1.
+            preserve_color: from 0, the painting's colors, to 1, the photo's own.
 
         Returns:
-            An RGB image, as large as the upright image or its scaled self.
+            An RGB image, as large as the upright photo, or as the scaled one.
 
         Raises:
-            UserError: the image or `short_side` is smaller than 32 pixels, the style is unknown, a number is out of
+            UserError: the photo or `short_side` is smaller than 32 pixels, the style is unknown, a number is out of
                 range, or the network has one style and nothing to adjust.
-            WorkError: ONNX Runtime failed, as when the image is too large for the memory.
+            WorkError: ONNX Runtime failed, for example because the photo is too large for the memory.
         """
         check_short_side(short_side)
         if short_side is None and min(image.size) < MINIMUM_SIZE:
@@ -90,16 +92,16 @@ class Stylizer:
             rgb = resize_short_side(rgb, short_side)
         try:
             (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None], **controls})
-        except Exception as error:  # as above
+        except Exception as error:  # of any class, as above
             raise WorkError(
                 f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first_line(error)})"
             ) from None
         return array_to_image(picture[0])
 
     def trained_short_side(self, style: str | None = None) -> int | None:
-        """Short side in pixels of the photos that a style, by default the first, was trained on.
+        """Short side, in pixels, of the photos on which a style, by default the first, was trained.
 
-        Strokes are as large as in the painting there. None if the file doesn't say.
+        At this size, strokes are as large as in the painting. None if the file doesn't say.
         """
         style = style or next(iter(self.styles), None)
         stated = str(_parse_object(self.metadata.get("sizes", "{}")).get(style, self.metadata.get("size")))
@@ -108,7 +110,7 @@ class Stylizer:
     def controls(
         self, style: str | Mapping[str, float] | None = None, strength: float = 1.0, preserve_color: float = 0.0
     ) -> dict[str, np.ndarray]:
-        """The network's inputs besides the photo; arguments and errors are those of a call."""
+        """The network's inputs besides the photo; the arguments and errors are those of `__call__`."""
         for name, value in (("strength", strength), ("preserve_color", preserve_color)):
             require(name, value, 0 <= value <= 1, "from 0 to 1")
         if not self.styles:
@@ -120,7 +122,11 @@ class Stylizer:
 
 
 def check_short_side(short_side: int | None, name: str = "short_side") -> None:
-    """Refuse a short side that networks can't take; None leaves photos as they are."""
+    """Refuse a short side that is too small for networks; None means that photos keep their size.
+
+    Raises:
+        UserError: the short side is smaller than 32 pixels.
+    """
     require_at_least(MINIMUM_SIZE, **{name: short_side})
 
 
@@ -150,12 +156,12 @@ def _parse_object(text: str) -> dict[str | None, Any]:
 
 
 def _all_pictures(nodes: Sequence[onnxruntime.NodeArg]) -> bool:
-    """Whether this is one input and one output, both pictures."""
+    """Whether the nodes are one input and one output, both for pictures."""
     return len(nodes) == 2 and all(map(_is_pictures, nodes))
 
 
 def _is_pictures(node: onnxruntime.NodeArg) -> bool:
-    """Whether an input or output is float32 of shape (N, 3, H, W) with free H and W."""
+    """Whether an input or output is float32 of shape (N, 3, H, W) with any H and W."""
     shape = node.shape
     free = len(shape) == 4 and not any(isinstance(side, int) for side in shape[2:])
     return node.type == "tensor(float)" and free and shape[1] == 3

@@ -7,14 +7,14 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 def channel_correlation(features: Tensor, targets: Tensor) -> Tensor:
-    """Pearson's correlation over positions of each channel: 0 where features are constant, NaN where targets are.
+    """Pearson's correlation over positions, for each channel: 0 for constant features, NaN for constant targets.
 
     Args:
-        features: shape (N, C, H, W).
-        targets: same shape.
+        features: features of one encoder, shape (N, C, H, W).
+        targets: features of the other encoder, same shape.
 
     Returns:
-        Shape (N, C).
+        The correlations, shape (N, C).
     """
     a, b = (x.double().flatten(2) - x.double().flatten(2).mean(2, keepdim=True) for x in (features, targets))
     energy_a, energy_b = a.square().sum(2), b.square().sum(2)
@@ -23,7 +23,7 @@ def channel_correlation(features: Tensor, targets: Tensor) -> Tensor:
 
 
 class ChannelCorrelation(Metric):
-    """Median, over pictures, of the median correlation of an encoder's channels with another's."""
+    """The median correlation of one encoder's channels with another's, and of these the median over pictures."""
 
     is_differentiable = False
     higher_is_better = True
@@ -36,7 +36,7 @@ class ChannelCorrelation(Metric):
 
     @torch.no_grad()
     def update(self, features: Tensor, targets: Tensor) -> None:
-        """Add features of pictures and what they should be, both of shape (N, C, H, W)."""
+        """Add features of pictures, and the features they should equal, both of shape (N, C, H, W)."""
         self.values.append(channel_correlation(features, targets).nanmedian(dim=1).values)
 
     def compute(self) -> Tensor:

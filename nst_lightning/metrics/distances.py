@@ -14,59 +14,67 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SCALES = (1, 2, 4)
 
 
-class StyleFeatures(NamedTuple):
-    """What is compared of pictures.
+class PictureFeatures(NamedTuple):
+    """What is measured of pictures before they are compared.
 
     Args:
         content: features at relu4_1, shape (N, C, H, W).
         grams: Gram matrices at relu1_1 ... relu5_1, each of shape (N, C, C), for each of `SCALES`.
+        energy: of the finest details, see `fine_energy`, shape (N,).
     """
 
     content: Tensor
     grams: list[list[Tensor]]
+    energy: Tensor
 
 
-def style_features(pictures: Tensor, encoder: Encoder) -> StyleFeatures:
-    """Features and Gram matrices of pictures, RGB in [0, 1], of shape (N, 3, H, W), at 1, 1/2 and 1/4 of their size.
+@torch.no_grad()
+def extract_features(pictures: Tensor, encoder: Encoder) -> PictureFeatures:
+    """Measure pictures, RGB in [0, 1], shape (N, 3, H, W), at 1, 1/2 and 1/4 of their size.
 
-    Pictures are shrunk by plain averages, unlike in the losses: there is no gradient to keep smooth here, and figures
-    stay comparable with those published.
+    Plain averages scale pictures down, unlike in the losses: no gradient has to be smooth here, and the figures stay
+    comparable with the published ones.
     """
     at_scales = [encoder(F.avg_pool2d(pictures, factor), STYLE_LAYERS) for factor in SCALES]
-    return StyleFeatures(at_scales[0][CONTENT_LAYER], [[*map(gram_matrix, found.values())] for found in at_scales])
+    grams = [[*map(gram_matrix, features.values())] for features in at_scales]
+    return PictureFeatures(at_scales[0][CONTENT_LAYER], grams, fine_energy(pictures))
 
 
 def relative_distance(features: Tensor, targets: Tensor) -> Tensor:
-    """|F(y) - F(x)|^2 / |F(x)|^2 of each picture; at relu4_1, 0.2 to 0.45 is painted and recognizable.
+    """|F(y) - F(x)|^2 / |F(x)|^2 of each picture. At relu4_1, pictures from 0.2 to 0.45 look painted and recognizable.
 
     Args:
-        features: F(y), shape (N, C, H, W).
-        targets: F(x), same shape.
+        features: F(y), features of pictures, shape (N, C, H, W).
+        targets: F(x), features of their photos, same shape.
 
     Returns:
-        Shape (N,).
+        The distances, shape (N,).
     """
     features, targets = features.float(), targets.float()
     return (features - targets).square().sum((1, 2, 3)) / targets.square().sum((1, 2, 3)).clamp_min(1e-8)
 
 
 def style_distance(grams: list[list[Tensor]], targets: list[list[Tensor]]) -> Tensor:
-    """|G(y) - G(s)|^2 / |G(s)|^2 averaged over layers, between the `style_grams` of pictures and painting.
+    """|G(y) - G(s)|^2 / |G(s)|^2 averaged over layers.
+
+    Args:
+        grams: G(y), the `grams` of pictures, see `StyleFeatures`.
+        targets: G(s), those of the painting.
 
     Returns:
-        Shape (N, 3): at scales 1, 1/2 and 1/4. A good picture is low at all three.
+        The distances at scales 1, 1/2 and 1/4, shape (N, 3). A good picture is close at all three.
     """
-    of_scales = []
-    for of_scale, target in zip(grams, targets):
-        of_layers = [(g - s).square().sum((1, 2)) / s.square().sum((1, 2)) for g, s in zip(of_scale, target)]
-        of_scales.append(torch.stack(of_layers).mean(0))
-    return torch.stack(of_scales, dim=1)
+    distances = []
+    for found, wanted in zip(grams, targets):
+        relative = [(g - s).square().sum((1, 2)) / s.square().sum((1, 2)) for g, s in zip(found, wanted)]
+        distances.append(torch.stack(relative).mean(0))
+    return torch.stack(distances, dim=1)
 
 
 def fine_energy(pictures: Tensor) -> Tensor:
-    """RMS of the finest Laplacian band: the picture minus its half-size self, enlarged again; shape (N,)."""
+    """RMS of the finest Laplacian band: the pictures minus their half-size versions, enlarged again; shape (N,)."""
     height, width = (side // 2 * 2 for side in pictures.shape[-2:])
-    pictures = pictures[..., :height, :width]  # halving an odd side would shift one against the other
+    pictures = pictures[..., :height, :width]  # halving an odd side would shift the two against each other
     half = F.avg_pool2d(pictures, 2)
     blurred = F.interpolate(half, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
     return (pictures - blurred).square().mean((1, 2, 3)).sqrt()

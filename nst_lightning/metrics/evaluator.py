@@ -1,4 +1,4 @@
-"""The one evaluator of stylized pictures, which every command prints from."""
+"""The evaluator of stylized pictures, which every command uses."""
 
 import numpy as np
 import torch
@@ -13,30 +13,30 @@ from nst_lightning.metrics.distances import (
     CONTENT_LAYER,
     SCALES,
     STYLE_LAYERS,
-    fine_energy,
+    PictureFeatures,
+    extract_features,
     relative_distance,
     style_distance,
-    style_features,
 )
 
 SHORT_SIDE = 256
-"""Pixels to which the short sides of photo, painting and picture are brought, unless told otherwise."""
+"""The default short side, in pixels, at which photo, painting and picture are compared."""
 LEAST_SHORT_SIDE = 128
-"""Pixels that relu5_1 needs at a quarter of the size."""
+"""The shortest short side, in pixels: relu5_1 needs it at a quarter of the size."""
 FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "grit")
-"""What is measured of a picture: style is the mean of those at 1, 1/2 and 1/4 of the size."""
+"""Names of the figures of a picture. `style` is the mean of the style at 1, 1/2 and 1/4 of the size."""
 
 
 class Evaluator(Metric):
     """Content, style across scales and grit of pictures in the style of one painting.
 
-    Photos are scaled to one short side, pictures to the size that their photo has then, and the painting to the same
-    short side, by Lanczos' filter, as everywhere in this package. Figures depend on the encoder: compare only those of one.
+    Photos and painting are scaled to the same short side, and pictures to the scaled size of their photo (Lanczos, as
+    everywhere in this package). Figures depend on the encoder: compare only figures of the same encoder.
 
     Args:
-        encoder: must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
-        painting: RGB in [0, 1], shape (1, 3, H, W).
-        short_side: in pixels, at least 128.
+        encoder: the encoder to measure with; it must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
+        painting: the style picture, RGB in [0, 1], shape (1, 3, H, W).
+        short_side: short side of the pictures that are compared, in pixels, at least 128.
 
     Raises:
         UserError: the encoder lacks a layer, or the short side is too small.
@@ -54,9 +54,7 @@ class Evaluator(Metric):
         encoder.require(STYLE_LAYERS)
         self.add_state("values", default=[], dist_reduce_fx="cat")
         self.encoder, self.short_side = encoder, short_side
-        painting = resize_pictures(painting, short_side)
-        self._style = style_features(painting, encoder).grams
-        self._energy = fine_energy(painting).clamp_min(1e-8)
+        self._painting = extract_features(resize_pictures(painting, short_side), encoder)
 
     @torch.no_grad()
     def measure(self, pictures: Tensor, photos: Tensor) -> Tensor:
@@ -64,26 +62,39 @@ class Evaluator(Metric):
 
         Args:
             pictures: RGB in [0, 1], shape (N, 3, H, W).
-            photos: the photos they were made of, shape (N, 3, h, w).
+            photos: the photos that the pictures were made from, shape (N, 3, h, w).
 
         Returns:
-            Shape (N, 6), in the order of `FIGURES`.
+            The figures in the order of `FIGURES`, shape (N, 6).
         """
         photos = resize_pictures(photos, self.short_side)
         pictures = _resize(pictures, (photos.shape[3], photos.shape[2]))
-        found = style_features(pictures, self.encoder)
-        targets = self.encoder(photos, [CONTENT_LAYER])[CONTENT_LAYER]
-        content = relative_distance(found.content, targets)
-        style = style_distance(found.grams, [[gram.to(pictures.device) for gram in grams] for grams in self._style])
-        grit = fine_energy(pictures) / self._energy.to(pictures.device)
-        return torch.stack([content, style.mean(1), *style.unbind(1), grit], dim=1)
+        content = self.encoder(photos, [CONTENT_LAYER])[CONTENT_LAYER]
+        return self.compare(extract_features(pictures, self.encoder), content)
+
+    def compare(self, features: PictureFeatures, content: Tensor) -> Tensor:
+        """The figures of pictures whose features are known.
+
+        Args:
+            features: of the pictures, at the size at which they are compared.
+            content: features of their photos at relu4_1, shape (N, C, H, W).
+
+        Returns:
+            The figures in the order of `FIGURES`, shape (N, 6).
+        """
+        device = features.content.device
+        targets = [[gram.to(device) for gram in grams] for grams in self._painting.grams]
+        style = style_distance(features.grams, targets)
+        grit = features.energy / self._painting.energy.to(device).clamp_min(1e-8)
+        distance = relative_distance(features.content, content)
+        return torch.stack([distance, style.mean(1), *style.unbind(1), grit], dim=1)
 
     def update(self, pictures: Tensor, photos: Tensor) -> None:
-        """Add pictures and the photos they were made of, see `measure`."""
+        """Add pictures and the photos that they were made from, see `measure`."""
         self.values.append(self.measure(pictures, photos))
 
     def compute(self) -> dict[str, Tensor]:
-        """Medians over all pictures, on one process or many, by the names of `FIGURES`."""
+        """Medians over all pictures of all processes, by the names of `FIGURES`."""
         return dict(zip(FIGURES, dim_zero_cat(self.values).quantile(0.5, dim=0)))
 
 

@@ -1,4 +1,4 @@
-"""Transfer networks: photo in, stylized picture out, in one pass."""
+"""Transfer networks, which turn a photo into a stylized picture in one pass, and their checkpoints."""
 
 from nst_lightning.networks.checkpoint import load_network, network_record
 from nst_lightning.networks.johnson import JohnsonNet

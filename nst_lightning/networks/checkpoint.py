@@ -1,4 +1,4 @@
-"""Checkpoints name the network they hold, so that it can be rebuilt without the configuration it was trained with."""
+"""Checkpoints of transfer networks: each describes its network, so that it can be rebuilt without the recipe."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from nst_lightning.networks.multi_style import MultiStyleNet
 RECORD = "transfer_network"
 PREFIX = "network."
 CLASSES = {cls.__name__: cls for cls in (JohnsonNet, MultiStyleNet)}
-"""The networks that a checkpoint may name: no other code is reached from a file."""
+"""The networks that a checkpoint may name; a file can't make any other code run."""
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "checkpoints", _PACKAGE.parent / "checkpoints")
-"""Where trained networks are: in an installed package, and in a clone of the repository."""
+"""The folders of trained networks: that of an installed package, and that of a clone of the repository."""
 
 
 def _bundled() -> dict[str, Path]:
@@ -27,25 +27,25 @@ def _bundled() -> dict[str, Path]:
 
 
 def network_record(network: nn.Module, metadata: dict[str, str]) -> dict[str, Any]:
-    """What a checkpoint says of its network, in plain values: class, constructor arguments and metadata.
+    """The description of a network in its checkpoint, in plain values: class, constructor arguments and metadata.
 
-    The arguments of networks from elsewhere are unknown: training can resume from their checkpoints, but
-    `load_network` can't rebuild them.
+    The arguments of classes outside this package are unknown: training can resume from checkpoints of such networks,
+    but `load_network` can't rebuild them.
     """
     init_args = dict(getattr(network, "init_args", {}))
     return {"class": type(network).__name__, "init_args": init_args, "metadata": dict(metadata)}
 
 
 PER_STYLE = ("credits", "style_weights", "sizes")
-"""Metadata of networks of several styles that say something of each: JSON objects with the styles' names as keys."""
+"""Keys of metadata with a value for each style: JSON objects with the styles' names as keys."""
 
 
 def per_style_metadata(metadata: Mapping[str, str], styles: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """What metadata say of each style, by the names of `PER_STYLE`.
+    """The metadata with a value for each style, by the keys in `PER_STYLE`.
 
     Args:
-        metadata: of a checkpoint.
-        styles: of its network, to which a `size` applies that was written when styles had no sizes of their own.
+        metadata: metadata of a checkpoint.
+        styles: styles of its network. The key `size` of older checkpoints applies to all of them.
     """
     parsed = {key: json.loads(metadata.get(key, "{}")) for key in PER_STYLE}
     if "size" in metadata:
@@ -54,7 +54,7 @@ def per_style_metadata(metadata: Mapping[str, str], styles: Sequence[str] = ()) 
 
 
 def per_style_text(values: Mapping[str, Mapping[str, Any]], styles: Sequence[str]) -> dict[str, str]:
-    """The reverse of `per_style_metadata`: JSON objects with some of the styles, in their order."""
+    """The reverse of `per_style_metadata`: JSON objects with the values of some styles, in the order of `styles`."""
     return {key: json.dumps({name: given[name] for name in styles if name in given}) for key, given in values.items()}
 
 
@@ -68,12 +68,12 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
         The network, on the CPU in evaluation mode, and its metadata.
 
     Raises:
-        UserError: the file is missing, damaged or no such checkpoint.
+        UserError: the file is missing, damaged or not a checkpoint of a transfer network.
     """
     path, bundled = Path(path), _bundled()
     if not path.is_file() and not path.suffix:
         if str(path) not in bundled:
-            raise UserError(f"{path}: no such checkpoint; those that come with the package: {', '.join(bundled)}")
+            raise UserError(f"{path}: no such checkpoint; the package comes with {', '.join(bundled)}")
         path = bundled[str(path)]
     checkpoint = read_checkpoint(path)
     try:
@@ -88,10 +88,10 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
 
 
 def check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) -> None:
-    """Refuse the state of a different network; PyTorch itself would load whatever happens to fit.
+    """Refuse the state of a different network; PyTorch itself would load any tensors that happen to fit.
 
     Raises:
-        UserError: names `argument` and the first tensor that differs.
+        UserError: a tensor differs; the message names `argument` and the first such tensor.
     """
     own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
@@ -110,22 +110,22 @@ def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path, *, record: str = RECORD) -> dict[str, Any]:
-    """The contents of a checkpoint that this package wrote, plain values and tensors only.
+    """Read a checkpoint that this package wrote, which holds only plain values and tensors.
 
     Args:
         path: the file.
-        record: the entry that says what kind of checkpoint it is.
+        record: the entry that all checkpoints of the expected kind have.
 
     Raises:
-        UserError: the file is missing, damaged or no such checkpoint.
+        UserError: the file is missing, damaged or not a checkpoint of this kind.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for truncated, foreign and unsafe files
+    except Exception as error:  # torch raises errors of many kinds for truncated, foreign and unsafe files
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: damaged, or no checkpoint ({reason})") from None
+        raise UserError(f"{path}: damaged, or not a checkpoint ({reason})") from None
     if not isinstance(checkpoint, dict) or record not in checkpoint:
         raise UserError(f"{path}: a checkpoint, but not of a {record.replace('_', ' ')} of this package")
     return checkpoint

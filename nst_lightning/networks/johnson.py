@@ -1,4 +1,4 @@
-"""Johnson's transfer network, with what makes strokes large and networks small left to choose."""
+"""Johnson's transfer network, with options for large strokes and small networks."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,17 +13,18 @@ from nst_lightning.networks.layers import MINIMUM_SIZE, ConvNorm, ResidualBlock,
 class JohnsonNet(nn.Module):
     """Convolution, down-samplings, residual blocks, resize-convolutions, convolution (Johnson et al. 2016).
 
-    The defaults are the paper's network, with instance normalization, and with resize-convolutions (Odena et al. 2016)
-    in place of transposed ones. Pictures have exactly the size of their photos.
+    The defaults are the paper's network, but with instance normalization, and with resize-convolutions (Odena et al.
+    2016) in place of transposed convolutions. Pictures have exactly the size of their photos.
 
     Args:
-        width: channels after the first convolution; doubled at every down-sampling.
+        width: number of channels after the first convolution, which doubles at every down-sampling.
         blocks: number of residual blocks.
-        kernel_size: of the first and the last convolution, odd; 9 in the paper, 3 costs much less at full resolution.
-        downsamplings: 2 as in the paper, or 3: strokes twice as large for the same number of blocks.
-        dilations: one for each residual block, for example [1, 2, 4, 2, 1]: a receptive field as wide as large strokes
-            at no cost. By default all are 1.
-        upsampling: `nearest` or `bilinear`, which is softer and leaves no grid.
+        kernel_size: kernel size of the first and the last convolution, odd; 9 in the paper, 3 costs much less.
+        downsamplings: number of down-samplings: 2 as in the paper, or 3 for strokes twice as large with the same
+            number of blocks.
+        dilations: dilation of each residual block, for example [1, 2, 4, 2, 1], which makes the receptive field as wide
+            as large strokes at no cost; by default all are 1.
+        upsampling: `nearest`, or `bilinear`, which is softer and leaves no grid.
 
     Raises:
         UserError: an argument is out of range.

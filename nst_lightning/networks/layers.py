@@ -7,16 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MINIMUM_SIZE = 32
-"""The shortest side of a photo, in pixels, that networks accept."""
+"""The smallest width and height of a photo, in pixels, that networks accept."""
 Upsampling = Literal["nearest", "bilinear"]
 
 
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, pad: bool = True
 ) -> nn.Conv2d:
-    """A convolution that a normalization follows, without bias.
+    """A convolution without bias, to be followed by a normalization.
 
-    Padding, unless left out, is by reflection and keeps the size (divided by the stride).
+    It pads by reflection, which keeps the size (divided by the stride), unless `pad` is false.
     """
     return nn.Conv2d(
         in_channels,
@@ -34,9 +34,9 @@ class ConvNorm(nn.Sequential):
     """Convolution that keeps the size (divided by the stride, rounded up), then instance normalization.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        kernel_size: odd.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: width and height of the kernel, odd.
         stride: 1, or 2 to halve the size.
         dilation: distance between the kernel's taps.
     """
@@ -59,10 +59,10 @@ class ResidualBlock(nn.Module):
         self.second = ConvNorm(channels, channels, 3, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, C, H, W) in and out."""
+        """Transform features of shape (N, C, H, W) into features of the same shape."""
         return x + self.second(F.relu(self.first(x)))
 
 
 def upsample(x: Tensor, size: torch.Size, mode: Upsampling) -> Tensor:
-    """Features of shape (N, C, h, w) enlarged to (N, C, *size)."""
+    """Enlarge features of shape (N, C, h, w) to (N, C, *size)."""
     return F.interpolate(x, size=size, mode=mode, align_corners=False if mode == "bilinear" else None)

@@ -15,31 +15,31 @@ from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
 _FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
 _LARGEST_DILATION = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
 _NOISE_PERIODS = (51, 64)  # together they repeat only after 3,264 positions
-_NOISE_CHANNELS = 4  # of each period
-_IDLE = (0, 4)  # channels of zeros after 12: ONNX Runtime passes features on as they are in sixteens only
-_MARGIN = 7  # pixels reflected on each side of the photo, which the convolutions without padding use up
+_NOISE_CHANNELS = 4  # channels of noise for each period
+_ZERO_CHANNELS = (0, 4)  # 4 channels of zeros after 12: ONNX Runtime reorders features unless they are multiples of 16
+_MARGIN = 7  # pixels reflected on each side of the photo, which the unpadded convolutions consume
 
 
 class MultiStyleNet(nn.Module):
     """A transfer network for any number of styles, by conditional instance normalization (Dumoulin et al. 2017).
 
     Each style has its own scales and shifts in the instance normalizations, one pair for each channel. A blend of
-    styles is a blend of these per-style parameters, and a new style adds a few thousand of them. They depend on the
-    strength as well, which is drawn at random in training (Babaeizadeh & Ghiasi 2018).
+    styles is a blend of these per-style parameters, and a new style adds a few thousand of them. The scales and shifts
+    also depend on the strength, which is drawn at random in training (Babaeizadeh & Ghiasi 2018).
 
-    Nothing runs at full resolution: the last convolution, at half, makes four pixels at each position, and the residual
-    blocks run at an eighth, which is fast and gives the wide view that large strokes need. Skips at a quarter and at
-    half keep edges and texture where the photo has them; after the former, a convolution gives strokes their edges.
-    Upsampling is bilinear. Pixels that are made in fours are blurred a little, so that no grid shows. At a quarter and
-    above, most convolutions consume a margin of the photo, which is reflected once, so that ONNX Runtime need not copy
-    features between them. Where a photo is flat, fixed noise tells the residual blocks where strokes may begin (as in
-    the texture networks of Ulyanov et al. 2016); training shifts the noise at random.
+    Nothing runs at full resolution. The residual blocks run at 1/8 of the size, which is fast and gives the wide view
+    that large strokes need. The last convolution runs at 1/2 and makes four pixels at each position, which are then
+    blurred a little, so that no grid shows. Skips at 1/4 and 1/2 keep edges and texture where the photo has them; after
+    the skip at 1/4, a convolution gives strokes their edges. Upsampling is bilinear. The photo is padded once, by
+    reflection, and most convolutions at 1/4 and 1/2 consume this margin instead of padding, so that ONNX Runtime need
+    not copy features between them. Where a photo is flat, fixed noise tells the residual blocks where strokes may begin
+    (as in the texture networks of Ulyanov et al. 2016); training shifts the noise at random.
 
     Args:
-        styles: names of the styles, in the order of the weights in `style`.
-        widths: channels at 1/2, 1/4 and 1/8 of the picture's size.
-        block_width: channels between the two convolutions of a residual block.
-        dilations: one for each residual block at 1/8, 1 to 3.
+        styles: names of the styles, in the order of their weights in `style`.
+        widths: number of channels at 1/2, 1/4 and 1/8 of the picture's size.
+        block_width: number of channels between the two convolutions of a residual block.
+        dilations: dilation of each residual block, 1 to 3.
 
     Raises:
         UserError: an argument is out of range, or a name occurs twice.
@@ -81,15 +81,15 @@ class MultiStyleNet(nn.Module):
         self.tail = nn.Conv2d(half, 3 * 4, 3)
         for unnormalized in (self.down_2, self.narrow_strokes, self.narrow_4, self.fine):
             nn.init.kaiming_normal_(unnormalized.weight, nonlinearity="relu")  # torch's default would fade features
-        self.register_buffer("blur", _blur_of_fours(), persistent=False)
+        self.register_buffer("blur", _blur_kernel(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
         self.add_styles(styles)
 
     def add_styles(self, names: Sequence[str]) -> None:
-        """Add styles, which begin as the average of those that are there, and come before them.
+        """Add styles before the existing ones, whose average they begin as.
 
         Raises:
-            UserError: a name is taken, empty, or has a comma, colon or slash in it, or blanks around it.
+            UserError: a name is taken or empty, contains a comma, colon or slash, or is surrounded by blanks.
         """
         for i, name in enumerate(names):
             new = name not in self.styles and name not in names[:i]
@@ -109,7 +109,7 @@ class MultiStyleNet(nn.Module):
         """Keep only these styles, in this order.
 
         Raises:
-            UserError: one of them is unknown, or named twice.
+            UserError: a name is unknown, or given twice.
         """
         for i, name in enumerate(names):
             if name not in self.styles:
@@ -132,18 +132,20 @@ class MultiStyleNet(nn.Module):
 
         Args:
             photos: RGB in [0, 1], shape (N, 3, H, W), H and W at least 32.
-            style: weights of the styles, shape (S,), or (N, S) for a blend of its own for each photo; by default the
-                first style alone. They are divided by their sum; negative ones count as 0, and one must be positive.
+            style: weights of the styles, shape (S,), or (N, S) for a different blend for each photo; by default
+                the first style alone. Weights are divided by their sum; negative ones count as 0, and one must be
+                positive.
             strength: from 0, the photo itself, to 1, the default; shape (1,) or (N,). Values outside are clamped.
-            preserve_color: from 0, the default, to 1, which keeps the photo's chroma; shape (1,) or (N,), clamped too.
+            preserve_color: from 0, the default, to 1, which keeps the photo's chroma; shape (1,) or (N,). Values
+                outside are clamped.
             noise_from: row and column where the noise begins, in steps of eight pixels, integers of shape (2,); by
-                default 0. Training draws them at random.
+                default 0. Training draws both at random.
 
         Returns:
             RGB in [0, 1], same shape.
         """
         if not self.styles:
-            raise UserError.about("styles", "the network has none yet; give their names, or call add_styles")
+            raise UserError.about("styles", "the network has no styles yet; give their names, or call add_styles")
         style = (self.controls["style"] if style is None else style).to(photos)
         if style.shape[-1] != len(self.styles):
             raise UserError(
@@ -157,8 +159,8 @@ class MultiStyleNet(nn.Module):
         color = color.to(photos).view(-1, 1, 1).clamp(0, 1)
         code = torch.cat([strength * style, strength * (1 - strength) * style], dim=1)
         painted = self._paint(photos, code, (0, 0) if noise_from is None else noise_from)
-        opacity = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # the photo fades quickly: no double contours
-        mixing = opacity * ((1 - color) * torch.eye(3).to(color) + color * self.luma)  # all channels, or luma in each
+        opacity = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # the photo fades quickly, against double contours
+        mixing = opacity * ((1 - color) * torch.eye(3).to(color) + color * self.luma)  # channels, or luma
         return (photos + _product(mixing, (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
 
     @property
@@ -169,7 +171,7 @@ class MultiStyleNet(nn.Module):
         return {"style": style, "strength": torch.ones(1), "preserve_color": torch.zeros(1)}
 
     def per_style_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of which each style has its own."""
+        """The parameters that belong to single styles."""
         return (module.table for module in self._styled())
 
     def _styled(self) -> "list[_Styled]":
@@ -178,25 +180,25 @@ class MultiStyleNet(nn.Module):
     def _paint(self, photos: Tensor, code: Tensor, noise_from: Iterable[int | Tensor]) -> Tensor:
         height, width = photos.shape[-2:]
         margins = (_MARGIN, _MARGIN + -width % 8, _MARGIN, _MARGIN + -height % 8)
-        x_2 = F.relu(self.down_2(F.pad(photos, margins, mode="reflect")))  # with a margin of 3
-        x_4 = F.relu(self.down_4(x_2, code))  # of 1
-        x = F.relu(self.down_8(x_4, code))  # of none
+        x_2 = F.relu(self.down_2(F.pad(photos, margins, mode="reflect")))  # leaves a margin of 3
+        x_4 = F.relu(self.down_4(x_2, code))  # margin of 1
+        x = F.relu(self.down_8(x_4, code))  # no margin left
         x = x + self.noise(x.shape[-2:], code[:, : len(self.styles)], noise_from)
         for block in self.blocks:
             x = block(x, code)
-        x = _upsample_twice(_reflect_border(self.up_4(x, code)))  # of 2
-        x = _reflect_border(F.relu(F.pad(x, (-1, -1, -1, -1)) + x_4))  # of 2
-        x = self.narrow_strokes(_reflect_border(F.relu(self.strokes(x, code)))) + self.narrow_4(x)  # of 1
-        x = F.relu(_upsample_twice(x) + self.fine(x_2))  # of 2
-        bias = F.pad(cast(Tensor, self.tail.bias), _IDLE)
-        x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _IDLE), bias)  # of 1
-        x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _IDLE))  # of none
+        x = _upsample_twice(_reflect_border(self.up_4(x, code)))  # margin of 2
+        x = _reflect_border(F.relu(F.pad(x, (-1, -1, -1, -1)) + x_4))  # margin of 2
+        x = self.narrow_strokes(_reflect_border(F.relu(self.strokes(x, code)))) + self.narrow_4(x)  # margin of 1
+        x = F.relu(_upsample_twice(x) + self.fine(x_2))  # margin of 2
+        bias = F.pad(cast(Tensor, self.tail.bias), _ZERO_CHANNELS)
+        x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _ZERO_CHANNELS), bias)  # margin of 1
+        x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _ZERO_CHANNELS))  # no margin left
         x = _interleave(x.float().sigmoid())  # half precision has too few levels near 1
-        return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))  # cut off what made it divisible by 8
+        return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))  # remove the padding to multiples of 8
 
 
 class _Styled(nn.Module):
-    """Holds per-style parameters, which begin as zeros: a table of shape (parts, S, length)."""
+    """A module with per-style parameters, which begin as zeros: a table of shape (parts, S, length)."""
 
     def __init__(self, parts: int, length: int) -> None:
         super().__init__()
@@ -212,7 +214,7 @@ class _Styled(nn.Module):
 
 
 class _StyledNorm(_Styled):
-    """Instance normalization whose scale and shift come from the code of style and strength, shape (N, 2 S)."""
+    """Instance normalization whose scale and shift depend on a code of style and strength, shape (N, 2 S)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(2, 2 * channels)
@@ -221,7 +223,7 @@ class _StyledNorm(_Styled):
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         scale, shift = (self.base + _product(code, self.table.flatten(0, 1))).chunk(2, dim=1)
         x = x.float()  # statistics in half precision would be coarse
-        if len(code) == 1:  # as in ONNX files: one style for all
+        if len(code) == 1:  # one style for all photos, as in ONNX files
             return F.instance_norm(x, weight=scale[0], bias=shift[0])
         flat = x.flatten(0, 1).unsqueeze(0)
         return F.instance_norm(flat, weight=scale.flatten(), bias=shift.flatten()).view_as(x)
@@ -270,7 +272,7 @@ class _StyledBlock(nn.Module):
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """A @ b, in float32 even where convolutions run in half precision, as ONNX files compute it."""
+    """The product a @ b, in float32 even where convolutions run in half precision, as in ONNX files."""
     if not torch.is_autocast_enabled(a.device.type):
         return a @ b
     with torch.autocast(a.device.type, enabled=False):
@@ -283,22 +285,22 @@ def _reflect_border(x: Tensor) -> Tensor:
 
 
 def _upsample_twice(x: Tensor) -> Tensor:
-    """Double the size by a constant factor, which ONNX Runtime does without reordering features first."""
+    """Double the size. With a constant factor, ONNX Runtime need not reorder features first."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")
 
 
 def _interleave(x: Tensor) -> Tensor:
-    """A picture from channels in the order of columns, rows, colors: a `pixel_shuffle` that takes less time."""
+    """Make a picture from channels in the order of columns, rows, colors: like `pixel_shuffle`, but faster."""
     columns = torch.stack(x.chunk(2, dim=1), dim=-1).flatten(-2)
     return torch.stack(columns.chunk(2, dim=1), dim=-2).flatten(-3, -2)
 
 
-def _blur_of_fours() -> Tensor:
+def _blur_kernel() -> Tensor:
     """The kernel, shape (12, 12, 3, 3), of a blur that removes only what alternates from pixel to pixel.
 
-    It takes pixels in fours, as channels of an image of half the size, in the order of `_interleave`; each color is
-    blurred by itself. An average of 2x2 would hide differences between the four pixels in flat places only; this kernel
-    hides them in slopes as well.
+    The pixels come in fours, as channels of an image of half the size, in the order of `_interleave`; each color is
+    blurred separately. An average of 2x2 pixels would hide differences between the four only where a picture is flat;
+    this kernel hides them in gradients as well.
     """
     kernel = torch.zeros(2, 2, 2, 2, 3, 3)
     for row, column, down, right in itertools.product(*[range(2)] * 2, *[range(-2, 3)] * 2):

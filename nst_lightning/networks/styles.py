@@ -1,4 +1,4 @@
-"""What networks of several styles have in common, whatever they are inside."""
+"""The interface that networks of several styles have in common."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class StyledNetwork(Protocol):
-    """A transfer network that knows its styles by name; any other module that takes photos alone has one style."""
+    """A transfer network with several styles, known by name. A network without this interface has a single style."""
 
     styles: list[str]
 
@@ -17,19 +17,19 @@ class StyledNetwork(Protocol):
         """The inputs besides the photos, `style` among them, with their default values."""
 
     def add_styles(self, names: Sequence[str]) -> None:
-        """Make room for further styles, which come before those that are there."""
+        """Add styles, before the existing ones."""
 
     def keep_styles(self, names: Sequence[str]) -> None:
         """Keep only these styles, in this order."""
 
     def replace_styles(self, names: Sequence[str]) -> None:
-        """Have exactly these styles, in this order, with parameters that are still to be loaded."""
+        """Have exactly these styles, in this order, with per-style parameters that are still to be loaded."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """All parameters, as an `nn.Module` has them."""
+        """All parameters, as `nn.Module.parameters` returns them."""
 
     def per_style_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of which each style has its own."""
+        """The parameters that belong to single styles."""
 
 
 def controls_of(network: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Training transfer networks on Lightning: the module and what builds it, its data and its callbacks."""
+"""Training of transfer networks with Lightning: the module, the function that builds it, data and callbacks."""
 
 from nst_lightning.training.build import build_style_transfer
 from nst_lightning.training.callbacks import ExportOnnx, LastCheckpoint, PictureRate, PictureWriter, SampleSheet

@@ -1,4 +1,4 @@
-"""What happens before training: paintings are read, checkpoints loaded, styles added to the network."""
+"""Preparation of a training run: reading paintings, loading checkpoints, adding styles to the network."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,29 +44,30 @@ def build_style_transfer(
     """Make a transfer network ready for training in one style, or in several.
 
     Args:
-        network: the transfer network, photos in, pictures of the same shape out: a `MultiStyleNet` for several styles.
-        encoder: whose features the losses compare: `VGG19` for best fidelity, `CompactEncoder`, which needs no
-            download, for speed, or an `EncoderChain` of both.
-        style: the painting, a picture file; a `MultiStyleNet` calls its style by the file's name without the ending.
-        styles: several paintings in place of `style`, for a `MultiStyleNet`: files by the names of their styles, or
-            files alone, whose names without the endings are those of the styles.
-        short_side: of the photos, in pixels; paintings are scaled to it too. Losses see at most this much of photos.
-        painting_scale: enlarges the paintings, and with them the strokes, relative to the photos.
-        objective: what the losses compare, and their weights.
-        style_weight_factors: factors of `objective.style_weight` for single styles, by their names, where it is too
-            much or too little for them; by default 1.
-        style_frequencies: how often single styles are drawn, by their names; by default 1. More helps those that are
-            hard to learn.
+        network: the transfer network, which maps photos to pictures of the same shape: a `MultiStyleNet` for several
+            styles.
+        encoder: the encoder whose features the losses compare: `VGG19` for the best fidelity, `CompactEncoder` for
+            speed and without a download, or an `EncoderChain` of both.
+        style: the painting, a picture file. In a `MultiStyleNet`, the style has the file's name without the ending.
+        styles: several paintings in place of `style`, for a `MultiStyleNet`: a mapping from names of styles to picture
+            files, or a list of files, whose names without the endings become those of the styles.
+        short_side: short side of photos and paintings, in pixels. Losses compare at most a square of this side.
+        painting_scale: factor that enlarges the paintings, and with them the strokes, relative to the photos.
+        objective: what the losses compare, and the weights.
+        style_weight_factors: factors of `objective.style_weight` for single styles, by their names, where the weight is
+            too large or too small; by default 1.
+        style_frequencies: how often single styles are drawn, relative to the others, by their names; by default 1. More
+            helps styles that are hard to learn.
         partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
-        stability_weight: weight of the difference between pictures of a photo and of the same photo moved by a few
-            pixels and with noise: 10 for video; 0 saves the time.
+        stability_weight: weight of the difference between the pictures of a photo and of the same photo, shifted by a
+            few pixels and with noise: 10 for video; 0 leaves this loss out, which saves time.
         optimizer: how the network is optimized.
         init_from: a checkpoint of the same kind of network to start from, or the name of one that comes with the
             package, such as `styles`; or several, whose weights are averaged (Wortsman et al. 2022). A `MultiStyleNet`
-            learns those of the run's styles that it doesn't have yet, and keeps the others, which change with it.
-        freeze_shared: train only the per-style parameters of the run's styles; the other styles of `init_from` stay as
-            they are. Styles that it has already continue from there.
-        metadata: whose the paintings are, and whose the model.
+            keeps the styles of the checkpoint, which change as the network is trained, and adds the run's new ones.
+        freeze_shared: train only the per-style parameters of the run's styles, so that the other styles of `init_from`
+            stay as they are. Styles of the run that `init_from` has already are trained further.
+        metadata: authors and license of the paintings and the model.
 
     Raises:
         UserError: a painting can't be read, a value isn't allowed, or `init_from` doesn't fit.
@@ -134,39 +135,40 @@ def _painting_files(
     if style is not None and not styles:
         return {_style_name(style): style}
     if style is not None or not styles:
-        raise UserError.about("style", "give either one painting, or several as styles, with null as style")
+        raise UserError.about("style", "give one painting, or null here and several paintings as styles")
     if not isinstance(network, StyledNetwork):
-        raise UserError.about("styles", f"{type(network).__name__} has one style; give it as style")
+        raise UserError.about("styles", f"{type(network).__name__} has one style; give its painting as style")
     if isinstance(styles, Mapping):
         return dict(styles)
     named = {_style_name(file): file for file in styles}
     if len(named) < len(styles):
-        raise UserError.about("styles", f"{list(styles)} would give two styles one name; give name: file for each")
+        problem = f"{list(styles)} would give two styles the same name; give a mapping, {{name: file}}"
+        raise UserError.about("styles", problem)
     return named
 
 
 def _style_name(file: str) -> str:
-    """A style's name, from its painting's file: without the characters that blends of styles are written with."""
+    """The name of a style, from its painting's file, without the special characters of blends."""
     return expand_path(file).stem.translate(str.maketrans(",:", "__")).strip()
 
 
 def _start(network: nn.Module, names: Sequence[str], paths: Sequence[Path], *, freeze_shared: bool) -> dict[str, str]:
-    """Load what the run starts from, and add the styles that are new; returns the start's metadata."""
+    """Load the checkpoints to start from, and add new styles; return the first checkpoint's metadata."""
     if freeze_shared and not (isinstance(network, StyledNetwork) and paths):
         raise UserError("freeze_shared needs a MultiStyleNet, and init_from", argument="freeze_shared")
     earlier = load_start(paths, network, same_arguments=freeze_shared) if paths else {}
     if not isinstance(network, StyledNetwork):
         return earlier
-    unpainted = [name for name in network.styles if name not in names]
-    if unpainted and not paths:
+    missing = [name for name in network.styles if name not in names]
+    if missing and not paths:
         raise UserError(
-            f"network.init_args.styles must be styles of the run, which has no painting for {', '.join(unpainted)}",
+            f"network.init_args.styles must be styles of the run, but it has no painting for {', '.join(missing)}",
             argument="network.init_args.styles",
         )
-    again = [name for name in names if name in network.styles]
-    if paths and again:
+    known = [name for name in names if name in network.styles]
+    if paths and known:
         start = f"the average of {', '.join(map(str, paths))}" if len(paths) > 1 else str(paths[0])
-        rank_zero_info(f"{start} has {', '.join(again)} already: training continues from there")
+        rank_zero_info(f"{start} has {', '.join(known)} already: training continues from it")
     network.add_styles([name for name in names if name not in network.styles])
     if freeze_shared:
         freeze_shared_parameters(network)
@@ -174,7 +176,7 @@ def _start(network: nn.Module, names: Sequence[str], paths: Sequence[Path], *, f
 
 
 def _other_styles(earlier: Mapping[str, str], network: nn.Module, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What a start's metadata say of the styles that the run doesn't train."""
+    """The per-style metadata of a checkpoint for the styles that the run doesn't train."""
     styles = network.styles if isinstance(network, StyledNetwork) else []
     parsed = per_style_metadata(earlier, styles)
     return {key: {name: value for name, value in given.items() if name not in names} for key, given in parsed.items()}

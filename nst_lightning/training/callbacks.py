@@ -1,4 +1,4 @@
-"""What happens beside training itself: sample sheets, checkpoints, the ONNX file, written predictions."""
+"""Callbacks: sample sheets, checkpoints, the ONNX file, and the pictures of `predict`."""
 
 import contextlib
 import shutil
@@ -35,15 +35,15 @@ from nst_lightning.training.module import StyleTransfer
 
 
 class SampleSheet(L.Callback):
-    """Draws photos beside their stylized pictures, with the painting, as PNG and in TensorBoard.
+    """Draws sheets of the painting and of photos beside their stylized pictures.
 
-    Files go to `sheets/step-000250.png` in the run's folder.
+    Sheets are written to files such as `sheets/step-000250.png` in the run's folder, and to TensorBoard.
 
     Args:
-        every_n_steps: how often a sheet is drawn; the last step always has one. 0 draws none.
+        every_n_steps: number of steps between two sheets; the last step always has one. 0 draws no sheets.
         photos: folder of photos to show; by default the first held-out photos of the data module.
-        count: number of photos.
-        short_side: at which photos are stylized, in pixels.
+        count: number of photos on a sheet.
+        short_side: short side at which photos are stylized, in pixels.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SampleSheet(L.Callback):
         if not self.every_n_steps or not trainer.is_global_zero:
             return
         for path in self._paths(_datamodule_of(trainer)):
-            with contextlib.suppress(PictureError):  # the data module names unreadable files
+            with contextlib.suppress(PictureError):  # the data module warns of unreadable files
                 self._photos.append(resize_short_side(read_photo(path, short_side=self.short_side), self.short_side))
             if len(self._photos) == self.count:
                 break
@@ -73,20 +73,20 @@ class SampleSheet(L.Callback):
         if self.folder is None and isinstance(datamodule, PhotoDataModule):
             return datamodule.photos("val")
         if self.folder is None:
-            raise UserError.about("photos", "without a PhotoDataModule, a folder of photos to show must be given")
+            raise UserError.about("photos", "a folder of photos is needed without a PhotoDataModule")
         try:
             return list_pictures(expand_path(self.folder))
         except PictureError as error:
             raise PictureError.about("photos", str(error)) from error
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw nothing where the run begins."""
+        """Remember the first step, at which no sheet is drawn."""
         self._drawn_at = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw, if it is time."""
+        """Draw a sheet if one is due."""
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
             self._draw(trainer, pl_module)
 
@@ -109,7 +109,7 @@ class SampleSheet(L.Callback):
                 logger.experiment.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
 
     def _sheet(self, module: StyleTransfer, step: int) -> Image.Image:
-        """The one painting above pairs of photo and picture, or a row of pictures for each of several styles."""
+        """One painting above pairs of photo and picture, or, for several styles, a row of pictures for each."""
         if len(module.paintings) == 1:
             (painting,) = module.paintings.values()
             pairs = [(photo, _stylize(module, photo, 0)) for photo in self._photos]
@@ -125,7 +125,7 @@ class ExportOnnx(L.Callback):
     """Writes the network as a verified ONNX file when training ends.
 
     Args:
-        filename: of the ONNX file, in the run's folder. Nothing is written if it is empty.
+        filename: name of the ONNX file in the run's folder; empty to write none.
     """
 
     def __init__(self, filename: str = "style.onnx") -> None:
@@ -134,7 +134,7 @@ class ExportOnnx(L.Callback):
         self.filename = filename
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Export from a copy on the CPU."""
+        """Export the network, from a copy on the CPU."""
         path = run_folder(trainer) / self.filename
         if not self.filename or not trainer.is_global_zero:
             return
@@ -145,13 +145,13 @@ class ExportOnnx(L.Callback):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `checkpoints/last.ckpt` in the run's folder, from which `ckpt_path` resumes exactly.
+    """Keeps the checkpoint `checkpoints/last.ckpt` in the run's folder, from which `ckpt_path` resumes exactly.
 
-    Each is written under another name first and then renamed, so that there is always a complete one.
+    Checkpoints are written under another name and then renamed, so that there is always a complete one.
 
     Args:
-        every_n_steps: how often a checkpoint is written; the end of the run always has one.
-        keep_all: whether to keep each of them as well, as `step-000250.ckpt`.
+        every_n_steps: number of steps between two checkpoints; the last step always has one.
+        keep_all: whether to keep every checkpoint, as `step-000250.ckpt`, not only the last.
     """
 
     def __init__(self, every_n_steps: int = 250, keep_all: bool = False) -> None:
@@ -161,18 +161,18 @@ class LastCheckpoint(Checkpoint):
         self._last: Path | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save nothing where the run begins, nor between the batches of its first step."""
+        """Remember the first step, at which nothing is saved, nor between its batches."""
         self._saved_at = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, if it is time."""
+        """Save a checkpoint if one is due."""
         if trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the end of the run."""
+        """Save the last checkpoint."""
         self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
@@ -191,13 +191,13 @@ class LastCheckpoint(Checkpoint):
         self._last = folder / "last.ckpt"
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Tell how to resume an interrupted run."""
+        """Report how to resume an interrupted run."""
         if self._last is not None:
             rank_zero_info(f"ended early; --ckpt_path {self._last} resumes from step {self._saved_at}")
 
 
 class PictureRate(L.Callback):
-    """Logs training pictures per second over all devices, including reading, as a moving average over steps."""
+    """Logs the training pictures per second on all devices, as a moving average over steps; reading photos counts."""
 
     def __init__(self) -> None:
         self._last: float | None = None
@@ -215,15 +215,15 @@ class PictureRate(L.Callback):
         self._last = now
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave validation between two steps out of the rate."""
+        """Exclude validation between two steps from the rate."""
         self._last = None
 
 
 class PictureWriter(BasePredictionWriter):
-    """Writes the pictures of `predict`, one PNG for each photo, under the photo's name and sub-folder.
+    """Writes the pictures of `predict` as PNG files with the names and sub-folders of their photos.
 
     Args:
-        output: the folder to write to.
+        output: folder to write to.
     """
 
     def __init__(self, output: str = "out") -> None:
@@ -232,7 +232,11 @@ class PictureWriter(BasePredictionWriter):
         self._names: list[Path] = []
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note the photos' names."""
+        """Remember the names of the photos.
+
+        Raises:
+            UserError: the photos aren't from a `PhotoDataModule`, or `output` is inside their folder.
+        """
         datamodule = _datamodule_of(trainer)
         folder = datamodule.folders["predict"] if isinstance(datamodule, PhotoDataModule) else None
         if folder is None or not isinstance(datamodule, PhotoDataModule):
@@ -257,7 +261,7 @@ class PictureWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write the picture of a batch; a photo that could not be read has none."""
+        """Write the pictures of a batch; `prediction` is None for a photo that could not be read."""
         if prediction is None:
             return
         for index, picture in zip(batch_indices or (), prediction):
@@ -265,19 +269,19 @@ class PictureWriter(BasePredictionWriter):
             write_picture(self.output / name.parent / f"{name.name}.png", _image(picture))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Wait for every process to have written."""
+        """Wait until every process has written its pictures."""
         trainer.strategy.barrier()
 
 
 def run_folder(trainer: L.Trainer) -> Path:
-    """Where a run keeps its files. All processes must call this together, since Lightning makes them agree on it."""
+    """The folder of a run's files. All processes must call this together, since Lightning synchronizes the folder."""
     if isinstance(trainer.logger, TensorBoardLogger | CSVLogger):
         return Path(cast(str, trainer.log_dir))
-    return Path(trainer.strategy.broadcast(trainer.default_root_dir))  # folders of other loggers are shared by runs
+    return Path(trainer.strategy.broadcast(trainer.default_root_dir))  # other loggers share one folder between runs
 
 
 def _datamodule_of(trainer: L.Trainer) -> Any:
-    """The data module that a run was given, if any."""
+    """The data module of a run, if it has one."""
     return getattr(trainer, "datamodule", None)
 
 

@@ -1,4 +1,4 @@
-"""Where the losses look at a batch."""
+"""Random crops, which the losses see of a batch."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def crop_at_random(*images: Tensor, largest: int, smallest: int, seed: Sequence[int]) -> list[Tensor]:
-    """Crop images of the same shape to at most `largest` pixels, or by a few pixels, all at the same random place.
+    """Crop images of the same shape at the same random place, to at most `largest` pixels and by a few at least.
 
-    The encoder pools pixels in pairs. If pairs were always the same rows and columns, a network that makes its pixels
-    in pairs as well would learn to serve one member of each pair, which shows as a grid.
+    The encoder pools pixels in pairs. If it always paired the same rows and columns, a network that makes its pixels in
+    pairs as well would learn to favor one pixel of each pair, which shows as a grid.
 
     Args:
-        images: each of shape (N, 3, H, W).
-        largest: longest side of what is kept, in pixels.
-        smallest: shortest side that may be left of it, in pixels.
+        images: the images, each of shape (N, 3, H, W).
+        largest: longest side of a crop, in pixels.
+        smallest: shortest side of a crop, in pixels; where it leaves no room, less is removed.
         seed: the same seed always gives the same place.
     """
     sides = images[0].shape[-2:]

@@ -1,4 +1,4 @@
-"""Photos to train on: any folder, every format; corrupt files are left out and named."""
+"""Photos to train on, from any folder and of every format; unreadable files are skipped, with a warning."""
 
 from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
@@ -19,12 +19,12 @@ from nst_lightning.networks.layers import MINIMUM_SIZE
 
 
 class Batch(NamedTuple):
-    """What workers deliver.
+    """A batch as workers deliver it.
 
     Args:
-        pictures: bytes of shape (N, 3, H, W); None if no photo could be read.
-        unreadable: what was wrong with files left out.
-        shrink: whether training is to see the crops, with their surroundings, as small as those without.
+        pictures: uint8 of shape (N, 3, H, W); None if no photo could be read.
+        unreadable: error messages of skipped files.
+        shrink: whether crops with surroundings are to be scaled down to the size of crops without.
     """
 
     pictures: Tensor | None
@@ -33,11 +33,11 @@ class Batch(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Which training crop is asked for.
+    """A training crop to be made.
 
     Args:
-        photo: its number in the dataset.
-        position: of the crop in the run, which decides its scale, place and flip.
+        photo: number of its photo in the dataset.
+        position: position of the crop in the run, which determines its scale, place and flip.
         shrink: see `Batch`.
     """
 
@@ -50,23 +50,23 @@ class PhotoDataModule(L.LightningDataModule):
     """Folders of photos as batches of RGB in [0, 1], shape (N, 3, H, W).
 
     Training photos are scaled at random, cropped to a square and flipped. The same seed and position in the run always
-    give the same crop, so that an interrupted run resumes exactly. Validation, test and prediction see whole photos,
-    one at a time.
+    give the same crop, so an interrupted run resumes exactly. Validation, test and prediction use whole photos, one
+    at a time.
 
     Args:
         train: folder of photos to train on, searched recursively.
         val: folder of held-out photos; by default every 20th training photo, at most 32, is held out.
         test: folder of photos for `test`; by default the held-out ones.
         predict: folder of photos for `predict`.
-        short_side: to which photos are scaled, and the side of the square training crops, in pixels.
-        max_scale: training photos are enlarged by a random factor from 1 to this before they are cropped.
-        surroundings: pixels by which training crops are larger than `short_side`. Every other batch is painted so
-            large, and losses see a part of it: in large pictures, most places are far from borders. The batches between
-            are shrunk to `short_side`.
+        short_side: short side to which photos are scaled, and side of the square training crops, in pixels.
+        max_scale: largest of the random factors, from 1 on, that enlarge training photos before they are cropped.
+        surroundings: pixels by which training crops are larger than `short_side`. The network paints every other batch
+            at this larger size, and losses see a part of it, since most of a large picture is far from its borders. The
+            other batches are scaled down to `short_side`.
         flip: whether half of the training photos are mirrored.
-        batch_size: training photos in a step, on each device.
-        workers: processes that read photos; 0 reads them in the main process.
-        seed: of the order, scales, crops and flips.
+        batch_size: number of training photos in each step, on each device.
+        workers: number of processes that read photos; 0 reads them in the main process.
+        seed: random seed of the order, scales, crops and flips.
 
     Raises:
         UserError: a number is out of range. Folders are checked when they are first needed.
@@ -101,7 +101,7 @@ class PhotoDataModule(L.LightningDataModule):
         """The files of a split: `train`, `val`, `test` or `predict`.
 
         Raises:
-            UserError: no folder is given for it, or the folder is missing or has no pictures.
+            UserError: the split has no folder, or its folder is missing or has no pictures.
         """
         if self.folders[split] is None and split == "test":
             return self.photos("val")
@@ -114,13 +114,13 @@ class PhotoDataModule(L.LightningDataModule):
         return self._list(split)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of random crops, from the batch on at which a resumed run stopped."""
+        """Batches of random crops; in a resumed run, those after the batch at which it stopped."""
         dataset = _Crops(
             self.photos("train"), self.short_side + self.surroundings, self.max_scale, self.flip, self.seed
         )
         trainer = self.trainer
         replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        if trainer and trainer.max_steps > 0:  # the whole run is one epoch: the progress bar shows how much is left
+        if trainer and trainer.max_steps > 0:  # one epoch for the whole run, as the progress bar shows it
             batches = trainer.max_steps * trainer.accumulate_grad_batches
         else:
             batches = max(1, len(dataset) // (replicas * self.batch_size))
@@ -151,7 +151,11 @@ class PhotoDataModule(L.LightningDataModule):
         return self._loader(_FullSizePhotos(self.photos("predict")))
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Tensor | None:
-        """Convert bytes to RGB in [0, 1] on the device, and warn of files that the workers could not read."""
+        """Convert bytes to RGB in [0, 1] on the device, and warn of files that could not be read.
+
+        Raises:
+            PictureError: no photo of the folder can be read.
+        """
         if not isinstance(batch, Batch):
             return batch
         new = [message for message in batch.unreadable if message not in self._unreadable]
@@ -171,7 +175,7 @@ class PhotoDataModule(L.LightningDataModule):
         return {"batches": progress.total.processed}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Continue after the batches already used."""
+        """Continue after the batches that have been used."""
         self._first_batch = state_dict["batches"]
 
     def _list(self, split: str) -> list[Path]:
@@ -195,7 +199,7 @@ class PhotoDataModule(L.LightningDataModule):
 
 
 class _Crops(Dataset[Batch]):
-    """Random square crops; the same place always gives the same crop."""
+    """Random square crops; the same `Place` always gives the same crop."""
 
     def __init__(self, photos: Sequence[Path], side: int, max_scale: float, flip: bool, seed: int) -> None:
         self.photos, self.side, self.max_scale, self.flip, self.seed = photos, side, max_scale, flip, seed
@@ -204,7 +208,7 @@ class _Crops(Dataset[Batch]):
         return len(self.photos)
 
     def __getitem__(self, place: Place | int) -> Batch:
-        if isinstance(place, int):  # from the sampler that Lightning's `overfit_batches` puts in place of ours
+        if isinstance(place, int):  # from the sampler that Lightning uses for `overfit_batches`
             place = Place(place, place, shrink=False)
         random = np.random.default_rng((self.seed, place.position))
         short_side = round(self.side * random.uniform(1, self.max_scale))
@@ -220,9 +224,9 @@ class _Crops(Dataset[Batch]):
 
 
 class _WholePhotos(Dataset[Batch]):
-    """Photos scaled to a short side; an unreadable one is replaced by the next that can be read.
+    """Photos scaled to a short side; an unreadable photo is replaced by the next readable one.
 
-    So every process always has a picture to evaluate, and none waits for another.
+    This gives every process a picture to evaluate, so that no process waits for another.
     """
 
     def __init__(self, photos: Sequence[Path], short_side: int) -> None:
@@ -239,7 +243,7 @@ class _WholePhotos(Dataset[Batch]):
 
 
 class _FullSizePhotos(Dataset[Batch]):
-    """Photos at their full size; an unreadable one has no picture."""
+    """Photos at their full size; an unreadable photo gives a batch without pictures."""
 
     def __init__(self, photos: Sequence[Path]) -> None:
         self.photos = photos
@@ -255,20 +259,20 @@ class _FullSizePhotos(Dataset[Batch]):
 
 
 class PlaceSampler(DistributedSampler[Any]):
-    """Shuffled passes over a dataset; positions count samples over the whole run.
+    """Shuffles a dataset in each pass over it; positions count samples over the whole run.
 
-    Each of `replicas` processes draws every `replicas`-th position. What comes at a position depends on the seed alone.
-    Every other batch of an epoch is to be shrunk.
+    Each of `replicas` processes draws every `replicas`-th position. The sample at a position depends only on the seed.
+    Every other batch of an epoch is to be scaled down.
 
     Args:
-        dataset: only its length is used.
-        seed: of the order.
+        dataset: the dataset, of which only the length is used.
+        seed: random seed of the order.
         replicas: number of processes.
-        rank: of this process.
-        batch_size: samples in a batch of this process.
-        batches: that this process can draw in an epoch.
-        used: batches that it does draw, fewer if Lightning limits an epoch.
-        start: batches that it drew before training was resumed.
+        rank: number of this process.
+        batch_size: number of samples in a batch of this process.
+        batches: number of batches that this process can draw in an epoch.
+        used: number of batches that it does draw: fewer if Lightning limits an epoch.
+        start: number of batches that it drew before training was resumed.
     """
 
     def __init__(
@@ -317,7 +321,7 @@ def read_photo(path: Path, *, short_side: int | None = None) -> Image.Image:
 
 
 def _read_from(photos: Sequence[Path], index: int, short_side: int) -> tuple[Image.Image | None, list[str]]:
-    """The photo at `index`, or the next one that can be read, and what was wrong with those passed over."""
+    """The photo at `index`, or the next readable one, and the error messages of the photos that were skipped."""
     unreadable: list[str] = []
     for offset in range(len(photos)):
         try:

@@ -1,4 +1,4 @@
-"""What checkpoints and ONNX files say of a network: who painted what, and how it was trained."""
+"""The metadata of a network in checkpoints and ONNX files: who painted what, and how the network was trained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from nst_lightning.networks.checkpoint import per_style_text
 
 @dataclass(frozen=True)
 class Metadata:
-    """Whose the painting is, and whose the model.
+    """Authors and license of the paintings and of the trained model.
 
     Args:
-        title: of the painting; by default its file's name.
-        painter: of the painting.
-        credits: painter, title and year of several styles, by the styles' names.
-        license: of the model; by default that of the checkpoint in `init_from`.
+        title: title of the painting; by default the file's name.
+        painter: painter of the painting.
+        credits: painter, title and year for each of several styles, by the styles' names.
+        license: license of the trained model; by default the license in the checkpoint that `init_from` names.
     """
 
     title: str | None = None
@@ -28,14 +28,14 @@ class Metadata:
     license: str | None = None
 
     def credits_of(self, run: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-        """Credits by styles' names; those of the run have painter and title, unless they have credits of their own.
+        """Credits by the names of styles. Styles of the run without `credits` have painter and title instead.
 
         Args:
             run: styles that the run trains.
             known: all styles of the network.
 
         Raises:
-            UserError: there are credits for a style that the network doesn't have.
+            UserError: a style in `credits` is not one of the network's.
         """
         for name in self.credits or {}:
             if name not in known:
@@ -48,13 +48,13 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Record:
-    """What is said of a network in training.
+    """The metadata of a network in training.
 
     Args:
-        title: of the run's painting, or the names of its styles.
-        painter: of a network of one style; others have credits.
-        settings: of the run, such as `encoder`, `size`, `weights` and `license`.
-        per_style: what is said of each style, by the names of `networks.checkpoint.PER_STYLE`.
+        title: title of the run's painting, or the names of its styles.
+        painter: painter of the painting, for a network of one style; networks of several styles have credits.
+        settings: settings of the run, such as `encoder`, `size`, `weights` and `license`.
+        per_style: values for each style, by the keys in `networks.checkpoint.PER_STYLE`.
     """
 
     title: str
@@ -63,11 +63,11 @@ class Record:
     per_style: dict[str, dict[str, Any]]
 
     def with_earlier(self, per_style: Mapping[str, Mapping[str, Any]]) -> "Record":
-        """Add what a checkpoint says of styles; what this record says of the same ones counts."""
+        """Add the per-style metadata of a checkpoint; for styles in both, this record counts."""
         return replace(self, per_style={key: dict(per_style[key]) | given for key, given in self.per_style.items()})
 
     def text(self, network: nn.Module) -> dict[str, str]:
-        """The metadata of a network: names and values."""
+        """The metadata of a network as names and texts."""
         if not isinstance(network, StyledNetwork):
             return {"painter": self.painter, **self.settings, "style": self.title}
         styles = ", ".join(network.styles)

@@ -1,4 +1,4 @@
-"""The LightningModule: a transfer network learns styles under a perceptual loss."""
+"""The LightningModule that trains transfer networks with a perceptual loss."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
@@ -35,17 +35,18 @@ class StyleTransfer(L.LightningModule):
     `build_style_transfer` makes one from picture files and settings.
 
     Args:
-        network: the transfer network, photos in, pictures of the same shape out.
-        loss: compares pictures with photos and with the paintings, in the order of the sampler's styles.
-        sampler: draws what the pictures of a batch should become.
-        paintings: the paintings by the names of their styles, to evaluate pictures and to be shown beside them.
-        record: what checkpoints and ONNX files say of the network.
-        short_side: longest side, in pixels, of what losses see of a crop.
-        stability_weight: weight of the difference between pictures of a photo and of the same photo, disturbed.
+        network: the transfer network, which maps photos to pictures of the same shape.
+        loss: the loss of pictures against photos and paintings, with paintings in the order of the sampler's styles.
+        sampler: draws the style and strength of each picture in a batch.
+        paintings: the paintings by the names of their styles, for the evaluators and the sample sheets.
+        record: the metadata for checkpoints and ONNX files.
+        short_side: longest side, in pixels, of the parts of pictures that losses compare.
+        stability_weight: weight of the difference between the pictures of a photo and of the same photo with a small
+            shift and noise.
         optimizer: how the network is optimized.
 
     Raises:
-        UserError: the weight is negative.
+        UserError: `stability_weight` is negative.
     """
 
     def __init__(
@@ -68,17 +69,21 @@ class StyleTransfer(L.LightningModule):
         self.strict_loading = False  # checkpoints leave the frozen encoder out
         self._bad_steps = 0
         can_evaluate = set(STYLE_LAYERS) <= set(loss.encoder.layers)
-        shown = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
-        self.evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in shown)
-        self.photo_evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in shown)
+        tensors = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
+        self.evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
+        self.photo_evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What checkpoints and ONNX files say of the network."""
+        """The metadata for checkpoints and ONNX files."""
         return self.record.text(self.network)
 
     def setup(self, stage: str) -> None:
-        """Refuse precisions in which losses and Gram matrices would not be float32."""
+        """Refuse precisions in which losses and Gram matrices would not be float32.
+
+        Raises:
+            UserError: the Trainer's precision is another one than 32-bit or mixed.
+        """
         if self.trainer.precision.endswith("-true") and self.trainer.precision != "32-true":
             raise UserError(
                 f"trainer.precision must be 32-true, bf16-mixed or 16-mixed, got {self.trainer.precision!r}"
@@ -89,7 +94,7 @@ class StyleTransfer(L.LightningModule):
 
         Args:
             photos: RGB in [0, 1], shape (N, 3, H, W).
-            style: which of the run's styles.
+            style: number of the style among the run's styles.
 
         Returns:
             RGB in [0, 1], same shape.
@@ -98,13 +103,14 @@ class StyleTransfer(L.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
-        run = getattr(getattr(self.trainer, "datamodule", None), "seed", None) or 0  # other crops, other targets
-        seed = (run, self.current_epoch, batch_idx, self.global_rank)
+        data_seed = getattr(getattr(self.trainer, "datamodule", None), "seed", None) or 0  # other crops, other targets
+        seed = (data_seed, self.current_epoch, batch_idx, self.global_rank)
         targets = self.sampler.sample(len(photos), seed=seed)
         pictures = self._paint(photos, targets)
-        least = self.loss.minimum_size
-        seen, seen_photos = crop_at_random(pictures, photos, largest=self.short_side, smallest=least, seed=(*seed, 2))
-        losses = self.losses(seen, seen_photos, targets)
+        cropped, cropped_photos = crop_at_random(
+            pictures, photos, largest=self.short_side, smallest=self.loss.minimum_size, seed=(*seed, 2)
+        )
+        losses = self.losses(cropped, cropped_photos, targets)
         if self.stability_weight:
             disturbed, shift = disturb(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(disturbed, targets), shift)
@@ -119,7 +125,7 @@ class StyleTransfer(L.LightningModule):
         if torch.nn.utils.get_total_norm(gradients).isfinite():
             self._bad_steps = 0
             return
-        optimizer.zero_grad(set_to_none=True)  # an optimizer passes over parameters without gradient
+        optimizer.zero_grad(set_to_none=True)  # optimizers skip parameters without gradient
         self._bad_steps += 1
         if self._bad_steps >= self.optimizer_options.max_bad_steps:
             raise WorkError(
@@ -128,16 +134,16 @@ class StyleTransfer(L.LightningModule):
             )
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
-        """Losses and figures of quality on held-out photos, with the styles in turn."""
+        """Losses and quality figures on held-out photos, with the styles in turn."""
         self._evaluate(photos, "val", batch_idx % len(self.paintings))
 
     def test_step(self, photos: Tensor, batch_idx: int) -> None:
-        """As in validation, but each photo in each style; also the style figures of the photos themselves."""
+        """Losses and quality figures of each photo in each style, and the style figures of the photos themselves."""
         for style in range(len(self.paintings)):
             self._evaluate(photos, "test", style)
 
     def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
-        """Pictures in the run's first style; None stands for a photo that can't be read."""
+        """Stylize photos in the run's first style; None stands for a photo that can't be read."""
         return None if photos is None else self(photos)
 
     def on_validation_start(self) -> None:
@@ -158,14 +164,14 @@ class StyleTransfer(L.LightningModule):
         self._log_figures("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, with a linear warm-up and a cosine to zero over the run."""
+        """The optimizer, whose learning rate rises linearly and then falls along a cosine to zero."""
         options = self.optimizer_options
         return cosine_with_warmup(
             self.trainer, options.build(self.network.parameters()), warmup_steps=options.warmup_steps
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the encoder and the metrics out, and record which network this is."""
+        """Leave out the encoder and the metrics, and add a description of the network."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith(PREFIX)}
         checkpoint[_OPTIMIZER] = self.optimizer_options.name
@@ -173,7 +179,7 @@ class StyleTransfer(L.LightningModule):
         checkpoint[RECORD] = network_record(self.network, metadata)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse the checkpoint of a different network or optimizer; take over all of its styles."""
+        """Refuse a checkpoint of a different network or optimizer, and adopt all of its styles."""
         before, now = checkpoint.get(_OPTIMIZER, "adam"), self.optimizer_options.name
         if before != now and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             raise UserError.about("ckpt_path", f"the checkpoint was trained with {before}; {now} can't continue it")
@@ -197,13 +203,13 @@ class StyleTransfer(L.LightningModule):
         for name, value in self.losses(pictures, photos, targets).items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
         if self.evaluators:
-            of_pictures, of_photos = self._evaluators_of(style)
-            of_pictures.update(pictures, photos)
+            picture_evaluator, photo_evaluator = self._evaluators_of(style)
+            picture_evaluator.update(pictures, photos)
             if stage == "test":
-                of_photos.update(photos, photos)
+                photo_evaluator.update(photos, photos)
 
     def _evaluators_of(self, style: int) -> tuple[Evaluator, Evaluator]:
-        """Of the pictures in a style, and of the photos themselves."""
+        """The evaluators of the pictures in a style, and of the photos themselves."""
         return cast(Evaluator, self.evaluators[style]), cast(Evaluator, self.photo_evaluators[style])
 
     def _log_figures(self, stage: str) -> None:
@@ -219,7 +225,7 @@ class StyleTransfer(L.LightningModule):
 
 
 def _medians(pictures: Evaluator, photos: Evaluator) -> Iterator[tuple[str, Tensor]]:
-    """Names and medians of the pictures' figures, and of the photos' own style if it was measured; resets both."""
+    """Names and medians of the pictures' figures, and of the photos' style if measured; resets the evaluators."""
     for prefix, evaluator in (("", pictures), ("photo_", photos)):
         if evaluator.update_called:
             for name, value in evaluator.compute().items():

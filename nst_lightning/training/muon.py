@@ -1,4 +1,4 @@
-"""Muon, an optimizer that makes more of each step than Adam."""
+"""The optimizer Muon."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,15 +13,15 @@ _ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) for the kernels of convolutions, Adam for what has fewer dimensions.
+    """Muon (Jordan et al. 2024) for the kernels of convolutions, and Adam for parameters with fewer dimensions.
 
-    A kernel of shape (O, I, h, w) is taken as a matrix of shape (O, I h w); its step has all singular values near 1, so
-    that directions with small gradients learn as fast as the others. The step is as long as Adam's is found to be (Liu
-    et al. 2025, Muon is Scalable for LLM Training), so that both have the same learning rate. `torch.optim.Muon` takes
-    matrices only.
+    A kernel of shape (O, I, h, w) is treated as a matrix of shape (O, I h w). All singular values of its step are near
+    1, so that directions with small gradients learn as fast as the others. Steps are scaled to the usual length of
+    Adam's (Liu et al. 2025, Muon is Scalable for LLM Training), so that the same learning rate suits both.
+    `torch.optim.Muon` takes matrices only.
 
     Args:
-        parameters: to train.
+        parameters: the parameters to train.
         lr: the learning rate.
     """
 
@@ -30,7 +30,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step along the gradients, which `closure` computes if it is given; returns what it returns."""
+        """Take one step along the gradients, which `closure`, if given, computes; return the closure's loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -38,12 +38,12 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    rule = self._along_kernel if parameter.ndim == 4 else self._as_adam
+                    rule = self._muon_step if parameter.ndim == 4 else self._adam_step
                     parameter.sub_(rule(parameter.grad, self.state[parameter]), alpha=group["lr"])
         return loss
 
     @staticmethod
-    def _along_kernel(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+    def _muon_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
         if not state:
             state["mean"] = torch.zeros_like(gradient)
         mean = state["mean"].lerp_(gradient, 1 - _MOMENTUM)
@@ -52,7 +52,7 @@ class Muon(torch.optim.Optimizer):
         return step.view_as(gradient)
 
     @staticmethod
-    def _as_adam(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+    def _adam_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
         if not state:
             state.update(step=torch.zeros(()), mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
         state["step"] += 1
@@ -65,12 +65,12 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """About U V^T of a matrix U S V^T, by Newton and Schulz's iteration (Jordan et al. 2024).
+    """Approximate U V^T for a matrix U S V^T, by Newton-Schulz iterations (Jordan et al. 2024).
 
-    Singular values become 0.7 to 1.2; those of less than a thousandth of all together stay smaller.
+    Singular values become 0.7 to 1.2, except for those below a thousandth of the matrix's norm, which stay smaller.
 
     Args:
-        matrix: shape (M, N).
+        matrix: the matrix, shape (M, N).
     """
     if len(matrix) > matrix.shape[1]:
         return orthogonalize(matrix.T).T

@@ -18,10 +18,10 @@ class OptimizerOptions:
     """How a transfer network is optimized.
 
     Args:
-        name: `adam`, or `muon`, which makes more of each step where convolution kernels are trained.
-        learning_rate: the highest; it falls to zero along a cosine over the run.
-        warmup_steps: steps over which the learning rate rises from zero.
-        max_bad_steps: steps in a row with non-finite gradients, each skipped, after which training stops.
+        name: `adam`, or `muon`, which achieves more with each step where convolution kernels are trained.
+        learning_rate: the highest learning rate; it falls to zero along a cosine over the run.
+        warmup_steps: number of steps over which the learning rate rises from zero.
+        max_bad_steps: training stops after this many steps in a row with non-finite gradients; each of them is skipped.
 
     Raises:
         UserError: a value isn't allowed.
@@ -40,6 +40,6 @@ class OptimizerOptions:
         require_at_least(1, max_bad_steps=self.max_bad_steps)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer of these parameters."""
+        """Build the optimizer of the parameters."""
         cls = Muon if self.name == "muon" else torch.optim.Adam
         return cls(parameters, lr=self.learning_rate)

@@ -1,4 +1,4 @@
-"""The learning rate of all training here: a linear warm-up, then a cosine to zero."""
+"""The learning rate schedule of all training: a linear warm-up, then a cosine to zero."""
 
 import math
 
@@ -12,19 +12,22 @@ from nst_lightning.errors import UserError
 def cosine_with_warmup(
     trainer: L.Trainer, optimizer: torch.optim.Optimizer, *, warmup_steps: int
 ) -> OptimizerLRScheduler:
-    """An optimizer whose learning rate rises linearly and falls along a cosine, as `configure_optimizers` returns it.
+    """Give an optimizer a learning rate that rises linearly and then falls along a cosine to zero.
 
     Args:
-        trainer: tells how long the run is.
-        optimizer: with the highest learning rate.
-        warmup_steps: over which the learning rate rises, at most half the run.
+        trainer: the Trainer, which knows how long the run is.
+        optimizer: the optimizer, with its highest learning rate.
+        warmup_steps: number of steps over which the learning rate rises; at most half of the run is used.
+
+    Returns:
+        The return value for `configure_optimizers`.
 
     Raises:
         UserError: the run has no end.
     """
     total = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
     if not math.isfinite(total):
-        raise UserError("trainer.max_steps must be given: the learning rate falls to zero over the length of the run")
+        raise UserError("trainer.max_steps must be given, since the learning rate falls to zero over the run")
     warmup = min(warmup_steps, total // 2)
 
     def factor(step: int) -> float:

@@ -1,4 +1,4 @@
-"""Steadiness in video: a photo that moves a little, or has different noise, should be painted alike."""
+"""Stability in video: photos that differ by a small shift, or by noise, should be painted alike."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 LARGEST_SHIFT = 4
 NOISE = 0.02
-"""Standard deviation, of a range of 1: what a camera adds to each frame in dim light."""
-_BORDER = 16  # what enters at the border is new, and so is what the network makes of it
+"""Standard deviation of the noise, for values in [0, 1]: that of a camera in dim light."""
+_BORDER = 16  # pixels along the border are left out, since a shift brings new content there
 
 
 def disturb(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
@@ -20,7 +20,7 @@ def disturb(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, 
         seed: the same seed always gives the same shift and noise.
 
     Returns:
-        The disturbed photos, and by how many pixels they are shifted, down and to the right.
+        The disturbed photos, and the numbers of pixels by which they are shifted down and to the right.
     """
     random = np.random.default_rng(seed)
     down, right = random.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, size=2).tolist()
@@ -30,12 +30,12 @@ def disturb(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, 
 
 
 def unsteadiness(pictures: Tensor, disturbed: Tensor, shift: tuple[int, int]) -> Tensor:
-    """Mean squared difference between pictures, shifted, and the pictures of the shifted photos; a scalar.
+    """Mean squared difference between shifted pictures and the pictures of shifted photos; a scalar.
 
     Args:
-        pictures: RGB in [0, 1], shape (N, 3, H, W).
-        disturbed: what the network made of the disturbed photos, same shape.
-        shift: by how many pixels, down and to the right.
+        pictures: pictures of the photos, RGB in [0, 1], shape (N, 3, H, W).
+        disturbed: pictures of the disturbed photos, same shape.
+        shift: numbers of pixels by which the photos were shifted down and to the right.
     """
     height, width = pictures.shape[-2:]
     border = min(_BORDER, height // 4, width // 4)

@@ -1,4 +1,4 @@
-"""Where a run begins: at the weights of a checkpoint, or at the average of several."""
+"""The start of a run: from the weights of a checkpoint, or from the average of several."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,24 +14,24 @@ from nst_lightning.networks.checkpoint import check_state
 
 
 def start_paths(init_from: list[str] | str | None) -> list[Path]:
-    """The checkpoints to start from, or the names of bundled ones: none, one, or several to be averaged."""
+    """The checkpoints to start from, as files or names of bundled ones: none, one, or several to be averaged."""
     return [expand_path(path) for path in ([init_from] if isinstance(init_from, str) else init_from or [])]
 
 
 def load_start(paths: Sequence[Path], network: nn.Module, *, same_arguments: bool) -> dict[str, str]:
-    """Copy the weights, and the styles, of a checkpoint into a network, or the average of several.
+    """Copy the styles and weights of a checkpoint into a network, or the average weights of several checkpoints.
 
     Args:
-        paths: the checkpoints, or the names of bundled ones.
-        network: what they are copied into.
-        same_arguments: whether the network's arguments must be the checkpoints'. Weights alone may fit other ones, such
-            as other dilations.
+        paths: the checkpoints, as files or names of bundled ones.
+        network: the network to change.
+        same_arguments: whether the network must have the checkpoint's constructor arguments. Weights alone may also fit
+            other arguments, such as other dilations.
 
     Returns:
         The metadata of the first checkpoint.
 
     Raises:
-        UserError: a checkpoint can't be read, holds a different network, or other styles than the first.
+        UserError: a checkpoint can't be read, holds a different network, or doesn't have the styles of the first.
     """
     sources, metadata = zip(*(load_network(path) for path in paths))
     for path, source in zip(paths, sources):
@@ -54,7 +54,7 @@ def load_start(paths: Sequence[Path], network: nn.Module, *, same_arguments: boo
 
 
 def freeze_shared_parameters(network: StyledNetwork) -> None:
-    """Leave only per-style parameters trainable; those of styles that aren't drawn have a gradient of zero."""
+    """Make only per-style parameters trainable; those of styles that aren't drawn have gradients of zero."""
     per_style = {id(parameter) for parameter in network.per_style_parameters()}
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in per_style)
@@ -69,8 +69,8 @@ def _check_kind(path: Path, source: nn.Module, network: nn.Module) -> None:
 def _check_arguments(source: nn.Module, network: nn.Module) -> None:
     given: dict[str, Any] = getattr(network, "init_args", {})
     for name, value in getattr(source, "init_args", {}).items():
-        own = given[name]
-        require(f"network.init_args.{name}", own, own == value, f"{value} with freeze_shared, as in init_from")
+        actual = given[name]
+        require(f"network.init_args.{name}", actual, actual == value, f"{value} with freeze_shared, as in init_from")
 
 
 def _copy_styles(source: StyledNetwork, network: StyledNetwork) -> None:

@@ -1,4 +1,4 @@
-"""The styles that a run trains: one, or several of one network, drawn anew for each batch."""
+"""The styles that a run trains, which are drawn at random for each batch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ _NOISE_POSITIONS = 1 << 15
 
 
 class Targets(NamedTuple):
-    """What the pictures of a batch of N photos should become.
+    """The styles that the pictures of a batch of N photos should have.
 
     Args:
-        paintings: which of the run's paintings each picture should resemble, shape (N,).
-        style_factors: factors of the style weight for each picture, shape (N,).
+        paintings: number of the painting that each picture should resemble, shape (N,).
+        style_factors: factor of the style weight for each picture, shape (N,).
         controls: the network's inputs besides the photos.
     """
 
@@ -33,11 +33,11 @@ class StyleSampler:
     """Draws styles and strengths for batches.
 
     Args:
-        network: the transfer network, which has the run's styles, unless it has one style without a name.
-        names: styles of the run, in the order of its paintings.
+        network: the transfer network, which has the run's styles, or a single style without a name.
+        names: names of the run's styles, in the order of its paintings.
         weight_factors: factors of the style weight for single styles, by their names; by default 1.
         frequencies: how often single styles are drawn, by their names; by default 1.
-        partial_strength: share of pictures whose strength is drawn from 0 to 1; the others have 1.
+        partial_strength: share of the pictures whose strength is drawn between 0 and 1; the others have strength 1.
 
     Raises:
         UserError: a number is out of range, or given for a style that isn't one of the run's.
@@ -83,13 +83,14 @@ class StyleSampler:
         return Targets(chosen, self._factors[chosen], {} if self._network is None else {"style": self._rows(chosen)})
 
     def sample(self, count: int, *, seed: Sequence[int]) -> Targets:
-        """Targets for `count` pictures: different styles while there are any left, some at a random strength.
+        """Targets for `count` pictures, of different styles as far as there are enough, some at a random strength.
 
-        A picture of strength s has s^2 of the style weight (Babaeizadeh & Ghiasi 2018 draw the weight itself).
+        For a picture of strength s, the style weight is multiplied by s^2 (Babaeizadeh & Ghiasi 2018 draw the weight
+        itself).
 
         Args:
-            count: pictures in the batch.
-            seed: of this batch: the same seed always gives the same targets.
+            count: number of pictures in the batch.
+            seed: random seed of the batch; the same seed always gives the same targets.
         """
         if self._network is None:
             return self.fixed(0, count)
