@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -81,8 +82,18 @@ def network() -> JohnsonNet:
 @pytest.fixture(scope="session")
 def model(network, tmp_path_factory) -> str:
     """The same as ONNX file."""
-    path = tmp_path_factory.mktemp("model") / "style.onnx"
-    export_onnx(network, path, metadata={"style": "test"})
+    return exported(network, tmp_path_factory, "style.onnx", {"style": "test"})
+
+
+def exported(network, tmp_path_factory, name: str, metadata: dict[str, str]) -> str:
+    """A network's ONNX file, which takes seconds to write: the processes that run tests share it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    path = folder / "models" / name
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            export_onnx(network, path, metadata=metadata)
     return str(path)
 
 
@@ -100,9 +111,7 @@ def many() -> MultiStyleNet:
 @pytest.fixture(scope="session")
 def many_model(many, tmp_path_factory) -> str:
     """The same as ONNX file."""
-    path = tmp_path_factory.mktemp("model") / "styles.onnx"
-    export_onnx(many, path, metadata={})
-    return str(path)
+    return exported(many, tmp_path_factory, "styles.onnx", {})
 
 
 def with_metadata(model: str, path: Path, metadata: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ from nst_lightning.commands.examples import STYLES
 from nst_lightning.encoders import build_encoder
 from nst_lightning.images import image_to_array, list_pictures, read_rgb, resize_short_side
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer, bundled_models
-from nst_lightning.metrics import Evaluator
+from nst_lightning.metrics import FIGURES, SHORT_SIDE, Evaluator, extract_features, resize_pictures
 from nst_lightning.networks import load_network
 
 ROOT = Path(__file__).parent.parent
@@ -156,29 +156,42 @@ def test_borders_are_painted_as_the_rest(shared):
         assert np.sqrt((difference**2).mean()) < 30, style  # of 255; was 44 before half of the batches were larger
 
 
-@pytest.mark.weights
-@pytest.mark.parametrize(
-    ("name", "style", "painting"),
-    [
-        *((name, "stylized", file) for name, file in SINGLE.items()),
-        (MANY, "udnie", "picabia_udnie.jpg"),
-        (MANY, "ink_wash", None),
-    ],
-)
-def test_figures_are_the_cards(name, style, painting, shared):
+JUDGED = [
+    *((name, "stylized", file) for name, file in SINGLE.items()),
+    (MANY, "udnie", "picabia_udnie.jpg"),
+    (MANY, "ink_wash", None),
+]
+"""Networks, their styles, and the paintings, or None for one that a program draws."""
+
+
+@pytest.fixture(scope="module")
+def measured(shared):
+    """For each of these, the figures of the network's pictures and those of the photos, medians over 45 photos."""
     weights = shared / "weights"
     encoder = build_encoder(
         str(weights / "vgg19_conv1_1-conv3_4.safetensors"), str(weights / "vgg19_16x_distilled.safetensors")
     )
-    image = STYLES[style]() if painting is None else read_rgb(shared / "styles" / painting)
-    made, untouched = Evaluator(encoder, tensor_of(image)), Evaluator(encoder, tensor_of(image))
-    stylizer = Stylizer(ROOT / f"export/{name}.onnx")
-    asked = style if stylizer.styles else None
+    evaluators, figures, stylizers = {}, {case: [] for case in JUDGED}, {name: Stylizer(name) for name, *_ in JUDGED}
+    for case in JUDGED:
+        _, style, painting = case
+        image = STYLES[style]() if painting is None else read_rgb(shared / "styles" / painting)
+        evaluators[case] = Evaluator(encoder, tensor_of(image))
     for path in list_pictures(shared / "photos/val"):
         photo = read_rgb(path)
-        stylized = stylizer(photo, short_side=stylizer.trained_short_side(asked), style=asked)
-        made.update(tensor_of(stylized), tensor_of(photo))
-        untouched.update(tensor_of(photo), tensor_of(photo))
-    content, of_style, *_, grit = (value.item() for value in made.compute().values())
-    measured = [content, of_style, grit, untouched.compute()["style"].item()]
-    assert measured == pytest.approx(figures_on_card(name, style), rel=0.01, abs=0.006)
+        tensor = resize_pictures(tensor_of(photo), SHORT_SIDE)
+        untouched = extract_features(tensor, encoder)
+        for case, evaluator in evaluators.items():
+            stylizer, style = stylizers[case[0]], case[1] if case[0] == MANY else None
+            made = stylizer(photo, short_side=stylizer.trained_short_side(style), style=style)
+            of_photo = evaluator.compare(untouched, untouched.content)
+            figures[case].append(torch.cat([evaluator.measure(tensor_of(made), tensor), of_photo]))
+    return {case: torch.stack(rows).quantile(0.5, dim=0) for case, rows in figures.items()}
+
+
+@pytest.mark.weights
+@pytest.mark.xdist_group("figures")
+@pytest.mark.parametrize("case", JUDGED, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_figures_are_the_cards(case, measured):
+    content, style, *_, grit = measured[case][0].tolist()
+    of_photos = measured[case][1, FIGURES.index("style")].item()
+    assert [content, style, grit, of_photos] == pytest.approx(figures_on_card(*case[:2]), rel=0.01, abs=0.006)

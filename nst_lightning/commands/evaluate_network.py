@@ -1,15 +1,16 @@
 """The command `evaluate network`: the quality of a transfer network's pictures, beside optimized ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header, list_files
 from nst_lightning.commands.paintings import find_paintings
 from nst_lightning.commands.types import NonNegativeInt
-from nst_lightning.encoders import build_encoder, image_to_tensor, resize_tensor
+from nst_lightning.encoders import build_encoder, image_to_tensor
 from nst_lightning.errors import UserError, require_at_least, suggest_names
 from nst_lightning.images import (
     check_writable,
@@ -20,7 +21,14 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import Stylizer, check_short_side
-from nst_lightning.metrics import LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, Evaluator
+from nst_lightning.metrics import (
+    LEAST_SHORT_SIDE,
+    SHORT_SIDE,
+    STYLE_LAYERS,
+    Evaluator,
+    extract_features,
+    resize_pictures,
+)
 from nst_lightning.optimization import PyramidOptions, optimize_picture
 from nst_lightning.system import keep_freed_memory
 
@@ -76,47 +84,55 @@ def evaluate_network(
     sizes = {style: paint_short_side or stylizer.trained_short_side(style) or short_side for style in files}
     contents = [_Content(path, short_side, max(sizes.values())) for path in chosen]
     indices, width = choose_evenly(range(len(contents)), optimized), max(15, *map(len, files)) + 1
+    images = {style: read_rgb(file) for style, file in files.items()}
+    evaluators = {
+        style: Evaluator(encoder, image_to_tensor(image), short_side=short_side) for style, image in images.items()
+    }
+    untouched = _measure_photos(contents, evaluators)
     rows = []
     print(f"{'style':{width}}{'pictures':>16}{format_header()}")
-    for style, file in files.items():
-        painting, name = read_rgb(file), style if stylizer.styles else None
-        pictures = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
-        evaluator = Evaluator(encoder, image_to_tensor(painting), short_side=short_side)
-        cells = _evaluate_style(f"{style:{width}}", painting, evaluator, contents, pictures, indices)
+    for style, painting in images.items():
+        name = style if stylizer.styles else None
+        made = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
+        label = f"{style:{width}}"
+        print(f"{label}{'photos':>16}{format_figures(untouched[style])}")
+        _print_medians(label, "network", evaluators[style], contents, made)
+        cells = _optimize_some(label, painting, evaluators[style], [(contents[i], made[i]) for i in indices])
         rows.append([*cells, (style, painting)])
         if target is not None:
-            write_picture(target, draw_labeled(rows, height=short_side))  # now, since optimizing takes long
+            write_picture(target, draw_labeled(rows, height=short_side))  # after each style: optimizing takes long
     if target is not None:
         print(target)
 
 
-def _evaluate_style(
-    label: str,
-    painting: Image.Image,
-    evaluator: Evaluator,
-    contents: "Sequence[_Content]",
-    pictures: Sequence[Image.Image],
-    indices: Sequence[int],
+def _measure_photos(contents: "Sequence[_Content]", evaluators: Mapping[str, Evaluator]) -> dict[str, list[float]]:
+    """The medians of the untouched photos' own figures for each style; each photo is encoded only once."""
+    figures: dict[str, list[Tensor]] = {style: [] for style in evaluators}
+    for content in contents:
+        features = extract_features(content.tensor, next(iter(evaluators.values())).encoder)
+        for style, evaluator in evaluators.items():
+            figures[style].append(evaluator.compare(features, features.content))
+    return {style: torch.cat(rows).quantile(0.5, dim=0).tolist() for style, rows in figures.items()}
+
+
+def _optimize_some(
+    label: str, painting: Image.Image, evaluator: Evaluator, pairs: "Sequence[tuple[_Content, Image.Image]]"
 ) -> list[tuple[str, Image.Image]]:
-    """Print the rows of one style; the photos at `indices` are optimized as well.
+    """Optimize some photos, and print the medians of the results beside the network's.
 
     Returns:
-        These photos, the network's pictures of them and the optimized pictures, each with its label.
+        Each photo, the network's picture of it and the optimized one, with their labels for the sheet.
     """
-    _print_medians(label, "photos", evaluator, contents, [content.tensor for content in contents])
-    _print_medians(label, "network", evaluator, contents, [*map(image_to_tensor, pictures)])
-    if not indices:
+    if not pairs:
         return []
-    chosen, network_pictures = [contents[i] for i in indices], [pictures[i] for i in indices]
-    _print_medians(label, f"network ({len(indices)})", evaluator, chosen, [*map(image_to_tensor, network_pictures)])
-    optimized_pictures = [optimize_like(content.image, painting, evaluator) for content in chosen]
-    _print_medians(label, f"optimize ({len(indices)})", evaluator, chosen, [*map(image_to_tensor, optimized_pictures)])
-    cells = zip(chosen, network_pictures, optimized_pictures)
-    return [
-        cell
-        for content, picture, optimized in cells
-        for cell in (("", content.image), ("network", picture), ("optimize", optimized))
-    ]
+    contents, made = zip(*pairs)
+    _print_medians(label, f"network ({len(pairs)})", evaluator, contents, made)
+    optimized = [optimize_like(content.image, painting, evaluator) for content in contents]
+    _print_medians(label, f"optimize ({len(pairs)})", evaluator, contents, optimized)
+    cells = []
+    for content, picture, other in zip(contents, made, optimized):
+        cells += [("", content.image), ("network", picture), ("optimize", other)]
+    return cells
 
 
 def optimize_like(photo: Image.Image, painting: Image.Image, evaluator: Evaluator) -> Image.Image:
@@ -131,7 +147,7 @@ class _Content:
 
     def __init__(self, path: Path, short_side: int, paint_short_side: int) -> None:
         image = read_rgb(path)
-        self.tensor = resize_tensor(image_to_tensor(image), short_side)
+        self.tensor = resize_pictures(image_to_tensor(image), short_side)
         self.image = resize_short_side(image, paint_short_side)
 
 
@@ -149,10 +165,10 @@ def _choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequenc
 
 
 def _print_medians(
-    label: str, kind: str, evaluator: Evaluator, contents: Sequence[_Content], pictures: Sequence[Tensor]
+    label: str, kind: str, evaluator: Evaluator, contents: Sequence[_Content], pictures: Sequence[Image.Image]
 ) -> None:
     evaluator.reset()
     for content, picture in zip(contents, pictures):
-        evaluator.update(picture, content.tensor)
+        evaluator.update(image_to_tensor(picture), content.tensor)
     medians = [value.item() for value in evaluator.compute().values()]
     print(f"{label}{kind:>16}{format_figures(medians)}", flush=True)

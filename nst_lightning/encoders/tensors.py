@@ -5,7 +5,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_lightning.images import image_to_array
+from nst_lightning.images import fit_short_side, image_to_array
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
@@ -13,18 +13,15 @@ def image_to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(image_to_array(image))[None]
 
 
-def resize_tensor(pictures: Tensor, short_side: int, *, size: tuple[int, int] | None = None) -> Tensor:
+def resize_tensor(pictures: Tensor, short_side: int) -> Tensor:
     """Resize pictures (bicubic, antialiased) to a short side of `short_side` pixels.
 
     Args:
         pictures: RGB in [0, 1], shape (N, C, H, W).
         short_side: the new short side in pixels.
-        size: the new height and width, if the proportions should not be kept.
     """
     height, width = pictures.shape[-2:]
-    if size is None:
-        scale = short_side / min(height, width)
-        size = (max(short_side, round(height * scale)), max(short_side, round(width * scale)))
+    size = fit_short_side((height, width), short_side)
     if size == (height, width):
         return pictures
     precise = pictures.float()  # bfloat16 has no antialiasing on a CPU

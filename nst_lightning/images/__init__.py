@@ -19,7 +19,7 @@ from nst_lightning.images.paths import (
     list_pictures,
     refuse_overwriting_inputs,
 )
-from nst_lightning.images.pixels import array_to_image, image_to_array, resize_array, resize_short_side
+from nst_lightning.images.pixels import array_to_image, fit_short_side, image_to_array, resize_array, resize_short_side
 from nst_lightning.images.sheet import draw_labeled, draw_sheet
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "draw_labeled",
     "draw_sheet",
     "expand_path",
+    "fit_short_side",
     "image_to_array",
     "list_inputs",
     "list_pictures",

@@ -32,8 +32,13 @@ def resize_array(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.asarray(channel) for channel in channels]).clip(0, 1)
 
 
+def fit_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """The width and height that a picture of size (width, height) has when scaled to a short side in pixels."""
+    width, height = (max(short_side, round(side * short_side / min(size))) for side in size)
+    return width, height
+
+
 def resize_short_side(image: Image.Image, short_side: int) -> Image.Image:
     """Scale an image, up or down, to a short side of `short_side` pixels, keeping its proportions (Lanczos)."""
-    scale = short_side / min(image.size)
-    target = (max(short_side, round(image.width * scale)), max(short_side, round(image.height * scale)))
+    target = fit_short_side(image.size, short_side)
     return image if target == image.size else image.resize(target, Image.Resampling.LANCZOS)

@@ -14,26 +14,30 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SCALES = (1, 2, 4)
 
 
-class StyleFeatures(NamedTuple):
-    """The features and Gram matrices by which pictures are compared.
+class PictureFeatures(NamedTuple):
+    """What is measured of pictures before they are compared.
 
     Args:
         content: features at relu4_1, shape (N, C, H, W).
         grams: Gram matrices at relu1_1 ... relu5_1, each of shape (N, C, C), for each of `SCALES`.
+        energy: of the finest details, see `fine_energy`, shape (N,).
     """
 
     content: Tensor
     grams: list[list[Tensor]]
+    energy: Tensor
 
 
-def style_features(pictures: Tensor, encoder: Encoder) -> StyleFeatures:
-    """Features and Gram matrices of pictures, RGB in [0, 1], of shape (N, 3, H, W), at 1, 1/2 and 1/4 of their size.
+@torch.no_grad()
+def extract_features(pictures: Tensor, encoder: Encoder) -> PictureFeatures:
+    """Measure pictures, RGB in [0, 1], shape (N, 3, H, W), at 1, 1/2 and 1/4 of their size.
 
     Plain averages scale pictures down, unlike in the losses: no gradient has to be smooth here, and the figures stay
     comparable with the published ones.
     """
     at_scales = [encoder(F.avg_pool2d(pictures, factor), STYLE_LAYERS) for factor in SCALES]
-    return StyleFeatures(at_scales[0][CONTENT_LAYER], [[*map(gram_matrix, found.values())] for found in at_scales])
+    grams = [[*map(gram_matrix, features.values())] for features in at_scales]
+    return PictureFeatures(at_scales[0][CONTENT_LAYER], grams, fine_energy(pictures))
 
 
 def relative_distance(features: Tensor, targets: Tensor) -> Tensor:

@@ -1,20 +1,22 @@
 """The evaluator of stylized pictures, which every command uses."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from nst_lightning.encoders import Encoder, resize_tensor
+from nst_lightning.encoders import Encoder
 from nst_lightning.errors import require_at_least
+from nst_lightning.images import fit_short_side, resize_array
 from nst_lightning.metrics.distances import (
     CONTENT_LAYER,
     SCALES,
     STYLE_LAYERS,
-    fine_energy,
+    PictureFeatures,
+    extract_features,
     relative_distance,
     style_distance,
-    style_features,
 )
 
 SHORT_SIDE = 256
@@ -28,8 +30,8 @@ FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "gr
 class Evaluator(Metric):
     """Content, style across scales and grit of pictures in the style of one painting.
 
-    Photos and painting are scaled to the same short side (bicubic, antialiased), and pictures to the scaled size of
-    their photo. Figures depend on the encoder: compare only figures of the same encoder.
+    Photos and painting are scaled to the same short side, and pictures to the scaled size of their photo (Lanczos, as
+    everywhere in this package). Figures depend on the encoder: compare only figures of the same encoder.
 
     Args:
         encoder: the encoder to measure with; it must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
@@ -52,9 +54,7 @@ class Evaluator(Metric):
         encoder.require(STYLE_LAYERS)
         self.add_state("values", default=[], dist_reduce_fx="cat")
         self.encoder, self.short_side = encoder, short_side
-        painting = resize_tensor(painting, short_side)
-        self._style = style_features(painting, encoder).grams
-        self._energy = fine_energy(painting).clamp_min(1e-8)
+        self._painting = extract_features(resize_pictures(painting, short_side), encoder)
 
     @torch.no_grad()
     def measure(self, pictures: Tensor, photos: Tensor) -> Tensor:
@@ -67,14 +67,27 @@ class Evaluator(Metric):
         Returns:
             The figures in the order of `FIGURES`, shape (N, 6).
         """
-        photos = resize_tensor(photos, self.short_side)
-        pictures = resize_tensor(pictures, self.short_side, size=(photos.shape[-2], photos.shape[-1]))
-        found = style_features(pictures, self.encoder)
-        targets = self.encoder(photos, [CONTENT_LAYER])[CONTENT_LAYER]
-        content = relative_distance(found.content, targets)
-        style = style_distance(found.grams, [[gram.to(pictures.device) for gram in grams] for grams in self._style])
-        grit = fine_energy(pictures) / self._energy.to(pictures.device)
-        return torch.stack([content, style.mean(1), *style.unbind(1), grit], dim=1)
+        photos = resize_pictures(photos, self.short_side)
+        pictures = _resize(pictures, (photos.shape[3], photos.shape[2]))
+        content = self.encoder(photos, [CONTENT_LAYER])[CONTENT_LAYER]
+        return self.compare(extract_features(pictures, self.encoder), content)
+
+    def compare(self, features: PictureFeatures, content: Tensor) -> Tensor:
+        """The figures of pictures whose features are known.
+
+        Args:
+            features: of the pictures, at the size at which they are compared.
+            content: features of their photos at relu4_1, shape (N, C, H, W).
+
+        Returns:
+            The figures in the order of `FIGURES`, shape (N, 6).
+        """
+        device = features.content.device
+        targets = [[gram.to(device) for gram in grams] for grams in self._painting.grams]
+        style = style_distance(features.grams, targets)
+        grit = features.energy / self._painting.energy.to(device).clamp_min(1e-8)
+        distance = relative_distance(features.content, content)
+        return torch.stack([distance, style.mean(1), *style.unbind(1), grit], dim=1)
 
     def update(self, pictures: Tensor, photos: Tensor) -> None:
         """Add pictures and the photos that they were made from, see `measure`."""
@@ -83,3 +96,16 @@ class Evaluator(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Medians over all pictures of all processes, by the names of `FIGURES`."""
         return dict(zip(FIGURES, dim_zero_cat(self.values).quantile(0.5, dim=0)))
+
+
+def resize_pictures(pictures: Tensor, short_side: int) -> Tensor:
+    """Pictures of shape (N, 3, H, W) as they are compared at a short side, in pixels."""
+    return _resize(pictures, fit_short_side((pictures.shape[3], pictures.shape[2]), short_side))
+
+
+def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """To a width and height: on the CPU, which has the filter."""
+    if size == (pictures.shape[3], pictures.shape[2]):
+        return pictures
+    resized = [resize_array(picture, size) for picture in pictures.float().cpu().numpy()]
+    return torch.from_numpy(np.stack(resized)).to(pictures.device)
