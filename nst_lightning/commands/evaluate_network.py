@@ -100,13 +100,13 @@ def evaluate_network(
         cells = _optimize_some(label, painting, evaluators[style], [(contents[i], made[i]) for i in indices])
         rows.append([*cells, (style, painting)])
         if target is not None:
-            write_picture(target, draw_labeled(rows, height=short_side))  # after each style: optimizing takes long
+            write_picture(target, draw_labeled(rows, height=short_side))  # after each style, as optimizing is slow
     if target is not None:
         print(target)
 
 
 def _measure_photos(contents: "Sequence[_Content]", evaluators: Mapping[str, Evaluator]) -> dict[str, list[float]]:
-    """The medians of the untouched photos' own figures for each style; each photo is encoded only once."""
+    """The median figures of the untouched photos for each style; each photo is encoded only once."""
     figures: dict[str, list[Tensor]] = {style: [] for style in evaluators}
     for content in contents:
         features = extract_features(content.tensor, next(iter(evaluators.values())).encoder)
@@ -121,7 +121,7 @@ def _optimize_some(
     """Optimize some photos, and print the medians of the results beside the network's.
 
     Returns:
-        Each photo, the network's picture of it and the optimized one, with their labels for the sheet.
+        Photos, the network's pictures of them and the optimized pictures, with labels for the sheet.
     """
     if not pairs:
         return []
@@ -130,8 +130,8 @@ def _optimize_some(
     optimized = [optimize_like(content.image, painting, evaluator) for content in contents]
     _print_medians(label, f"optimize ({len(pairs)})", evaluator, contents, optimized)
     cells = []
-    for content, picture, other in zip(contents, made, optimized):
-        cells += [("", content.image), ("network", picture), ("optimize", other)]
+    for content, picture, optimized_picture in zip(contents, made, optimized):
+        cells += [("", content.image), ("network", picture), ("optimize", optimized_picture)]
     return cells
 
 

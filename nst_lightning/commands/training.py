@@ -235,8 +235,8 @@ def main(command: str, arguments: list[str]) -> None:
     """Run one of `COMMANDS`, or `distill`.
 
     Args:
-        command: its name.
-        arguments: what follows it on the command line.
+        command: name of the command.
+        arguments: the arguments that follow the name on the command line.
     """
     if command == "distill":
         usage = "python -m nst_lightning distill --config FILE [--data.train PHOTOS] [--ckpt_path LAST.CKPT] ..."

@@ -33,7 +33,7 @@ def resize_array(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def fit_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """The width and height that a picture of size (width, height) has when scaled to a short side in pixels."""
+    """The width and height of a picture of a size, (width, height), after scaling to a short side in pixels."""
     width, height = (max(short_side, round(side * short_side / min(size))) for side in size)
     return width, height
 

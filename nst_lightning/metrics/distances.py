@@ -15,12 +15,12 @@ SCALES = (1, 2, 4)
 
 
 class PictureFeatures(NamedTuple):
-    """What is measured of pictures before they are compared.
+    """The measurements by which pictures are compared.
 
     Args:
         content: features at relu4_1, shape (N, C, H, W).
         grams: Gram matrices at relu1_1 ... relu5_1, each of shape (N, C, C), for each of `SCALES`.
-        energy: of the finest details, see `fine_energy`, shape (N,).
+        energy: energy of the finest details, see `fine_energy`, shape (N,).
     """
 
     content: Tensor
@@ -58,7 +58,7 @@ def style_distance(grams: list[list[Tensor]], targets: list[list[Tensor]]) -> Te
     """|G(y) - G(s)|^2 / |G(s)|^2 averaged over layers.
 
     Args:
-        grams: G(y), the `grams` of pictures, see `StyleFeatures`.
+        grams: G(y), the `grams` of pictures, see `PictureFeatures`.
         targets: G(s), those of the painting.
 
     Returns:

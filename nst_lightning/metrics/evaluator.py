@@ -73,10 +73,10 @@ class Evaluator(Metric):
         return self.compare(extract_features(pictures, self.encoder), content)
 
     def compare(self, features: PictureFeatures, content: Tensor) -> Tensor:
-        """The figures of pictures whose features are known.
+        """Compute figures from features of pictures.
 
         Args:
-            features: of the pictures, at the size at which they are compared.
+            features: features of the pictures, at the size at which they are compared.
             content: features of their photos at relu4_1, shape (N, C, H, W).
 
         Returns:
@@ -99,12 +99,12 @@ class Evaluator(Metric):
 
 
 def resize_pictures(pictures: Tensor, short_side: int) -> Tensor:
-    """Pictures of shape (N, 3, H, W) as they are compared at a short side, in pixels."""
+    """Resize pictures of shape (N, 3, H, W) to a short side in pixels, as `Evaluator` does."""
     return _resize(pictures, fit_short_side((pictures.shape[3], pictures.shape[2]), short_side))
 
 
 def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    """To a width and height: on the CPU, which has the filter."""
+    """Resize pictures to a width and height, on the CPU, since torch lacks the filter."""
     if size == (pictures.shape[3], pictures.shape[2]):
         return pictures
     resized = [resize_array(picture, size) for picture in pictures.float().cpu().numpy()]

@@ -135,7 +135,8 @@ class MultiStyleNet(nn.Module):
             style: weights of the styles, shape (S,), or (N, S) for a different blend for each photo; by default
                 the first style alone. Weights are divided by their sum; negative ones count as 0, and one must be
                 positive.
-            strength: from 0, the photo itself, to 1, the default; shape (1,) or (N,). Values outside are clamped.
+            strength: strength of the style, from 0, the photo itself, to 1, the default; shape (1,) or (N,). Values
+                outside are clamped.
             preserve_color: from 0, the default, to 1, which keeps the photo's chroma; shape (1,) or (N,). Values
                 outside are clamped.
             noise_from: row and column where the noise begins, in steps of eight pixels, integers of shape (2,); by
