@@ -93,11 +93,11 @@ def evaluate_network(
     print(f"{'style':{width}}{'pictures':>16}{format_header()}")
     for style, painting in images.items():
         name = style if stylizer.styles else None
-        made = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
+        pictures = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
         label = f"{style:{width}}"
         print(f"{label}{'photos':>16}{format_figures(untouched[style])}")
-        _print_medians(label, "network", evaluators[style], contents, made)
-        cells = _optimize_some(label, painting, evaluators[style], [(contents[i], made[i]) for i in indices])
+        _print_medians(label, "network", evaluators[style], contents, pictures)
+        cells = _optimize_some(label, painting, evaluators[style], [(contents[i], pictures[i]) for i in indices])
         rows.append([*cells, (style, painting)])
         if target is not None:
             write_picture(target, draw_labeled(rows, height=short_side))  # after each style, as optimizing is slow
@@ -125,12 +125,12 @@ def _optimize_some(
     """
     if not pairs:
         return []
-    contents, made = zip(*pairs)
-    _print_medians(label, f"network ({len(pairs)})", evaluator, contents, made)
+    contents, pictures = zip(*pairs)
+    _print_medians(label, f"network ({len(pairs)})", evaluator, contents, pictures)
     optimized = [optimize_like(content.image, painting, evaluator) for content in contents]
     _print_medians(label, f"optimize ({len(pairs)})", evaluator, contents, optimized)
     cells = []
-    for content, picture, optimized_picture in zip(contents, made, optimized):
+    for content, picture, optimized_picture in zip(contents, pictures, optimized):
         cells += [("", content.image), ("network", picture), ("optimize", optimized_picture)]
     return cells
 
