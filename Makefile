@@ -19,7 +19,7 @@ examples/photos/CREDITS.txt: .venv/installed
 	$(BIN)/python -m nst_lightning examples
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -164,9 +164,9 @@ JUDGED = [
 """Networks, their styles, and the paintings, or None for one that a program draws."""
 
 
-@pytest.fixture(scope="module")
-def measured(shared):
-    """For each of these, the figures of the network's pictures and those of the photos, medians over 45 photos."""
+@pytest.mark.weights
+def test_figures_are_the_cards(shared):
+    """Medians over 45 photos, of the networks' pictures and of the photos, each of which is encoded once."""
     weights = shared / "weights"
     encoder = build_encoder(
         str(weights / "vgg19_conv1_1-conv3_4.safetensors"), str(weights / "vgg19_16x_distilled.safetensors")
@@ -185,13 +185,8 @@ def measured(shared):
             made = stylizer(photo, short_side=stylizer.trained_short_side(style), style=style)
             of_photo = evaluator.compare(untouched, untouched.content)
             figures[case].append(torch.cat([evaluator.measure(tensor_of(made), tensor), of_photo]))
-    return {case: torch.stack(rows).quantile(0.5, dim=0) for case, rows in figures.items()}
-
-
-@pytest.mark.weights
-@pytest.mark.xdist_group("figures")
-@pytest.mark.parametrize("case", JUDGED, ids=lambda case: f"{case[0]}-{case[1]}")
-def test_figures_are_the_cards(case, measured):
-    content, style, *_, grit = measured[case][0].tolist()
-    of_photos = measured[case][1, FIGURES.index("style")].item()
-    assert [content, style, grit, of_photos] == pytest.approx(figures_on_card(*case[:2]), rel=0.01, abs=0.006)
+    for case, rows in figures.items():
+        medians = torch.stack(rows).quantile(0.5, dim=0)
+        content, style, *_, grit = medians[0].tolist()
+        found = [content, style, grit, medians[1, FIGURES.index("style")].item()]
+        assert found == pytest.approx(figures_on_card(*case[:2]), rel=0.01, abs=0.006), case

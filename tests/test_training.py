@@ -193,7 +193,7 @@ def test_works_in_somebody_elses_trainer(tmp_path, compact_weights, painting, ph
 def test_sheet_needs_photos_without_our_data(tmp_path, compact_weights, painting):
     theirs = torch.utils.data.DataLoader(torch.rand(4, 3, 64, 64), batch_size=2)
     trainer = trainer_of(tmp_path, max_steps=1, callbacks=[SampleSheet()], enable_checkpointing=False)
-    with pytest.raises(ValueError, match="photos: without a PhotoDataModule"):
+    with pytest.raises(ValueError, match="photos: a folder of photos is needed without a PhotoDataModule"):
         trainer.fit(module_of(compact_weights, painting), theirs)
 
 
