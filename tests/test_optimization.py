@@ -271,7 +271,7 @@ def test_pictures_of_any_mode(encoder, picture):
 
 def test_losses_that_are_no_numbers_end_it(encoder, picture):
     next(encoder.parameters()).data.fill_(float("nan"))
-    with pytest.raises(UserError, match="not a finite number"):
+    with pytest.raises(UserError, match="the loss is not finite"):
         optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, pyramid=small())
 
 
