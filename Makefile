@@ -1,5 +1,6 @@
 # make fit    trains a new style on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
-# make test   runs the whole test suite, in PROCESSES processes
+# make test   runs the test suite, in PROCESSES processes
+# make test-weights   runs the tests that need the real VGG weights, in the folder that NST_SHARED names
 # make lint   checks the code's style and types
 # make docs   builds the documentation in site/, and fails on warnings
 # Each makes .venv and installs into it first, if that hasn't been done.
@@ -9,7 +10,7 @@ STYLE ?= examples/styles/mosaic.png
 PROCESSES ?= 2
 BIN := .venv/bin
 
-.PHONY: fit test lint docs
+.PHONY: fit test test-weights lint docs
 
 fit: examples/photos/CREDITS.txt
 	$(BIN)/python -m nst_lightning fit --config configs/quickstart.yaml --model.style "$(STYLE)" \
@@ -19,7 +20,10 @@ examples/photos/CREDITS.txt: .venv/installed
 	$(BIN)/python -m nst_lightning examples
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES)
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights"
+
+test-weights: .venv/installed
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m weights
 
 lint: .venv/installed
 	$(BIN)/ruff check .

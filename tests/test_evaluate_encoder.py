@@ -5,7 +5,13 @@ import torch
 from safetensors.torch import save_file
 
 from nst_lightning.cli import main
+from nst_lightning.commands import evaluate_encoder
 from nst_lightning.encoders.compact import BUNDLED_FILE
+
+
+@pytest.fixture(autouse=True)
+def one_run(monkeypatch):
+    monkeypatch.setattr(evaluate_encoder, "RUNS", 1)
 
 
 @pytest.fixture(scope="module")

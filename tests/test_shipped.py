@@ -161,7 +161,7 @@ JUDGED = [
     (MANY, "udnie", "picabia_udnie.jpg"),
     (MANY, "ink_wash", None),
 ]
-"""Networks, their styles, and the paintings, or None for one that a program draws."""
+"""Networks, their styles, and the paintings; None stands for one that a program draws."""
 
 
 @pytest.mark.weights

@@ -15,6 +15,9 @@ from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.metrics import FIGURES, LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, ChannelCorrelation, Evaluator
 from nst_lightning.optimization import PyramidOptions, optimize_picture
 
+RUNS = 4
+"""How often the speed of each encoder is measured; the fastest run counts."""
+
 
 def evaluate_encoder(
     encoders: list[str],
@@ -84,7 +87,7 @@ def _print_speed(encoders: dict[str, Encoder]) -> None:
     for name, encoder in encoders.items():
         pictures = torch.rand(4, 3, 256, 256, requires_grad=True)
         times = []
-        for _ in range(4):
+        for _ in range(RUNS):
             start = time.perf_counter()
             sum(features.mean() for features in encoder(pictures, STYLE_LAYERS).values()).backward()
             times.append(time.perf_counter() - start)
