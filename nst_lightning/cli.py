@@ -83,7 +83,7 @@ COMMANDS = {
     "evaluate optimizer": Command(
         f"{_HERE}.evaluate_optimizer:evaluate_optimizer",
         "content, style and grit of optimized pictures after given times",
-        repeatable=("method",),
+        repeatable=("method", "seconds"),
         flags=("geometric_weights", "correlation_chain", "blur"),
     ),
     "evaluate speed": Command(
@@ -95,7 +95,7 @@ COMMANDS = {
         f"{_HERE}.figures_gallery:figures_gallery",
         "draw a sheet of one photo optimized in many ways",
         {"photo": None},
-        repeatable=("style",),
+        repeatable=("style", "only"),
     ),
     "figures explain": Command(
         f"{_HERE}.figures_explain:figures_explain",
@@ -182,7 +182,9 @@ def _build_parser(name: str, function: Callable[..., None], groups: dict[str, An
 
     docstring, positional = parse(function.__doc__ or ""), COMMANDS[name].positional
     descriptions = {parameter.arg_name: parameter.description for parameter in docstring.params}
-    parser = ArgumentParser(prog=f"{PROGRAM} {name}", description=docstring.short_description, exit_on_error=False)
+    parser = ArgumentParser(
+        prog=f"{PROGRAM} {name}", description=docstring.short_description, exit_on_error=False, allow_abbrev=False
+    )
     for argument, nargs in positional.items():
         default: dict[str, Any] = {"default": []} if nargs == "*" else {}  # without, the help would say "required"
         parser.add_argument(argument, nargs=nargs, help=descriptions[argument], **default)

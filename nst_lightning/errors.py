@@ -1,8 +1,9 @@
 """The errors of this package, for wrong requests and for failed work, and the checks that raise them."""
 
+import contextlib
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
@@ -31,6 +32,33 @@ class UserError(ValueError):
         if self.argument is None:
             return self
         return type(self)(f"{prefix}{self}", argument=f"{prefix}{self.argument}")
+
+
+@contextlib.contextmanager
+def naming(argument: str) -> Iterator[None]:
+    """Let errors about the value of an argument, such as a file that can't be read, begin with its name.
+
+    >>> with naming("photo"):
+    ...     raise UserError("a.png: no such file")
+    Traceback (most recent call last):
+        ...
+    nst_lightning.errors.UserError: photo: a.png: no such file
+    """
+    try:
+        yield
+    except UserError as error:
+        if error.argument is not None:
+            raise
+        raise type(error).about(argument, str(error)) from error
+
+
+@contextlib.contextmanager
+def prefixing(prefix: str) -> Iterator[None]:
+    """Let errors name arguments with a prefix, see `UserError.prefixed`."""
+    try:
+        yield
+    except UserError as error:
+        raise error.prefixed(prefix) from error
 
 
 class WorkError(RuntimeError):

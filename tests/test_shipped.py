@@ -29,12 +29,6 @@ def tensor_of(image):
     return torch.from_numpy(image_to_array(image))[None]
 
 
-def test_every_shipped_file_is_tested():
-    assert {path.stem for path in (ROOT / "export").glob("*.onnx")} == {*SINGLE, MANY, HALF}
-    assert {path.stem for path in (ROOT / "checkpoints").glob("*.ckpt")} == {"johnson_base", *SINGLE, MANY}
-    assert {path.name for path in (ROOT / "export").glob("*.md")} == {*CARDS.values()}
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "checkpoints").glob("*.ckpt")), ids=lambda path: path.stem)
 def test_shipped_checkpoints_are_networks_without_their_optimizer(path):
     assert "optimizer_states" not in torch.load(path, map_location="cpu", weights_only=True)

@@ -73,7 +73,7 @@ def test_a_corrupt_held_out_photo_is_not_on_the_sheet(tmp_path, compact_weights,
     sheet = SampleSheet(1, count=3, short_side=64)
     trainer = trainer_of(tmp_path, max_steps=1, callbacks=[sheet], enable_checkpointing=False)
     trainer.fit(module_of(compact_weights, painting), data_of(photos, val=f"{tmp_path}/val"))
-    assert len(sheet._photos) == 3
+    assert len(sheet.shown) == 3
 
 
 def test_overfitting_a_few_batches(tmp_path, compact_weights, painting, photos):
@@ -232,7 +232,7 @@ def test_a_sheet_has_its_photos_once(tmp_path, compact_weights, painting, photos
     for _ in range(2):
         trainer = trainer_of(tmp_path, max_steps=1, callbacks=[sheet], enable_checkpointing=False)
         trainer.fit(module_of(compact_weights, painting), data_of(photos, val=str(photos)))
-    assert len(sheet._photos) == 2
+    assert len(sheet.shown) == 2
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def evaluate_encoder(
     compared: dict[str, Encoder] = {name: CompactEncoder(name) for name in encoders}
     for encoder in compared.values():
         encoder.require(STYLE_LAYERS)
-    contents = [resize_short_side(read_rgb(path), short_side) for path in list_files(photos)]
-    styles = [resize_short_side(read_rgb(path), short_side) for path in list_files(paintings)]
+    contents = [resize_short_side(read_rgb(path), short_side) for path in list_files(photos, "photos")]
+    styles = [resize_short_side(read_rgb(path), short_side) for path in list_files(paintings, "paintings")]
     _print_correlations(compared, exact, contents)
     all_encoders: dict[str, Encoder] = {"reference": reference, **compared}
     _print_speed(all_encoders)

@@ -11,7 +11,7 @@ from nst_lightning.commands.evaluation import choose_evenly, format_figures, for
 from nst_lightning.commands.paintings import find_paintings
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.encoders import build_encoder, image_to_tensor
-from nst_lightning.errors import UserError, require_at_least, suggest_names
+from nst_lightning.errors import UserError, naming, require_at_least, suggest_names
 from nst_lightning.images import (
     check_writable,
     draw_labeled,
@@ -78,13 +78,15 @@ def evaluate_network(
     stylizer, encoder = Stylizer(model), build_encoder(vgg19, compact)
     encoder.require(STYLE_LAYERS)
     files = find_paintings(stylizer.styles, paintings, only=_choose_styles(stylizer.styles, only))
-    chosen = choose_evenly(list_files(photos), count)
+    chosen = choose_evenly(list_files(photos, "photos"), count)
     if target is not None:
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
     sizes = {style: paint_short_side or stylizer.trained_short_side(style) or short_side for style in files}
-    contents = [_Content(path, short_side, max(sizes.values())) for path in chosen]
+    with naming("photos"):
+        contents = [_Content(path, short_side, max(sizes.values())) for path in chosen]
     indices, width = choose_evenly(range(len(contents)), optimized), max(15, *map(len, files)) + 1
-    images = {style: read_rgb(file) for style, file in files.items()}
+    with naming("paintings"):
+        images = {style: read_rgb(file) for style, file in files.items()}
     evaluators = {
         style: Evaluator(encoder, image_to_tensor(image), short_side=short_side) for style, image in images.items()
     }

@@ -13,7 +13,7 @@ from nst_lightning.commands.evaluation import choose_evenly, format_figures, for
 from nst_lightning.commands.types import PositiveFloat, PositiveInt
 from nst_lightning.commands.warm_start import load_painter
 from nst_lightning.encoders import Encoder, build_encoder, image_to_tensor
-from nst_lightning.errors import require
+from nst_lightning.errors import naming, require
 from nst_lightning.images import read_rgb
 from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.metrics import Evaluator
@@ -95,8 +95,11 @@ def evaluate_optimizer(
     place = select_device(device)
     evaluation_encoder = build_encoder(vgg19, compact).to(place)
     encoder = evaluation_encoder if optimize_with is None else build_encoder(None, optimize_with).to(place)
-    pairs = _pair(list_files(photos), list_files(paintings), count)
+    pairs = _pair(list_files(photos, "photos"), list_files(paintings, "paintings"), count)
     times = sorted(seconds)
+    with naming("model"):
+        if model is not None:
+            load_painter(model)  # refused before anything is printed
     print(f"{'method':10}{'seconds':>9}{format_header()}")
     for name in method or methods:
         rows = [_optimize(photo, painting, encoder, methods[name], times) for photo, painting in pairs]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from nst_lightning.commands.evaluation import format_figures, format_header
 from nst_lightning.encoders import build_encoder, image_to_tensor
-from nst_lightning.errors import require
+from nst_lightning.errors import naming, require, require_at_least
 from nst_lightning.images import read_rgb
-from nst_lightning.metrics import SHORT_SIDE, Evaluator
+from nst_lightning.metrics import LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, Evaluator
 
 
 def evaluate_pictures(
@@ -33,8 +33,14 @@ def evaluate_pictures(
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, or a file.
         short_side: short side in pixels at which pictures are compared.
     """
-    jobs = zip(_for_each("photos", photos, pictures), _for_each("paintings", paintings, pictures), pictures)
+    jobs = list(zip(_for_each("photos", photos, pictures), _for_each("paintings", paintings, pictures), pictures))
+    require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
+    for argument, files in (("photos", photos), ("paintings", paintings), ("pictures", pictures)):
+        with naming(argument):
+            for file in files:
+                read_rgb(file)  # refused before anything is printed
     encoder = build_encoder(vgg19, compact)
+    encoder.require(STYLE_LAYERS)
     print(f"{format_header()}  picture")
     for (photo, painting), group in groupby(jobs, key=lambda job: job[:2]):
         evaluator = Evaluator(encoder, image_to_tensor(read_rgb(painting)), short_side=short_side)

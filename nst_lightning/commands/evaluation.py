@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from nst_lightning.errors import naming
 from nst_lightning.images import expand_path, list_pictures
 from nst_lightning.metrics import FIGURES, SCALES
 
@@ -21,10 +22,13 @@ def format_figures(figures: Iterable[float]) -> str:
     return "".join(f"{figure:9.3f}" for figure in figures)
 
 
-def list_files(path: str) -> list[Path]:
+def list_files(path: str, argument: str) -> list[Path]:
     """A picture file, or all picture files below a folder."""
     expanded = expand_path(path)
-    return list_pictures(expanded) if expanded.is_dir() else [expanded]
+    if expanded.is_file():
+        return [expanded]
+    with naming(argument):
+        return list_pictures(expanded)
 
 
 def choose_evenly(items: Sequence[Item], count: int | None) -> list[Item]:

@@ -1,6 +1,6 @@
 """The command `export`: writing a checkpoint as an ONNX file."""
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 from nst_lightning.export import export_onnx
 from nst_lightning.networks import StyledNetwork, load_network
 from nst_lightning.networks.checkpoint import per_style_metadata, per_style_text
@@ -15,7 +15,8 @@ def export(checkpoint: str, output: str, styles: list[str] | None = None, half: 
         styles: the styles to export from a network of several styles, the default style first; by default all styles.
         half: store and compute in float16, which halves the file's size; inputs and output stay float32.
     """
-    network, metadata = load_network(checkpoint)
+    with naming("checkpoint"):
+        network, metadata = load_network(checkpoint)
     if styles is not None:
         if not isinstance(network, StyledNetwork):
             raise UserError(f"styles can't be given for {checkpoint}, a network of one style")

@@ -10,7 +10,7 @@ from PIL import Image
 from nst_lightning.commands.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 from nst_lightning.encoders import Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import require
+from nst_lightning.errors import naming, require
 from nst_lightning.images import check_writable, draw_labeled, read_rgb, refuse_overwriting_inputs, write_picture
 from nst_lightning.losses import Normalization, ObjectiveOptions
 from nst_lightning.optimization import MinimizerOptions, PyramidOptions, optimize_picture, plan_levels
@@ -58,9 +58,14 @@ def figures_explain(
     """
     require("layers", layers, bool(layers), "one or more names")
     keep_freed_memory()
-    target, place = check_writable(output), select_device(device)
+    with naming("output"):
+        target = check_writable(output)
+    place = select_device(device)
     refuse_overwriting_inputs([target], map(Path, [photo, style]))
-    content, painting = read_rgb(photo), read_rgb(style)
+    with naming("photo"):
+        content = read_rgb(photo)
+    with naming("style"):
+        painting = read_rgb(style)
     encoder = build_encoder(vgg19, compact, pooling=pooling)
     encoder.require(layers)
     pyramid = PyramidOptions(long_side=long_side, iterations=iterations, levels=1, start="noise", seed=seed)

@@ -12,7 +12,7 @@ from PIL import Image
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.encoders import Encoder, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 from nst_lightning.images import check_writable, draw_labeled, read_rgb, refuse_overwriting_inputs, write_picture
 from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.optimization import ColorOptions, MinimizerOptions, PyramidOptions, optimize_picture
@@ -88,9 +88,14 @@ def figures_gallery(
     if unknown:
         raise UserError(f"only must be some of {', '.join(VARIANTS)}; got {unknown[0]!r}")
     keep_freed_memory()
-    target, place = check_writable(output), select_device(device)
+    with naming("output"):
+        target = check_writable(output)
+    place = select_device(device)
     refuse_overwriting_inputs([target], map(Path, [photo, *style]))
-    content, paintings = read_rgb(photo), [read_rgb(path) for path in style]
+    with naming("photo"):
+        content = read_rgb(photo)
+    with naming("style"):
+        paintings = [read_rgb(path) for path in style]
     encoder = build_encoder(vgg19, compact)
     labels = _choose_variants(only, encoder)
     jobs: list[Job] = [(label, VARIANTS[label], paintings[:1], None) for label in labels]

@@ -3,10 +3,10 @@
 import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from PIL import Image, ImageChops
@@ -17,7 +17,7 @@ from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Painter, load_init
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import UserError, WorkError, require_above
+from nst_lightning.errors import UserError, WorkError, naming, require_above
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
@@ -47,6 +47,7 @@ from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.scene import check_counts
 from nst_lightning.system import ALL_BLOCKS, keep_freed_memory, shell_line
 
+Read = TypeVar("Read")
 USABLE = 0.8
 """The fraction of free memory to use by default: the estimate is not exact, and other processes need memory, too."""
 LARGE_BLOCK = 2**25
@@ -117,9 +118,9 @@ def optimize(
     studio = _Studio(
         arguments=arguments,
         encoder=encoder,
-        paintings=[read_rgb(path) for path in style],
-        masks=None if mask is None else [_read_mask(path) for path in mask],
-        init=None if init is None else load_init(init),
+        paintings=_read_each("style", style, read_rgb),
+        masks=None if mask is None else _read_each("mask", mask, _read_mask),
+        init=None if init is None else _read_each("init", [init], load_init)[0],
         device=place,
         max_memory=used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB,
     )
@@ -185,7 +186,8 @@ class _Studio:
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
         """Optimize one photo and write the picture and its record."""
         bits, masks = self.arguments["bits"], len(self.masks or ())
-        photo = read_picture(source, bits=bits)
+        with naming("photo"):
+            photo = read_picture(source, bits=bits)
         image = photo.image
         settings = self._settings(image.size)
         warm = self.init is not None
@@ -295,7 +297,14 @@ def _plan_jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -
         if jobs.setdefault(target, source) != source:
             raise UserError(f"photo: {jobs[target]} and {source} would both be written to {target}")
     refuse_overwriting_inputs(jobs, [*jobs.values(), *map(Path, inputs)])
-    return [(source, check_writable(target, bits=bits)) for target, source in jobs.items()]
+    with naming("output"):
+        return [(source, check_writable(target, bits=bits)) for target, source in jobs.items()]
+
+
+def _read_each(argument: str, files: Sequence[str], read: Callable[[str], Read]) -> list[Read]:
+    """Read an argument's files; errors begin with its name."""
+    with naming(argument):
+        return [read(file) for file in files]
 
 
 def _read_mask(path: str) -> Image.Image:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 from nst_lightning.images import (
     check_writable,
     draw_labeled,
@@ -41,7 +41,8 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     largest = max(sides.values())
     target = check_writable(output or "styles.jpg") if photos else _find_sheet(model)
     refuse_overwriting_inputs([target] if photos and target else [], map(Path, photos))
-    images = [resize_short_side(read_rgb(path), largest) for path in photos]
+    with naming("photos"):
+        images = [resize_short_side(read_rgb(path), largest) for path in photos]
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:

@@ -1,12 +1,11 @@
 """The commands `fit`, `validate`, `test`, `predict` and `distill`, based on LightningCLI."""
 
-import contextlib
 import json
 import logging
 import sys
 import warnings
 from argparse import ArgumentError
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from torch import nn
 
 from nst_lightning.distillation.module import RECORD, Distillation
 from nst_lightning.encoders import Encoder
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming, prefixing, require
 from nst_lightning.images import expand_path
 from nst_lightning.losses import ObjectiveOptions
-from nst_lightning.networks import StyledNetwork, checkpoint
+from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training import (
     ExportOnnx,
@@ -57,6 +56,8 @@ PREFIXES = {
 """The prefixes that arguments of these classes have on the command line."""
 PREFIXES_AT_WORK = {"photos": "sheet.", "output": "writer."}
 """The prefixes of arguments that callbacks check only when the work begins."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
+"""Those in which losses and Gram matrices are float32; the short forms are Lightning's names for the first three."""
 SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 """The photos that each command needs."""
 
@@ -100,8 +101,10 @@ class RunCLI(LightningCLI):
         subcommand = str(self.subcommand)
         given = self.config[subcommand].data
         folders = {split: given[split] for split in ("train", "val", "test", "predict")}
+        precision = str(self.config[subcommand].trainer.precision or "32-true")
+        require("trainer.precision", precision, precision in PRECISIONS, " or ".join(PRECISIONS))
         _require_examples({f"data.{split}": folder for split, folder in folders.items()})
-        with _add_prefix("data."):
+        with prefixing("data."):
             for split in SPLITS[subcommand]:
                 PhotoDataModule(**folders).photos(split)
 
@@ -133,7 +136,8 @@ class RunCLI(LightningCLI):
                 raise UserError("--ckpt_path must name a checkpoint, got none")
             return
         config.ckpt_path = str(expand_path(config.ckpt_path))
-        content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
+        with naming("--ckpt_path"):
+            content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
         if "pytorch-lightning_version" not in content:
             raise UserError(f"--ckpt_path: {config.ckpt_path} was not written by Lightning")
         if self.config.subcommand == "fit" and not content.get("optimizer_states"):
@@ -213,7 +217,7 @@ class StyleTransferCLI(RunCLI):
         if "ONNX file" in files:
             words = [sys.executable, "-m", "nst_lightning", "stylize", "photo.jpg"]
             words += ["--model", str(files["ONNX file"]), "--output", "out/"]
-            if isinstance(self.model.network, StyledNetwork):
+            if styles_of(self.model.network):
                 words += ["--style", [*self.model.paintings][-1]]
             lines += ["Stylize a photo of your own:", f"  {shell_line(words)}"]
         rank_zero_info("\n".join(["Trained:", *lines]))
@@ -266,20 +270,11 @@ def _join_styles(arguments: list[str]) -> list[str]:
     return [*others[:place], name, json.dumps(files), *others[place:]]
 
 
-@contextlib.contextmanager
-def _add_prefix(prefix: str) -> Iterator[None]:
-    """Add a prefix to the arguments that errors name."""
-    try:
-        yield
-    except UserError as error:
-        raise error.prefixed(prefix) from error
-
-
 def _build_with_prefix(prefix: str) -> Callable[..., Any]:
     """An instantiator for jsonargparse that adds a prefix to the arguments that errors name."""
 
     def instantiate(cls: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with _add_prefix(prefix):
+        with prefixing(prefix):
             return cls(*args, **kwargs)
 
     return instantiate
@@ -308,7 +303,7 @@ def _run(
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
-    options = {name: {"usage": usage, "exit_on_error": False} for name, usage in usages.items()}
+    options = {name: {"usage": usage, "exit_on_error": False, "allow_abbrev": False} for name, usage in usages.items()}
     try:
         cli(
             module,
@@ -316,14 +311,14 @@ def _run(
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, **options},
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, **options},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=arguments,
         )
     except UserError as error:
         raise error.prefixed(PREFIXES_AT_WORK.get(error.argument or "", "")) from error
-    except (ArgumentError, MisconfigurationException, ModuleNotFoundError) as error:  # no accelerator, say
+    except (ArgumentError, MisconfigurationException) as error:  # no accelerator, say
         raise UserError(str(error)) from error
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)

@@ -65,7 +65,7 @@ def load_painter(model: str) -> Painter:
         return load_painter(f"{DEFAULT_MODEL}:{model}")
     stylizer = Stylizer(model)
     if len(stylizer.styles) > 1:
-        raise ModelError(f"model: {model} has several styles; name one of them, such as {model}:{stylizer.styles[0]}")
+        raise ModelError(f"{model} has several styles; name one of them, such as {model}:{stylizer.styles[0]}")
     return Painter(stylizer)
 
 

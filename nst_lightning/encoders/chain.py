@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from nst_lightning.encoders.base import ALL_LAYERS, Encoder, Features, Pooling
 from nst_lightning.encoders.compact import CompactEncoder
 from nst_lightning.encoders.vgg import VGG19
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 
 
 class EncoderChain(Encoder):
@@ -59,7 +59,13 @@ def build_encoder(vgg19: str | None, compact: str | None, *, pooling: Pooling = 
     Raises:
         UserError: weights can't be loaded, or both are None.
     """
-    encoders: list[Encoder] = [VGG19(vgg19, pooling)] if vgg19 is not None else []
+    encoders: list[Encoder] = []
+    if vgg19 is not None:
+        with naming("vgg19"):
+            encoders.append(VGG19(vgg19, pooling))
     if compact is not None:
-        encoders.append(CompactEncoder(compact, pooling))
+        with naming("compact"):
+            encoders.append(CompactEncoder(compact, pooling))
+    if not encoders:
+        raise UserError("vgg19 or compact must be given, got null for both")
     return EncoderChain(encoders)

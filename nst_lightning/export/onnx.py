@@ -18,7 +18,7 @@ from torch import nn
 
 from nst_lightning.errors import WorkError, require
 from nst_lightning.images import atomic_path
-from nst_lightning.networks import StyledNetwork, controls_of
+from nst_lightning.networks import controls_of, styles_of
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
 OPSET = 20
@@ -69,10 +69,10 @@ def export_onnx(network: nn.Module, output: str | Path, *, metadata: Mapping[str
 
 
 def _style_metadata(network: nn.Module) -> dict[str, str]:
-    if not isinstance(network, StyledNetwork):
+    if not styles_of(network):
         return {}
-    defaults = {name: value.tolist() for name, value in network.controls.items()}
-    return {"styles": json.dumps(network.styles), "defaults": json.dumps(defaults)}
+    defaults = {name: value.tolist() for name, value in controls_of(network).items()}
+    return {"styles": json.dumps(styles_of(network)), "defaults": json.dumps(defaults)}
 
 
 def _write(network: nn.Module, path: Path) -> None:

@@ -21,8 +21,7 @@ def content_loss(features: Tensor, target: Tensor, normalization: Normalization 
     """Content loss between features F of the picture and P of the photo.
 
     - `relative`: sum (F - P)^2 / sum P^2, with sums over the whole batch, so that a nearly flat photo with little
-    energy
-      doesn't outweigh the others.
+      energy doesn't outweigh the others.
     - `gatys`: 1/2 sum (F - P)^2 of each picture (Gatys et al. 2015, equation 1), averaged over the batch.
     - `mean`: 1 / (4 n_H n_W n_C) sum (F - P)^2 of each picture, averaged over the batch.
 

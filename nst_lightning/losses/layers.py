@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from nst_lightning.encoders import Encoder
 from nst_lightning.encoders.base import ALL_LAYERS
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 from nst_lightning.losses.functional import normalize_weights
 from nst_lightning.losses.options import Layers, ObjectiveOptions
 
@@ -68,6 +68,7 @@ def _weights(name: str, encoder: Encoder, layers: Layers) -> dict[str, float]:
     """The layers from shallow to deep with their weights, without those of weight 0."""
     if layers == "all":
         return {layer: 1.0 for layer in encoder.layers if layer.startswith("relu")}
-    encoder.require(layers)
+    with naming(name):
+        encoder.require(layers)
     weights = normalize_weights(name, layers)
     return {layer: weights[layer] for layer in ALL_LAYERS if layer in weights}

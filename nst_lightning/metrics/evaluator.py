@@ -30,8 +30,8 @@ FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "gr
 class Evaluator(Metric):
     """Content, style across scales and grit of pictures in the style of one painting.
 
-    Photos and painting are scaled to the same short side, and pictures to the scaled size of their photo (Lanczos, as
-    everywhere in this package). Figures depend on the encoder: compare only figures of the same encoder.
+    Photos and painting are scaled to the same short side (Lanczos), and pictures to the scaled size of their photo.
+    Figures depend on the encoder: compare only figures of the same encoder.
 
     Args:
         encoder: the encoder to measure with; it must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.

@@ -124,8 +124,7 @@ def read_checkpoint(path: Path, *, record: str = RECORD) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of many kinds for truncated, foreign and unsafe files
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: damaged, or not a checkpoint ({reason})") from None
+        raise UserError(f"{path}: damaged, or not a checkpoint of plain values ({type(error).__name__})") from None
     if not isinstance(checkpoint, dict) or record not in checkpoint:
         raise UserError(f"{path}: a checkpoint, but not of a {record.replace('_', ' ')} of this package")
     return checkpoint

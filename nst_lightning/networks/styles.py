@@ -32,6 +32,11 @@ class StyledNetwork(Protocol):
         """The parameters that belong to single styles."""
 
 
+def styles_of(network: nn.Module) -> list[str]:
+    """The names of a network's styles; none for a network of one style."""
+    return network.styles if isinstance(network, StyledNetwork) else []
+
+
 def controls_of(network: nn.Module) -> dict[str, Tensor]:
     """The inputs of a network besides the photos, with their default values."""
     return network.controls if isinstance(network, StyledNetwork) else {}

@@ -116,7 +116,7 @@ def optimize_picture(
         if journal.state is None:
             raise
         raise Interrupted(journal.result()) from None
-    except (RuntimeError, OSError, MemoryError) as error:
+    except (RuntimeError, OSError, MemoryError) as error:  # memory runs out as a RuntimeError, too
         if journal.state is None:
             raise
         raise OptimizationError(error, journal.result()) from error

@@ -10,10 +10,10 @@ from torch import nn
 
 from nst_lightning import __version__
 from nst_lightning.encoders import Encoder, image_to_tensor
-from nst_lightning.errors import UserError, require_above, require_at_least
-from nst_lightning.images import PictureError, expand_path, read_rgb, resize_short_side
+from nst_lightning.errors import UserError, naming, prefixing, require_above, require_at_least
+from nst_lightning.images import expand_path, read_rgb, resize_short_side
 from nst_lightning.losses import ObjectiveOptions, PerceptualLoss
-from nst_lightning.networks import StyledNetwork
+from nst_lightning.networks import StyledNetwork, styles_of
 from nst_lightning.networks.checkpoint import per_style_metadata
 from nst_lightning.networks.layers import MINIMUM_SIZE
 from nst_lightning.training.metadata import Metadata, Record
@@ -77,7 +77,8 @@ def build_style_transfer(
     images = _read_paintings(network, style, styles)
     names, painting_side = list(images), round(short_side * painting_scale)
     paintings = [image_to_tensor(resize_short_side(image, painting_side)) for image in images.values()]
-    loss = PerceptualLoss(encoder, paintings, objective)
+    with prefixing("objective."):
+        loss = PerceptualLoss(encoder, paintings, objective)
     earlier = _start(network, names, start_paths(init_from), freeze_shared=freeze_shared)
     sampler = StyleSampler(
         network,
@@ -92,14 +93,14 @@ def build_style_transfer(
         painter=metadata.painter or "",
         settings={
             "encoder": encoder.description,
-            "size": str(short_side),
+            "size": str(short_side),  # the names that apps and earlier files know
             "style_scale": str(painting_scale),
             "weights": _describe_weights(objective, stability_weight),
             "version": __version__,
             "license": metadata.license or earlier.get("license", ""),
         },
         per_style={
-            "credits": metadata.credits_of(names, network.styles if isinstance(network, StyledNetwork) else names),
+            "credits": metadata.credits_of(names, styles_of(network) or names),
             "style_weights": weights,
             "sizes": dict.fromkeys(names, short_side),
         },
@@ -122,10 +123,8 @@ def _read_paintings(
     """Paintings by the names of their styles."""
     images, argument = {}, "styles" if styles else "style"
     for name, file in _painting_files(network, style, styles).items():
-        try:
+        with naming(argument):
             images[name] = read_rgb(expand_path(file))
-        except PictureError as error:
-            raise PictureError.about(argument, str(error)) from error
     return images
 
 
@@ -135,7 +134,7 @@ def _painting_files(
     if style is not None and not styles:
         return {_style_name(style): style}
     if style is not None or not styles:
-        raise UserError.about("style", "give one painting, or null here and several paintings as styles")
+        raise UserError.about("style", "give either style or styles, one painting or several, and null for the other")
     if not isinstance(network, StyledNetwork):
         raise UserError.about("styles", f"{type(network).__name__} has one style; give its painting as style")
     if isinstance(styles, Mapping):
@@ -177,8 +176,7 @@ def _start(network: nn.Module, names: Sequence[str], paths: Sequence[Path], *, f
 
 def _other_styles(earlier: Mapping[str, str], network: nn.Module, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The per-style metadata of a checkpoint for the styles that the run doesn't train."""
-    styles = network.styles if isinstance(network, StyledNetwork) else []
-    parsed = per_style_metadata(earlier, styles)
+    parsed = per_style_metadata(earlier, styles_of(network))
     return {key: {name: value for name, value in given.items() if name not in names} for key, given in parsed.items()}
 
 

@@ -53,20 +53,20 @@ class SampleSheet(L.Callback):
         require_at_least(1, count=count)
         require_at_least(MINIMUM_SIZE, short_side=short_side)
         self.every_n_steps, self.folder, self.count, self.short_side = every_n_steps, photos, count, short_side
-        self._photos: list[Image.Image] = []
+        self.shown: list[Image.Image] = []
         self._drawn_at = -1
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Read the photos."""
-        self._photos = []
+        self.shown = []
         if not self.every_n_steps or not trainer.is_global_zero:
             return
         for path in self._paths(_datamodule_of(trainer)):
             with contextlib.suppress(PictureError):  # the data module warns of unreadable files
-                self._photos.append(resize_short_side(read_photo(path, short_side=self.short_side), self.short_side))
-            if len(self._photos) == self.count:
+                self.shown.append(resize_short_side(read_photo(path, short_side=self.short_side), self.short_side))
+            if len(self.shown) == self.count:
                 break
-        if not self._photos:
+        if not self.shown:
             raise PictureError.about("photos", "none of the photos can be read")
 
     def _paths(self, datamodule: L.LightningDataModule | None) -> list[Path]:
@@ -112,12 +112,12 @@ class SampleSheet(L.Callback):
         """One painting above pairs of photo and picture, or, for several styles, a row of pictures for each."""
         if len(module.paintings) == 1:
             (painting,) = module.paintings.values()
-            pairs = [(photo, _stylize(module, photo, 0)) for photo in self._photos]
+            pairs = [(photo, _stylize(module, photo, 0)) for photo in self.shown]
             caption = f"{module.record.title}\nstep {step}"
             return draw_sheet(painting, pairs, caption=caption, height=self.short_side)
-        rows = [[(f"step {step}" if not i else "", photo) for i, photo in enumerate(self._photos)]]
+        rows = [[(f"step {step}" if not i else "", photo) for i, photo in enumerate(self.shown)]]
         for style, (name, painting) in enumerate(module.paintings.items()):
-            rows.append([("", _stylize(module, photo, style)) for photo in self._photos] + [(name, painting)])
+            rows.append([("", _stylize(module, photo, style)) for photo in self.shown] + [(name, painting)])
         return draw_labeled(rows, height=self.short_side)
 
 

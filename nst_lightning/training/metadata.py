@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from nst_lightning.errors import UserError, suggest_names
-from nst_lightning.networks import StyledNetwork
+from nst_lightning.networks import styles_of
 from nst_lightning.networks.checkpoint import per_style_text
 
 
@@ -68,7 +68,7 @@ class Record:
 
     def text(self, network: nn.Module) -> dict[str, str]:
         """The metadata of a network as names and texts."""
-        if not isinstance(network, StyledNetwork):
+        styles = styles_of(network)
+        if not styles:
             return {"painter": self.painter, **self.settings, "style": self.title}
-        styles = ", ".join(network.styles)
-        return {**self.settings, "style": styles, **per_style_text(self.per_style, network.styles)}
+        return {**self.settings, "style": ", ".join(styles), **per_style_text(self.per_style, styles)}

@@ -1,6 +1,6 @@
 """The LightningModule that trains transfer networks with a perceptual loss."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import lightning as L
@@ -71,7 +71,7 @@ class StyleTransfer(L.LightningModule):
         can_evaluate = set(STYLE_LAYERS) <= set(loss.encoder.layers)
         tensors = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
         self.evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
-        self.photo_evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
+        self.photo_evaluators = nn.ModuleList()
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -137,6 +137,12 @@ class StyleTransfer(L.LightningModule):
         """Losses and quality figures on held-out photos, with the styles in turn."""
         self._evaluate(photos, "val", batch_idx % len(self.paintings))
 
+    def on_test_start(self) -> None:
+        """Prepare to measure the photos themselves as well."""
+        tensors = [image_to_tensor(painting).to(self.device) for painting in self.paintings.values()]
+        encoder = self.loss.encoder
+        self.photo_evaluators = nn.ModuleList(Evaluator(encoder, tensor) for tensor in tensors if self.evaluators)
+
     def test_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and quality figures of each photo in each style, and the style figures of the photos themselves."""
         for style in range(len(self.paintings)):
@@ -158,6 +164,10 @@ class StyleTransfer(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
         self._log_figures("val")
+
+    def on_test_end(self) -> None:
+        """Leave the photos out of what comes next."""
+        self.photo_evaluators = nn.ModuleList()
 
     def on_test_epoch_end(self) -> None:
         """Log the medians over the test photos."""
@@ -202,21 +212,19 @@ class StyleTransfer(L.LightningModule):
         pictures = self._paint(photos, targets)
         for name, value in self.losses(pictures, photos, targets).items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
-        if self.evaluators:
-            picture_evaluator, photo_evaluator = self._evaluators_of(style)
-            picture_evaluator.update(pictures, photos)
-            if stage == "test":
-                photo_evaluator.update(photos, photos)
+        for prefix, evaluator in self._evaluators_of(style):
+            evaluator.update(photos if prefix else pictures, photos)
 
-    def _evaluators_of(self, style: int) -> tuple[Evaluator, Evaluator]:
-        """The evaluators of the pictures in a style, and of the photos themselves."""
-        return cast(Evaluator, self.evaluators[style]), cast(Evaluator, self.photo_evaluators[style])
+    def _evaluators_of(self, style: int) -> list[tuple[str, Evaluator]]:
+        """The evaluators of the pictures in a style and, in `test`, of the photos, with the prefix of their figures."""
+        groups = {"": self.evaluators, "photo_": self.photo_evaluators}
+        return [(prefix, cast(Evaluator, group[style])) for prefix, group in groups.items() if len(group)]
 
     def _log_figures(self, stage: str) -> None:
         """Log the figures of each style, and their average."""
         averages: dict[str, list[Tensor]] = {}
-        for number, style in enumerate(self.paintings if self.evaluators else ()):
-            for name, value in _medians(*self._evaluators_of(number)):
+        for number, style in enumerate(self.paintings):
+            for name, value in _medians(self._evaluators_of(number)):
                 averages.setdefault(name, []).append(value)
                 if len(self.paintings) > 1:
                     self.log(f"{stage}/{style}/{name}", value, sync_dist=True)
@@ -224,9 +232,9 @@ class StyleTransfer(L.LightningModule):
             self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
 
 
-def _medians(pictures: Evaluator, photos: Evaluator) -> Iterator[tuple[str, Tensor]]:
+def _medians(evaluators: Sequence[tuple[str, Evaluator]]) -> Iterator[tuple[str, Tensor]]:
     """Names and medians of the pictures' figures, and of the photos' style if measured; resets the evaluators."""
-    for prefix, evaluator in (("", pictures), ("photo_", photos)):
+    for prefix, evaluator in evaluators:
         if evaluator.update_called:
             for name, value in evaluator.compute().items():
                 if not prefix or name.startswith("style"):

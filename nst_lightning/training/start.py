@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from nst_lightning.errors import UserError, require
+from nst_lightning.errors import UserError, naming, require
 from nst_lightning.images import expand_path
-from nst_lightning.networks import StyledNetwork, load_network
+from nst_lightning.networks import StyledNetwork, load_network, styles_of
 from nst_lightning.networks.checkpoint import check_state
 
 
@@ -33,14 +33,15 @@ def load_start(paths: Sequence[Path], network: nn.Module, *, same_arguments: boo
     Raises:
         UserError: a checkpoint can't be read, holds a different network, or doesn't have the styles of the first.
     """
-    sources, metadata = zip(*(load_network(path) for path in paths))
+    with naming("init_from"):
+        sources, metadata = zip(*(load_network(path) for path in paths))
     for path, source in zip(paths, sources):
         _check_kind(path, source, network)
-        if isinstance(source, StyledNetwork) and source.styles != sources[0].styles:
+        if styles_of(source) != styles_of(sources[0]):
             raise UserError.about(
                 "init_from",
-                f"{path} has the styles {', '.join(source.styles)}; "
-                f"to be averaged with {paths[0]} it must have {', '.join(sources[0].styles)}",
+                f"{path} has the styles {', '.join(styles_of(source))}; "
+                f"to be averaged with {paths[0]} it must have {', '.join(styles_of(sources[0]))}",
             )
     if isinstance(network, StyledNetwork):
         _copy_styles(sources[0], network)
