@@ -83,7 +83,7 @@ COMMANDS = {
     "evaluate optimizer": Command(
         f"{_HERE}.evaluate_optimizer:evaluate_optimizer",
         "content, style and grit of optimized pictures after given times",
-        repeatable=("method", "seconds"),
+        repeatable=("method",),
         flags=("geometric_weights", "correlation_chain", "blur"),
     ),
     "evaluate speed": Command(

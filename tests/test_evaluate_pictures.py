@@ -42,7 +42,7 @@ def test_each_picture_may_have_a_photo_of_its_own(capsys, photos, painting, comm
         (["--short-side", "64"], "short_side must be >= 128, got 64"),
         (["--photos", "b.png"], "photos must be one file, or one for each of the 1 pictures, got ["),
         (["--compact", "nowhere.pth"], "nowhere.pth"),
-        (["--compact", "null"], "encoders: a chain needs at least one encoder"),
+        (["--compact", "null"], "vgg19 or compact must be given, got null for both"),
     ],
 )
 def test_bad_requests_are_one_line(capsys, photos, painting, common, change, message):

@@ -272,7 +272,7 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"style": "a.png"}, "style: give one painting, or null here and several"),
+        ({"style": "a.png"}, "style: give either style or styles, one painting or several"),
         ({"partial_strength": 2}, "partial_strength must be from 0 to 1, got 2"),
         ({"style_weight_factors": {"d": 1}}, "style_weight_factors must be >= 0 for some of .*, a, b, c, got {'d': 1}"),
         ({"style_weight_factors": {"a": -1}}, "style_weight_factors must be >= 0 .*, got {'a': -1}"),

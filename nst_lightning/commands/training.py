@@ -318,7 +318,11 @@ def _run(
         )
     except UserError as error:
         raise error.prefixed(PREFIXES_AT_WORK.get(error.argument or "", "")) from error
-    except (ArgumentError, MisconfigurationException) as error:  # no accelerator, say
+    except (ArgumentError, MisconfigurationException) as error:
+        raise UserError(str(error)) from error
+    except ModuleNotFoundError as error:  # of an accelerator, say
+        if (error.name or "").startswith("nst_lightning"):
+            raise
         raise UserError(str(error)) from error
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)
