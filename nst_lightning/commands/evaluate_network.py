@@ -129,7 +129,7 @@ def _optimize_some(
         return []
     contents, pictures = zip(*pairs)
     _print_medians(label, f"network ({len(pairs)})", evaluator, contents, pictures)
-    optimized = [optimize_like(content.image, painting, evaluator) for content in contents]
+    optimized = [optimize_like(content.compared, painting, evaluator) for content in contents]
     _print_medians(label, f"optimize ({len(pairs)})", evaluator, contents, optimized)
     cells = []
     for content, picture, optimized_picture in zip(contents, pictures, optimized):
@@ -138,18 +138,19 @@ def _optimize_some(
 
 
 def optimize_like(photo: Image.Image, painting: Image.Image, evaluator: Evaluator) -> Image.Image:
-    """Optimize a photo with the evaluator's short side and encoder, and otherwise with the defaults of `optimize`."""
-    photo, painting = (resize_short_side(image, evaluator.short_side) for image in (photo, painting))
+    """Optimize a photo at its size with the evaluator's encoder, and otherwise with the defaults of `optimize`."""
+    painting = resize_short_side(painting, evaluator.short_side)
     pyramid = PyramidOptions(long_side=max(photo.size))
     return optimize_picture(photo, [painting], evaluator.encoder, pyramid=pyramid).picture
 
 
 class _Content:
-    """A photo at two sizes: `tensor` to compare with, and `image` to paint, no larger than needed."""
+    """A photo as `tensor` and `compared` at the size to compare and optimize, and as `image` at the size to paint."""
 
     def __init__(self, path: Path, short_side: int, paint_short_side: int) -> None:
         image = read_rgb(path)
         self.tensor = resize_pictures(image_to_tensor(image), short_side)
+        self.compared = resize_short_side(image, short_side)
         self.image = resize_short_side(image, paint_short_side)
 
 
