@@ -1,16 +1,6 @@
 """Reading, writing and converting pictures, with NumPy and Pillow only."""
 
 from nst_lightning.images.color import ColorMatch, luma, match_color, match_luma, to_gray, with_luma
-from nst_lightning.images.files import (
-    WRITABLE,
-    Picture,
-    check_writable,
-    read_picture,
-    read_rgb,
-    to_rgb,
-    writable_format,
-    write_picture,
-)
 from nst_lightning.images.paths import (
     PictureError,
     atomic_path,
@@ -19,8 +9,11 @@ from nst_lightning.images.paths import (
     list_pictures,
     refuse_overwriting_inputs,
 )
+from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import array_to_image, fit_short_side, image_to_array, resize_array, resize_short_side
+from nst_lightning.images.reading import read_picture, read_rgb, to_rgb
 from nst_lightning.images.sheet import draw_labeled, draw_sheet
+from nst_lightning.images.writing import WRITABLE, check_writable, writable_format, write_picture
 
 __all__ = [
     "WRITABLE",

@@ -42,3 +42,8 @@ def resize_short_side(image: Image.Image, short_side: int) -> Image.Image:
     """Scale an image, up or down, to a short side of `short_side` pixels, keeping its proportions (Lanczos)."""
     target = fit_short_side(image.size, short_side)
     return image if target == image.size else image.resize(target, Image.Resampling.LANCZOS)
+
+
+def lay_on_white(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
+    """An RGB image whose transparent parts are white, as alpha, of mode L, says."""
+    return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)

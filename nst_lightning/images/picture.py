@@ -1,0 +1,41 @@
+"""A picture with all that should survive reading and writing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from nst_lightning.errors import UserError
+from nst_lightning.images.pixels import array_to_image, image_to_array
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file in memory: upright RGB pixels, and all that should survive reading and writing.
+
+    Args:
+        rgb: the pixels, rotated as the EXIF orientation says: an image of mode RGB, or, if 8 bits per channel are
+            too few, a float array of shape (3, H, W) in [0, 1].
+        alpha: the transparency as an image of the same size, mode L or I;16, or None if the file had none.
+        icc_profile: the color profile that the RGB values refer to, or None for sRGB.
+        exif: EXIF data without orientation and thumbnail, or None if the file had none.
+    """
+
+    rgb: Image.Image | np.ndarray
+    alpha: Image.Image | None = None
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+
+    @property
+    def image(self) -> Image.Image:
+        """The pixels as an RGB image with 8 bits per channel."""
+        return array_to_image(self.rgb) if isinstance(self.rgb, np.ndarray) else self.rgb
+
+    @property
+    def array(self) -> np.ndarray:
+        """The pixels as a float32 array of shape (3, H, W) in [0, 1]."""
+        return self.rgb if isinstance(self.rgb, np.ndarray) else image_to_array(self.rgb)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rgb, np.ndarray) and (self.rgb.ndim != 3 or len(self.rgb) != 3):
+            raise UserError(f"rgb must be an image or an array of shape (3, H, W), got shape {self.rgb.shape}")
