@@ -10,6 +10,8 @@ from nst_lightning.images.deep import encode_png, encode_tiff
 from nst_lightning.images.paths import PictureError, atomic_path, path_beside
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import array_to_samples, lay_on_white
+from nst_lightning.images.profiles import SRGB
+from nst_lightning.images.reading import to_picture
 
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 """File name endings that `write_picture` accepts, and the formats they stand for."""
@@ -26,10 +28,13 @@ def write_picture(
 ) -> None:
     """Write a picture in the format of the file's ending, under a temporary name that is renamed when it is complete.
 
+    The file has sRGB's color profile.
+
     Args:
         path: the file to write; its folder is created if it is missing. JPEG has no transparency: transparent parts
             become white.
-        picture: the picture, with its alpha, color profile and EXIF data, or just its pixels.
+        picture: the picture, with its alpha and EXIF data, or just its pixels: an image, or a float array in sRGB of
+            shape (3, H, W) in [0, 1].
         quality: quality of JPEG and WebP files, 1 to 100.
         bits: bits per channel; 16 for PNG and TIFF only.
 
@@ -38,16 +43,19 @@ def write_picture(
         OSError: the folder is not writable, or the disk is full.
     """
     file_format = writable_format(path, bits=bits)
-    picture = picture if isinstance(picture, Picture) else Picture(picture)
+    if isinstance(picture, Image.Image):
+        picture = to_picture(picture)
+    elif isinstance(picture, np.ndarray):
+        picture = Picture(picture)
     with atomic_path(path) as temporary:
         if bits == 16 or file_format == "TIFF":  # Pillow's LZW and Deflate encoders of TIFF fail on EXIF data
             encode = encode_png if file_format == "PNG" else encode_tiff
             samples = _samples(picture) if bits == 16 else np.asarray(_image(picture))
-            temporary.write_bytes(encode(samples, picture.icc_profile, picture.exif))
+            temporary.write_bytes(encode(samples, SRGB, picture.exif))
         else:
             image = _image(picture, opaque=file_format == "JPEG")
             options = {} if file_format == "PNG" else {"quality": quality}
-            extras = {"icc_profile": picture.icc_profile, "exif": picture.exif or b""}
+            extras = {"icc_profile": SRGB, "exif": picture.exif or b""}
             image.save(temporary, format=file_format, **extras, **options)
 
 
