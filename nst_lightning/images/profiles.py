@@ -128,7 +128,7 @@ def _read_profile(profile: bytes) -> tuple[list[Curve], np.ndarray | None]:
     for place in range(132, 132 + 12 * count, 12):
         tag, start, size = struct.unpack_from(">4sLL", profile, place)
         tags[tag] = profile[start : start + size]
-    if profile[20:24] != b"XYZ " or tags.keys() & {b"A2B0", b"D2B0"}:  # tables take precedence
+    if profile[20:24] != b"XYZ " or tags.keys() & {b"A2B0", b"A2B1", b"D2B0", b"D2B1"}:  # tables take precedence
         raise ValueError("a profile of tables")
     if profile[16:20] == b"GRAY":
         return [_read_curve(tags[b"kTRC"])], None

@@ -82,7 +82,9 @@ def _build_transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         mode = _MODES[source.profile.xcolor_space]
         target = ImageCms.ImageCmsProfile(BytesIO(SRGB))
-        transform = ImageCms.buildTransform(source, target, mode, "RGB")
+        intent = ImageCms.Intent.PERCEPTUAL if mode == "CMYK" else ImageCms.Intent.RELATIVE_COLORIMETRIC
+        exact = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE  # for gray, not slower either
+        transform = ImageCms.buildTransform(source, target, mode, "RGB", intent, exact)
     except (ImageCms.PyCMSError, OSError, KeyError, ValueError):
         return None
     return None if mode in ("L", "RGB") and not _has_use(transform) else transform

@@ -43,6 +43,8 @@ def transparency_of(image: Image.Image) -> Image.Image | None:
     if image.mode.startswith("I"):  # Pillow's conversion would compare values that it has clipped
         hidden = np.asarray(image) == image.info["transparency"]
         return Image.fromarray(np.where(hidden, np.uint8(0), np.uint8(255)))
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
     return image.convert("RGBA").getchannel("A")
 
 
