@@ -14,7 +14,7 @@ def fill_hidden(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
 
     Args:
         rgb: the RGB image.
-        alpha: its alpha, of mode L or I;16.
+        alpha: its alpha, of mode L.
 
     Returns:
         An RGB image in which pixels with other alpha keep their color; it is white if all pixels are hidden.
