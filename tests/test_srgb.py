@@ -270,6 +270,15 @@ def test_16_bits_are_converted_without_steps(tmp_path):
     assert (np.diff(found[:, 0]) > 0).all()
 
 
+def test_16_bit_gray_and_chunks_of_png(tmp_path):
+    values = np.linspace(10_000, 65_535, 600).astype(np.uint16).reshape(20, 30)
+    png(tmp_path / "a.png", Image.fromarray(values), gAMA=[100_000], cHRM=P3_CHUNK)
+    found = read_picture(tmp_path / "a.png", bits=16).rgb
+    expected = 1.055 * (values / 65535) ** (1 / 2.4) - 0.055
+    np.testing.assert_allclose(found, np.stack([expected] * 3), atol=2e-4)
+    assert np.abs(np.asarray(read_rgb(tmp_path / "a.png")) / 255 - expected[..., None]).max() <= 2 / 255
+
+
 def test_16_bits_and_tables(tmp_path, picture):
     pixels = np.asarray(picture(40, 30)).astype(np.uint16) * 257
     extra = [(34675, "B", len(RGB_TABLES), RGB_TABLES, True)]
