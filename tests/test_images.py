@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from nst_lightning.images import (
     Picture,
@@ -19,8 +19,6 @@ from nst_lightning.images import (
     to_rgb,
     write_picture,
 )
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
@@ -58,12 +56,11 @@ def test_exif_orientation_is_applied(tmp_path, picture, orientation):
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "tif"])
-def test_alpha_and_profile_survive(tmp_path, picture, ending):
+def test_alpha_survives(tmp_path, picture, ending):
     alpha = Image.linear_gradient("L").resize((50, 40))
-    write_picture(tmp_path / f"a.{ending}", Picture(picture(50, 40), alpha, SRGB), WritingOptions(quality=100))
+    write_picture(tmp_path / f"a.{ending}", Picture(picture(50, 40), alpha), WritingOptions(quality=100))
     read = read_picture(tmp_path / f"a.{ending}")
     assert np.abs(np.asarray(read.alpha).astype(int) - np.asarray(alpha)).max() <= 1
-    assert read.icc_profile == SRGB
 
 
 def test_jpeg_lays_transparency_on_white(tmp_path, picture):
@@ -122,7 +119,7 @@ def test_float_pictures(tmp_path, high):
 
 def test_palette_with_transparency(tmp_path, picture):
     palette = picture(40, 30).quantize(16)
-    palette.save(tmp_path / "palette.png", transparency=bytes(range(0, 256, 16)))
+    palette.save(tmp_path / "palette.png", transparency=bytes(range(1, 256, 16)))
     read = read_picture(tmp_path / "palette.png")
     assert read.alpha is not None
     np.testing.assert_array_equal(np.asarray(read.rgb), np.asarray(palette.convert("RGB")))

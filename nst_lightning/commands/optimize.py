@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image, ImageChops
+from PIL import Image
 
 from nst_lightning.commands.optimize_files import Files, beside
 from nst_lightning.commands.optimize_progress import Meter
@@ -24,6 +24,7 @@ from nst_lightning.images import (
     WritingOptions,
     check_writable,
     list_inputs,
+    read_mask,
     read_picture,
     read_rgb,
     refuse_overwriting_inputs,
@@ -77,9 +78,10 @@ def optimize(
 ) -> None:
     """Paint a photo in the style of one or several paintings, by optimizing the picture.
 
-    The photo's transparency, color profile and EXIF data are kept. The file `picture.png.json` beside `picture.png`
-    records all settings, the command that makes the picture again, and the losses of every iteration. After Ctrl-C or
-    an error, the picture so far is written, and `picture.png.state`, from which `--resume` continues exactly.
+    The photo's transparency and EXIF data are kept; colors are converted to sRGB. The file `picture.png.json` beside
+    `picture.png` records all settings, the command that makes the picture again, and the losses of every iteration.
+    After Ctrl-C or an error, the picture so far is written, and `picture.png.state`, from which `--resume` continues
+    exactly.
 
     Args:
         photo: the photo, or a folder of photos.
@@ -122,7 +124,7 @@ def optimize(
         arguments=arguments,
         encoder=encoder,
         paintings=_read_each("style", style, read_rgb),
-        masks=None if mask is None else _read_each("mask", mask, _read_mask),
+        masks=None if mask is None else _read_each("mask", mask, read_mask),
         init=None if init is None else _read_each("init", [init], load_init)[0],
         device=place,
         max_memory=used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB,
@@ -308,10 +310,3 @@ def _read_each(argument: str, files: Sequence[str], read: Callable[[str], Read])
     """Read an argument's files; errors begin with its name."""
     with naming(argument):
         return [read(file) for file in files]
-
-
-def _read_mask(path: str) -> Image.Image:
-    """Read a mask, which is white where the file is white and opaque."""
-    mask = read_picture(path)
-    gray = mask.image.convert("L")
-    return gray if mask.alpha is None else ImageChops.multiply(gray, mask.alpha.convert("L"))

@@ -92,7 +92,7 @@ class Files:
             print(f"\nnst-lightning: the preview could not be written: {error}", file=sys.stderr)
 
     def _write_picture(self, pixels: np.ndarray) -> None:
-        """Write the pixels with the photo's transparency, profile and EXIF data."""
+        """Write the pixels with the photo's transparency and EXIF data."""
         height, width = pixels.shape[1:]
         alpha = self.photo.alpha.resize((width, height), Image.Resampling.BICUBIC) if self.photo.alpha else None
         write_picture(self.target, replace(self.photo, rgb=pixels, alpha=alpha), self.writing)

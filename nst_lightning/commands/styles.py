@@ -8,9 +8,11 @@ from PIL import Image
 
 from nst_lightning.errors import UserError, naming
 from nst_lightning.images import (
+    Picture,
     check_writable,
     draw_labeled,
-    read_rgb,
+    lay_on_white,
+    read_picture,
     refuse_overwriting_inputs,
     resize_short_side,
     write_picture,
@@ -42,13 +44,13 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     target = check_writable(output or "styles.jpg") if photos else _find_sheet(model)
     refuse_overwriting_inputs([target] if photos and target else [], map(Path, photos))
     with naming("photos"):
-        images = [resize_short_side(read_rgb(path), largest) for path in photos]
+        read = [_resize(read_picture(path), largest) for path in photos]
     credits = json.loads(stylizer.metadata.get("credits", "{}"))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
-    if images and target is not None:
-        write_picture(target, _draw_sheet(stylizer, images, sides, height))
+    if read and target is not None:
+        write_picture(target, _draw_sheet(stylizer, read, sides, height))
     if target is not None:
         print(target)
 
@@ -59,16 +61,25 @@ def _find_sheet(model: str) -> Path | None:
     return network.with_suffix(".jpg") if network and network.with_suffix(".jpg").is_file() else None
 
 
+def _resize(photo: Picture, short_side: int) -> Picture:
+    image = resize_short_side(photo.image, short_side)
+    return Picture(image, photo.alpha.resize(image.size) if photo.alpha else None)
+
+
 def _draw_sheet(
-    stylizer: Stylizer, photos: Sequence[Image.Image], short_sides: Mapping[str, int], height: int
+    stylizer: Stylizer, photos: Sequence[Picture], short_sides: Mapping[str, int], height: int
 ) -> Image.Image:
     """Draw a row for each style, or, for a single photo, all styles one after the other."""
-    rows = [[("the photo" if len(photos) == 1 else "", photo) for photo in photos]]
-    rows += [
-        [(name, stylizer(photo, short_side=short_sides[name], style=name)) for photo in photos]
-        for name in stylizer.styles
-    ]
+    rows = [[("the photo" if len(photos) == 1 else "", _show(photo.image, photo.alpha)) for photo in photos]]
+    for name in stylizer.styles:
+        painted = [stylizer(photo.image, short_side=short_sides[name], style=name) for photo in photos]
+        rows.append([(name, _show(picture, photo.alpha)) for picture, photo in zip(painted, photos)])
     if len(photos) == 1:
         cells = [cell for row in rows for cell in row]
         rows = [cells[i : i + COLUMNS] for i in range(0, len(cells), COLUMNS)]
     return draw_labeled(rows, height=height)
+
+
+def _show(picture: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    """A picture as it looks on white paper."""
+    return picture if alpha is None else lay_on_white(picture, alpha.resize(picture.size))

@@ -37,7 +37,7 @@ def stylize(
     metadata: Metadata = "keep",
     threads: NonNegativeInt = 0,
 ) -> None:
-    """Stylize photos with an ONNX file. Names, transparency, color profiles and EXIF data are kept.
+    """Stylize photos with an ONNX file. Names, transparency and EXIF data are kept; colors are converted to sRGB.
 
     Args:
         photos: picture files, and folders that are searched recursively.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nst_lightning.images import read_rgb, resize_short_side
+from nst_lightning.images import read_picture, resize_short_side
 from nst_lightning.inference import DEFAULT_MODEL, MINIMUM_SIZE, ModelError, Stylizer, bundled_models
 from nst_lightning.optimization import Level, PyramidOptions, shorten_for_warm_start
 
@@ -45,7 +45,7 @@ def load_init(init: str) -> Image.Image | Painter:
     path = Path(init)
     if _split_style(init) or path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
         return load_painter(init)
-    return read_rgb(path)
+    return read_picture(path).image
 
 
 def load_painter(model: str) -> Painter:

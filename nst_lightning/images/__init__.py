@@ -10,8 +10,15 @@ from nst_lightning.images.paths import (
     refuse_overwriting_inputs,
 )
 from nst_lightning.images.picture import Picture
-from nst_lightning.images.pixels import array_to_image, fit_short_side, image_to_array, resize_array, resize_short_side
-from nst_lightning.images.reading import read_picture, read_rgb, to_rgb
+from nst_lightning.images.pixels import (
+    array_to_image,
+    fit_short_side,
+    image_to_array,
+    lay_on_white,
+    resize_array,
+    resize_short_side,
+)
+from nst_lightning.images.reading import flatten, read_mask, read_picture, read_rgb, to_mask, to_picture, to_rgb
 from nst_lightning.images.sheet import draw_labeled, draw_sheet
 from nst_lightning.images.writing import (
     WRITABLE,
@@ -36,18 +43,23 @@ __all__ = [
     "draw_sheet",
     "expand_path",
     "fit_short_side",
+    "flatten",
     "image_to_array",
+    "lay_on_white",
     "list_inputs",
     "list_pictures",
     "luma",
     "match_color",
     "match_luma",
+    "read_mask",
     "read_picture",
     "read_rgb",
     "refuse_overwriting_inputs",
     "resize_array",
     "resize_short_side",
     "to_gray",
+    "to_mask",
+    "to_picture",
     "to_rgb",
     "with_luma",
     "writable_format",

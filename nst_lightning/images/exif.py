@@ -24,8 +24,10 @@ _ABOUT_THE_PHOTO = {
     *(0x0131, 0x0132, 0x013B, 0x013C, 0x8298),  # software, date and time, artist, computer, copyright
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),  # ratings; Windows' title, comment, author, keywords, subject
 }
-# Width, height and positions in pixels may be wrong for the new picture; interoperability is a further directory.
-_ABOUT_THE_FILE = {0xA002, 0xA003, 0x9214, 0xA214, 0xA005}
+# Width, height and positions in pixels may be wrong for the new picture; interoperability, a further directory, and
+# gamma may name another color space than sRGB.
+_ABOUT_THE_FILE = {0xA002, 0xA003, 0x9214, 0xA214, 0xA005, 0xA500}
+_COLOR_SPACE, _SRGB = 0xA001, 1
 _MAKER_NOTE = 0x927C
 _ROOM = {MAIN: 12_000, EXIF: 40_000, GPS: 12_000}  # bytes allowed; a JPEG holds 65,533 in all
 
@@ -33,10 +35,15 @@ _ROOM = {MAIN: 12_000, EXIF: 40_000, GPS: 12_000}  # bytes allowed; a JPEG holds
 def tidy_exif(data: bytes) -> bytes | None:
     """What EXIF data, or a TIFF file, say about the photo, without orientation, thumbnail and damaged entries.
 
+    The color space, if they name one, becomes sRGB, in which pictures are written.
+
     Returns:
         EXIF data as Pillow's `save` takes them, small enough for a JPEG; None if nothing is left.
     """
-    return _assemble(*read_directories(data))
+    order, directories = read_directories(data)
+    if _COLOR_SPACE in directories[EXIF]:
+        directories[EXIF][_COLOR_SPACE] = SHORT, struct.pack(f"{order}H", _SRGB)
+    return _assemble(order, directories)
 
 
 def remove_location(data: bytes) -> bytes | None:

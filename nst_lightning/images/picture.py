@@ -14,17 +14,15 @@ class Picture:
     """A picture file in memory: upright RGB pixels, and all that should survive reading and writing.
 
     Args:
-        rgb: the pixels, rotated as the EXIF orientation says: an image of mode RGB, or, if 8 bits per channel are
-            too few, a float array of shape (3, H, W) in [0, 1].
+        rgb: the pixels in sRGB, rotated as the EXIF orientation says: an image of mode RGB, or, if 8 bits per channel
+            are too few, a float array of shape (3, H, W) in [0, 1].
         alpha: the transparency as an image of the same size, mode L or I;16, or None if the file had none.
-        icc_profile: the color profile that the RGB values refer to, or None for sRGB.
         exif: EXIF data without orientation and thumbnail, or None if the file had none.
         dpi: the resolution in pixels per inch, across and down, or None if the file didn't state it.
     """
 
     rgb: Image.Image | np.ndarray
     alpha: Image.Image | None = None
-    icc_profile: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
 

@@ -3,20 +3,22 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from nst_lightning.errors import UserError, require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
+from nst_lightning.images.gray import gray_values, is_deep_gray
 from nst_lightning.images.limits import check_pixels, raised_limits
 from nst_lightning.images.paths import PictureError
 from nst_lightning.images.picture import Picture
-from nst_lightning.images.pixels import lay_on_white, samples_to_array
+from nst_lightning.images.pixels import array_to_samples, lay_on_white, samples_to_array
+from nst_lightning.images.srgb import convert_array, convert_image, find_profile
+from nst_lightning.images.transparency import fill_hidden, scale_transparent_color, transparency_of
 
 
 def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
@@ -25,7 +27,8 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     Args:
         path: the file.
         bits: 8 makes `rgb` an image. 16 makes it a float32 array, which is exact for RGB, RGBA and gray PNG and TIFF
-            files with 16 bits per channel; for all other files it has the values of the 8-bit image.
+            files with 16 bits per channel; for all other files, and for color profiles of tables, such as a scanner's,
+            it has the values of the 8-bit image.
 
     Raises:
         PictureError: the file is missing, damaged or not a picture; the message is one line that names the file.
@@ -33,7 +36,7 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     """
     require("bits", bits, bits in (8, 16), "8 or 16")
     with _open(path) as image:
-        picture = Picture(to_rgb(image), _alpha(image), _rgb_profile(image), _exif(image, path), _dpi(image))
+        picture = replace(to_picture(image), exif=_exif(image, path), dpi=_dpi(image))
     return picture if bits == 8 else _deepen(picture, path)
 
 
@@ -52,18 +55,47 @@ def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
         if short_side is not None:
             scale = short_side / min(image.size)
             image.draft("RGB", (int(image.width * scale), int(image.height * scale)))
-        alpha = _alpha(image)
-        rgb = to_rgb(image)
-        return rgb if alpha is None else lay_on_white(rgb, alpha)
+        return flatten(image)
+
+
+def read_mask(path: str | Path) -> Image.Image:
+    """Read a mask, see `to_mask`.
+
+    Raises:
+        PictureError: as for `read_picture`.
+    """
+    with _open(path) as image:
+        return to_mask(image)
+
+
+def to_picture(image: Image.Image) -> Picture:
+    """An image of any mode as a picture in sRGB, rotated as its EXIF orientation says, without EXIF data.
+
+    Colors are converted from the color space that the image names, see `images/srgb.py`. Pixels with alpha 0 have the
+    colors of their visible neighbors. How gray values other than 8-bit ones are scaled says `gray_values`.
+    """
+    rgb, alpha = _convert(image), transparency_of(image)
+    if alpha is None:
+        return Picture(_turn_upright(rgb, image))
+    return Picture(_turn_upright(fill_hidden(rgb, alpha), image), _turn_upright(alpha, image))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB, rotated as its EXIF orientation says. Transparency is dropped.
+    """The pixels of `to_picture`: transparency is dropped."""
+    return to_picture(image).image
 
-    16-bit gray is scaled to 8 bits, floats are taken to be in [0, 1] unless one is larger, and CMYK is converted with
-    its color profile.
-    """
-    return _turn_upright(_convert(image), image)
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An image of any mode as an upright RGB image in sRGB, with transparent parts on white."""
+    rgb, alpha = _convert(image), transparency_of(image)
+    return _turn_upright(rgb if alpha is None else lay_on_white(rgb, alpha), image)
+
+
+def to_mask(image: Image.Image) -> Image.Image:
+    """An image of any mode as a mask, of mode L, which is white where the image is white and opaque."""
+    picture = to_picture(image)
+    gray = picture.image.convert("L")
+    return gray if picture.alpha is None else ImageChops.multiply(gray, picture.alpha)
 
 
 @contextlib.contextmanager
@@ -110,35 +142,24 @@ def _tag(image: Image.Image, name: str) -> int:
 
 
 def _convert(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip it to white
-        return _gray(np.asarray(image) / 257)
-    if image.mode == "F":
-        values = np.asarray(image)
-        return _gray(values * 255 if values.max() <= 1 else values)
-    profile = image.info.get("icc_profile")
-    if image.mode == "CMYK" and profile:
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            return converted or image.convert("RGB")
-    if image.mode in ("LA", "PA", "La", "RGBa") or image.has_transparency_data:
+    """The pixels in sRGB, as they lie in the file."""
+    scale_transparent_color(image)
+    pixels = _decode(image)
+    return convert_image(pixels, find_profile(image))  # EXIF data may follow the pixels in a PNG
+
+
+def _decode(image: Image.Image) -> Image.Image:
+    """The pixels without transparency in their own color space: an image of mode L, RGB, CMYK or LAB."""
+    if is_deep_gray(image):
+        return Image.fromarray((gray_values(image) * 255 + 0.5).astype(np.uint8))
+    if image.mode in ("L", "CMYK", "LAB"):
+        image.load()
+        return image
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("LA" if image.mode == "La" else image.mode).convert("L")
+    if image.mode in ("PA", "RGBa") or image.has_transparency_data:
         image = image.convert("RGBA")
     return image.convert("RGB")
-
-
-def _gray(values: np.ndarray) -> Image.Image:
-    return Image.fromarray((values.clip(0, 255) + 0.5).astype(np.uint8)).convert("RGB")
-
-
-def _alpha(image: Image.Image) -> Image.Image | None:
-    if not image.has_transparency_data:
-        return None
-    return _turn_upright(image.convert("RGBA").getchannel("A"), image)
-
-
-def _rgb_profile(image: Image.Image) -> bytes | None:
-    """The color profile, unless it describes CMYK or gray values, which are gone after the conversion to RGB."""
-    return image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P", "PA", "RGBX") else None
 
 
 def _exif(image: Image.Image, path: str | Path) -> bytes | None:
@@ -164,24 +185,30 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 
 def _deepen(picture: Picture, path: str | Path) -> Picture:
     """The picture with pixels and alpha in the full precision of its file."""
-    samples = _read_samples(path)
-    if samples is None:
+    values, profile = _read_values(path)
+    rgb = None if values is None else convert_array(values[:3], profile)
+    if values is None or rgb is None:
         return replace(picture, rgb=picture.array)
-    rgb = samples_to_array(samples[..., :3])
-    alpha = Image.fromarray(samples[..., 3]) if samples.shape[-1] == 4 else picture.alpha
-    return replace(picture, rgb=np.repeat(rgb, 3 // len(rgb), axis=0), alpha=alpha)
+    alpha = Image.fromarray(array_to_samples(values[3:])[..., 0]) if len(values) == 4 else picture.alpha
+    if alpha is not None:
+        rgb = np.where(np.asarray(alpha) == 0, picture.array, rgb)  # whose hidden pixels are filled
+    return replace(picture, rgb=rgb, alpha=alpha)
 
 
-def _read_samples(path: str | Path) -> np.ndarray | None:
-    """The upright 16-bit samples of a file, shape (H, W, 1, 3 or 4), or None if its samples have another depth."""
+def _read_values(path: str | Path) -> tuple[np.ndarray | None, bytes | None]:
+    """The upright values of a 16-bit file, float32 of shape (1, 3 or 4, H, W), and the profile of its colors.
+
+    The values are None if the file has another depth.
+    """
     with _open(path) as image:
-        if image.mode.startswith("I"):
-            gray = np.asarray(image).clip(0, 65535).astype(np.uint16)
-            return np.asarray(_turn_upright(Image.fromarray(gray), image))[..., None]
+        if is_deep_gray(image):
+            gray = _turn_upright(Image.fromarray(gray_values(image)), image)
+            return np.asarray(gray)[None], find_profile(image)
         lower = lower_bytes(image)
         if lower is None:
-            return None
+            return None, None
         high = np.asarray(_turn_upright(image.copy(), image)).astype(np.uint16)
+        profile = find_profile(image)
     with _open(path) as image:
         image.tile = lower
-        return high << 8 | np.asarray(_turn_upright(image.copy(), image))
+        return samples_to_array(high << 8 | np.asarray(_turn_upright(image.copy(), image))), profile

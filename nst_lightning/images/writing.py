@@ -13,6 +13,8 @@ from nst_lightning.images.exif import remove_location, set_resolution
 from nst_lightning.images.paths import PictureError, atomic_path, path_beside
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import array_to_samples, lay_on_white
+from nst_lightning.images.profiles import SRGB
+from nst_lightning.images.reading import to_picture
 
 Metadata = Literal["keep", "no-location", "none"]
 
@@ -55,17 +57,24 @@ def write_picture(
 ) -> None:
     """Write a picture in the format of the file's ending, under a temporary name that is renamed when it is complete.
 
+    The file has sRGB's color profile.
+
     Args:
         path: the file to write; its folder is created if it is missing. JPEG has no transparency: transparent parts
             become white.
-        picture: the picture, with its alpha, color profile, EXIF data and resolution, or just its pixels.
+        picture: the picture, with its alpha, EXIF data and resolution, or just its pixels: an image, or a float array
+            in sRGB of shape (3, H, W) in [0, 1].
         options: bits per channel, quality and metadata.
 
     Raises:
         PictureError: as for `writable_format`.
         OSError: the folder is not writable, or the disk is full.
     """
-    picture = _limit(picture if isinstance(picture, Picture) else Picture(picture), options.metadata)
+    if isinstance(picture, Image.Image):
+        picture = to_picture(picture)
+    elif isinstance(picture, np.ndarray):
+        picture = Picture(picture)
+    picture = _limit(picture, options.metadata)
     file_format = writable_format(path, bits=options.bits, size=picture.size)
     with atomic_path(path) as temporary:
         # Pillow's PNG encoder has no 16-bit RGB, and its LZW and Deflate encoders of TIFF fail on EXIF data
@@ -129,13 +138,13 @@ def _limit(picture: Picture, metadata: Metadata) -> Picture:
 def _encode(file_format: str, samples: np.ndarray, picture: Picture) -> bytes:
     """The bytes of a PNG with 16 bits per channel, or of a TIFF."""
     if file_format == "PNG":
-        return encode_png(samples, picture.icc_profile, picture.exif, picture.dpi)
-    return encode_tiff(samples, picture.icc_profile, _exif_with_resolution(picture))
+        return encode_png(samples, SRGB, picture.exif, picture.dpi)
+    return encode_tiff(samples, SRGB, _exif_with_resolution(picture))
 
 
 def _save_options(file_format: str, picture: Picture, quality: int) -> dict[str, Any]:
     """The options of Pillow's `save`."""
-    options: dict[str, Any] = {"icc_profile": picture.icc_profile, "exif": picture.exif or b""}
+    options: dict[str, Any] = {"icc_profile": SRGB, "exif": picture.exif or b""}
     if file_format == "WEBP":  # has no resolution of its own
         return options | {"exif": _exif_with_resolution(picture) or b"", "quality": quality, "lossless": quality == 100}
     if picture.dpi:

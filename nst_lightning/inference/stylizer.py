@@ -66,7 +66,8 @@ class Stylizer:
         """Stylize an image.
 
         Args:
-            image: the photo, of any mode; it is turned upright as its EXIF orientation says.
+            image: the photo, of any mode and color space; it is turned upright as its EXIF orientation says, and its
+                transparency is dropped.
             short_side: short side in pixels to scale the photo to before it is stylized; by default it keeps its size.
                 Strokes have a fixed size in pixels, so a smaller short side makes them larger in the picture.
             style: the name of one of `styles`, by default the first, or several names with their weights.
@@ -74,7 +75,7 @@ class Stylizer:
             preserve_color: from 0, the painting's colors, to 1, the photo's own.
 
         Returns:
-            An RGB image, as large as the upright photo, or as the scaled one.
+            An RGB image in sRGB, as large as the upright photo, or as the scaled one.
 
         Raises:
             UserError: the photo or `short_side` is smaller than 32 pixels, the style is unknown, a number is out of

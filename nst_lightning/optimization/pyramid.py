@@ -12,7 +12,7 @@ from PIL import Image
 
 from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError
-from nst_lightning.images import image_to_array, to_rgb
+from nst_lightning.images import flatten, image_to_array, to_rgb
 from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.optimization.journal import Journal, Stopped
 from nst_lightning.optimization.minimize import State, minimize
@@ -44,8 +44,8 @@ def optimize_picture(
     """Paint a photo in the style of paintings.
 
     Args:
-        photo: an RGB image, or, if 8 bits per channel are too few, a float array of shape (3, H, W) in [0, 1].
-        paintings: the style pictures, RGB images.
+        photo: an image, or, if 8 bits per channel are too few, a float array in sRGB of shape (3, H, W) in [0, 1].
+        paintings: the style pictures; transparent parts are white.
         encoder: the encoder whose features are compared.
         pyramid: the sizes at which the picture is optimized in turn, and what it starts from.
         objective: what the losses compare, and the weights.
@@ -71,7 +71,7 @@ def optimize_picture(
             the picture so far and a state, too.
     """
     encoder = encoder.to(device)
-    photo, paintings = _to_array(photo), [to_rgb(painting) for painting in paintings]
+    photo, paintings = _to_array(photo), [flatten(painting) for painting in paintings]
     init = None if init is None else to_rgb(init)
     if levels is None:
         levels = plan_levels(

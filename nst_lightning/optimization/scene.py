@@ -19,6 +19,7 @@ from nst_lightning.images import (
     resize_array,
     resize_short_side,
     to_gray,
+    to_mask,
     with_luma,
 )
 from nst_lightning.optimization.options import ColorOptions, Start
@@ -183,7 +184,7 @@ def _normalize(weights: Sequence[float] | None, count: int) -> list[float]:
 
 def _check_masks(masks: Sequence[Image.Image], size: tuple[int, int]) -> list[Image.Image]:
     """Check masks, and convert them to gray RGB images."""
-    gray = [mask.convert("L") for mask in masks]
+    gray = [to_mask(mask) for mask in masks]
     for number, mask in enumerate(gray, 1):
         _check_aspect(f"masks: number {number}", mask.size, size)
         if mask.getextrema()[1] == 0:

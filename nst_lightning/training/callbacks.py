@@ -1,16 +1,15 @@
-"""Callbacks: sample sheets, checkpoints, the ONNX file, and the pictures of `predict`."""
+"""Callbacks: sample sheets, checkpoints, and the ONNX file."""
 
 import contextlib
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import BasePredictionWriter, Checkpoint
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
@@ -217,60 +216,6 @@ class PictureRate(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Exclude validation between two steps from the rate."""
         self._last = None
-
-
-class PictureWriter(BasePredictionWriter):
-    """Writes the pictures of `predict` as PNG files with the names and sub-folders of their photos.
-
-    Args:
-        output: folder to write to.
-    """
-
-    def __init__(self, output: str = "out") -> None:
-        super().__init__("batch")
-        self.output = expand_path(output)
-        self._names: list[Path] = []
-
-    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember the names of the photos.
-
-        Raises:
-            UserError: the photos aren't from a `PhotoDataModule`, or `output` is inside their folder.
-        """
-        datamodule = _datamodule_of(trainer)
-        folder = datamodule.folders["predict"] if isinstance(datamodule, PhotoDataModule) else None
-        if folder is None or not isinstance(datamodule, PhotoDataModule):
-            raise UserError("PictureWriter needs photos from a PhotoDataModule, which knows their names")
-        root = expand_path(folder)
-        if self.output.resolve().is_relative_to(root.resolve()):
-            raise UserError(
-                f"output must be outside of {root}, or the next `predict` would stylize its pictures again, "
-                f"got {self.output}",
-                argument="output",
-            )
-        self._names = [path.relative_to(root) for path in datamodule.photos("predict")]
-        trainer.predict_loop.return_predictions = False  # they would all be kept in memory
-
-    def write_on_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        prediction: Tensor | None,
-        batch_indices: Sequence[int] | None,
-        batch: Tensor,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        """Write the pictures of a batch; `prediction` is None for a photo that could not be read."""
-        if prediction is None:
-            return
-        for index, picture in zip(batch_indices or (), prediction):
-            name = self._names[index]
-            write_picture(self.output / name.parent / f"{name.name}.png", _image(picture))
-
-    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Wait until every process has written its pictures."""
-        trainer.strategy.barrier()
 
 
 def run_folder(trainer: L.Trainer) -> Path:

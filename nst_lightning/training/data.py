@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from nst_lightning.encoders import resize_tensor
 from nst_lightning.errors import UserError, require_at_least
-from nst_lightning.images import PictureError, expand_path, list_pictures, read_rgb, resize_short_side
+from nst_lightning.images import PictureError, expand_path, list_pictures, read_picture, read_rgb, resize_short_side
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
 
@@ -253,7 +253,8 @@ class _FullSizePhotos(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         try:
-            return Batch(_bytes(np.asarray(read_photo(self.photos[index]))), [])
+            photo = read_picture(self.photos[index]).image
+            return Batch(_bytes(np.asarray(_check_size(photo, self.photos[index]))), [])
         except PictureError as error:
             return Batch(None, [str(error)])
 
@@ -309,12 +310,15 @@ class PlaceSampler(DistributedSampler[Any]):
 
 
 def read_photo(path: Path, *, short_side: int | None = None) -> Image.Image:
-    """Read a photo to train on or to stylize, see `read_rgb`.
+    """Read a photo to train on, see `read_rgb`.
 
     Raises:
         PictureError: the file can't be read, or the photo is smaller than 32 pixels.
     """
-    image = read_rgb(path, short_side=short_side)
+    return _check_size(read_rgb(path, short_side=short_side), path)
+
+
+def _check_size(image: Image.Image, path: Path) -> Image.Image:
     if min(image.size) < MINIMUM_SIZE:
         raise PictureError(f"{path}: {image.width}x{image.height} is smaller than {MINIMUM_SIZE}x{MINIMUM_SIZE}")
     return image
