@@ -1,4 +1,4 @@
-"""ONNX Runtime's telemetry, which also keeps forked processes from ending, is off unless the user has decided otherwise."""
+"""ONNX Runtime's telemetry, which also hangs forked processes, is off unless the user has decided otherwise."""
 
 import os
 import subprocess
