@@ -24,7 +24,8 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.networks.layers import MINIMUM_SIZE
-from nst_lightning.training.data import PhotoDataModule, read_photo
+from nst_lightning.training.data import PhotoDataModule
+from nst_lightning.training.datasets import read_photo
 from nst_lightning.training.folder import run_folder
 from nst_lightning.training.module import StyleTransfer
 
