@@ -130,6 +130,7 @@ def _bytes(pixels: np.ndarray) -> Tensor:
 
 
 def collate(items: list[Batch]) -> Batch:
+    """Join the samples of a dataset to one batch."""
     pictures = [item.pictures for item in items if item.pictures is not None]
     unreadable = [message for item in items for message in item.unreadable]
     return Batch(torch.stack(pictures) if pictures else None, unreadable, items[0].shrink)
