@@ -65,7 +65,7 @@ def _draw_sheet(
     """Draw a row for each style, or, for a single photo, all styles one after the other."""
     rows = [[("the photo" if len(photos) == 1 else "", photo) for photo in photos]]
     rows += [
-        [(name, stylizer(photo, short_side=short_sides[name], style=name)) for photo in photos]
+        [(name, stylizer(resize_short_side(photo, short_sides[name]), style=name)) for photo in photos]
         for name in stylizer.styles
     ]
     if len(photos) == 1:
