@@ -23,9 +23,22 @@ def usable_processors() -> int:
     return max(1, min([allowed or 1, *(math.ceil(share) for share in _processor_shares())]))
 
 
-def has_all_processors() -> bool:
-    """Whether this process may use all of the machine's processors."""
-    return usable_processors() >= (os.cpu_count() or 1)
+def threads_for_onnx_runtime(threads: int = 0) -> int:
+    """The number of threads to tell ONNX Runtime, where 0 stands for all processors that this process may use.
+
+    Left to itself, ONNX Runtime binds threads to processors that this process may not use, at half the speed.
+    """
+    usable = usable_processors()
+    return threads or (usable if usable < (os.cpu_count() or 1) else 0)
+
+
+def limit_threads() -> None:
+    """Let numerical libraries that are imported from now on start no more threads than they may use processors.
+
+    They see which processors are allowed, but not how much of their time. OMP_NUM_THREADS decides if it is set.
+    """
+    if usable_processors() < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_processors()))
 
 
 def memory_left() -> float:

@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -131,4 +133,24 @@ def test_processor_time(machine, monkeypatch, membership, mounts, files, process
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
     machine(membership, mounts, files)
     assert limits.usable_processors() == processors
-    assert limits.has_all_processors() == (processors == 64)
+    assert limits.threads_for_onnx_runtime() == (0 if processors == 64 else processors)
+    assert limits.threads_for_onnx_runtime(7) == 7
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    limits.limit_threads()
+    assert os.environ.get("OMP_NUM_THREADS") == (None if processors == 64 else str(processors))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processors can't be chosen here")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="there is one processor")
+def test_with_one_allowed_processor(model):
+    code = f"""
+import os
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from nst_lightning.inference import Stylizer
+print(*(Stylizer({model!r}, threads=n)._session.get_session_options().intra_op_num_threads for n in (0, 2)))
+from nst_lightning.training import PhotoDataModule
+print(PhotoDataModule().workers, PhotoDataModule(workers=3).workers)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["1 2", "1 3"]

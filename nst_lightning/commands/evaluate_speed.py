@@ -13,6 +13,7 @@ from nst_lightning.commands.types import PositiveInt
 from nst_lightning.errors import require_at_least
 from nst_lightning.export import export_onnx
 from nst_lightning.inference import MINIMUM_SIZE, InputShape, Stylizer, find_model
+from nst_lightning.limits import usable_processors
 from nst_lightning.networks import JohnsonNet
 
 JOHNSON = "Johnson's network"
@@ -31,10 +32,11 @@ def evaluate_speed(
     Args:
         models: .onnx files, or names of bundled networks.
         image_size: width and height of the picture in pixels. A file of a larger fixed size paints its whole size.
-        threads: number of processor threads to use.
+        threads: number of processor threads to use, but not more than processors that this process may use.
         rounds: number of turns for each network.
     """
     require_at_least(MINIMUM_SIZE, image_size=image_size)
+    threads = min(threads, usable_processors())
     for model in models:  # other kinds of files are refused
         Stylizer(model).input_shape.check((image_size, image_size), f"image_size: {model}")
     files = {model: find_model(model) for model in models}
@@ -43,7 +45,7 @@ def evaluate_speed(
         export_onnx(JohnsonNet(), johnson, metadata={})
         runs = {name: _prepare_run(file, image_size, threads) for name, file in {JOHNSON: johnson, **files}.items()}
     times = _take_turns(runs, rounds)
-    print(f"{'milliseconds':>12}{'times faster':>14}  {image_size}x{image_size} pixels, {threads} threads")
+    print(f"{'milliseconds':>12}{'times faster':>14}  {image_size}x{image_size} pixels, {threads} thread{'s' * (threads > 1)}")
     for name, measured in times.items():
         print(f"{1000 * measured:12.1f}{times[JOHNSON] / measured:14.1f}  {name}")
 

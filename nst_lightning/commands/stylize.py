@@ -50,7 +50,7 @@ def stylize(
         format: format of the pictures in the folder; `keep` writes the format of each photo, or PNG where that format
             can't be written.
         quality: quality of JPEG and WebP files, 1 to 100.
-        threads: number of processor threads to use; 0 lets ONNX Runtime choose.
+        threads: number of processor threads to use; 0 for all that this process may use.
     """
     require("quality", quality, 1 <= quality <= 100, "from 1 to 100")
     check_short_side(short_side)

@@ -15,6 +15,7 @@ from nst_lightning.images import array_to_image, image_to_array, resize_short_si
 from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape, scale_into
 from nst_lightning.inference.models import ModelError, bundled_models, find_model
 from nst_lightning.inference.style_weights import style_weights
+from nst_lightning.limits import threads_for_onnx_runtime
 
 CONTROLS = ("style", "strength", "preserve_color")
 
@@ -43,7 +44,7 @@ class Stylizer:
         name = str(model) if path == bundled_models().get(str(model)) else path.resolve()
         self._restore = partial(type(self), name, threads=threads, providers=providers)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads_for_onnx_runtime(threads)
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from nst_lightning.encoders import resize_tensor
 from nst_lightning.errors import UserError, require_at_least
 from nst_lightning.images import PictureError, expand_path, list_pictures
+from nst_lightning.limits import usable_processors
 from nst_lightning.networks.layers import MINIMUM_SIZE
 from nst_lightning.training.datasets import Batch, FullSizePhotos, RandomCrops, WholePhotos, collate
 from nst_lightning.training.sampler import PlaceSampler
@@ -36,7 +37,8 @@ class PhotoDataModule(L.LightningDataModule):
             other batches are scaled down to `short_side`.
         flip: whether half of the training photos are mirrored.
         batch_size: number of training photos in each step, on each device.
-        workers: number of processes that read photos; 0 reads them in the main process.
+        workers: number of processes that read photos; 0 reads them in the main process. By default two, or one where
+            this process may use a single processor.
         seed: random seed of the order, scales, crops and flips.
 
     Raises:
@@ -54,7 +56,7 @@ class PhotoDataModule(L.LightningDataModule):
         surroundings: int = 0,
         flip: bool = True,
         batch_size: int = 4,
-        workers: int = 2,
+        workers: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -64,7 +66,8 @@ class PhotoDataModule(L.LightningDataModule):
         self.folders = {"train": train, "val": val, "test": test, "predict": predict}
         self.short_side, self.max_scale, self.flip = short_side, max_scale, flip
         self.surroundings = surroundings
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.workers = min(2, usable_processors()) if workers is None else workers
+        self.batch_size, self.seed = batch_size, seed
         self._first_batch = 0
         self._unreadable: dict[str, None] = {}
 
