@@ -45,7 +45,8 @@ def evaluate_speed(
         export_onnx(JohnsonNet(), johnson, metadata={})
         runs = {name: _prepare_run(file, image_size, threads) for name, file in {JOHNSON: johnson, **files}.items()}
     times = _take_turns(runs, rounds)
-    print(f"{'milliseconds':>12}{'times faster':>14}  {image_size}x{image_size} pixels, {threads} thread{'s' * (threads > 1)}")
+    setting = f"{image_size}x{image_size} pixels, {threads} thread{'s' * (threads > 1)}"
+    print(f"{'milliseconds':>12}{'times faster':>14}  {setting}")
     for name, measured in times.items():
         print(f"{1000 * measured:12.1f}{times[JOHNSON] / measured:14.1f}  {name}")
 

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from nst_lightning.commands.slurm import run_as_one_process
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
 from nst_lightning.errors import UserError
@@ -138,6 +139,7 @@ def _run(
     cli: type[RunCLI], module: Callable[..., L.LightningModule], arguments: list[str], usages: dict[str, str]
 ) -> None:
     keep_freed_memory()
+    run_as_one_process()
     for message in (
         ".*dataloader is not resumable.*",  # the data module resumes by itself
         ".*in eval mode at the start of training.*",  # encoders stay frozen
