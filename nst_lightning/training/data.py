@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -124,6 +125,12 @@ class PhotoDataModule(L.LightningDataModule):
         """Whole photos to stylize at their full size, one at a time."""
         return self._loader(FullSizePhotos(self.photos("predict")))
 
+    def on_before_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Batch | Tensor:
+        """Make a tensor of the pictures, which Lightning then moves to the device."""
+        if isinstance(batch, Batch) and isinstance(batch.pictures, np.ndarray):
+            return batch._replace(pictures=torch.from_numpy(batch.pictures))
+        return batch
+
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Tensor | None:
         """Convert bytes to RGB in [0, 1] on the device, and warn of files that could not be read.
 
@@ -137,7 +144,7 @@ class PhotoDataModule(L.LightningDataModule):
             self._unreadable.update(dict.fromkeys(new))
             rank_zero_warn(f"{len(self._unreadable)} unreadable photos left out so far: {'; '.join(new)}")
         if batch.pictures is not None:
-            pictures = batch.pictures.float() / 255
+            pictures = torch.as_tensor(batch.pictures).float() / 255
             return resize_tensor(pictures, self.short_side) if batch.shrink else pictures
         if self.trainer is not None and self.trainer.predicting:
             return None
@@ -167,6 +174,6 @@ class PhotoDataModule(L.LightningDataModule):
             collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available(),  # pins no arrays, but a thread of its own reads from the pipes
             **options,
         )

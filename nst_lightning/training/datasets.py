@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -17,13 +16,16 @@ from nst_lightning.networks.layers import MINIMUM_SIZE
 class Batch(NamedTuple):
     """A batch as workers deliver it.
 
+    Workers deliver arrays, which travel through pipes. Tensors would travel in shared memory, of which containers have
+    64 MB by default: a worker that finds it full dies.
+
     Args:
         pictures: uint8 of shape (N, 3, H, W); None if no photo could be read.
         unreadable: error messages of skipped files.
         shrink: whether crops with surroundings are to be scaled down to the size of crops without.
     """
 
-    pictures: Tensor | None
+    pictures: np.ndarray | Tensor | None
     unreadable: list[str]
     shrink: bool = False
 
@@ -125,12 +127,12 @@ def _read_from(photos: Sequence[Path], index: int, short_side: int) -> tuple[Ima
     return None, unreadable
 
 
-def _bytes(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+def _bytes(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def collate(items: list[Batch]) -> Batch:
     """Join the samples of a dataset to one batch."""
-    pictures = [item.pictures for item in items if item.pictures is not None]
+    pictures = [np.asarray(item.pictures) for item in items if item.pictures is not None]
     unreadable = [message for item in items for message in item.unreadable]
-    return Batch(torch.stack(pictures) if pictures else None, unreadable, items[0].shrink)
+    return Batch(np.stack(pictures) if pictures else None, unreadable, items[0].shrink)
