@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nst_lightning import __version__
 from nst_lightning.errors import UserError, WorkError, suggest_names
+from nst_lightning.limits import limit_threads
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -139,6 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
         known = [*dict.fromkeys(command.split()[0] for command in COMMANDS)]
     if name not in COMMANDS:
         return _fail(f"unknown command {name!r}; {suggest_names(name, known, 'commands')}", 2)
+    limit_threads()  # before torch is imported
     try:
         if COMMANDS[name].target == TRAINING:
             load_function(TRAINING)(name, rest)

@@ -1,4 +1,7 @@
+import shlex
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -7,13 +10,14 @@ import torch
 from PIL import Image
 
 from nst_lightning.training import PhotoDataModule
-from nst_lightning.training.data import Place, PlaceSampler
+from nst_lightning.training.datasets import Place
+from nst_lightning.training.sampler import PlaceSampler
 
 
 def batches(module, count):
     """Training batches as the Trainer's hooks would see them."""
     loader = iter(module.train_dataloader())
-    return [module.on_after_batch_transfer(next(loader), 0) for _ in range(count)]
+    return [module.on_after_batch_transfer(module.on_before_batch_transfer(next(loader), 0), 0) for _ in range(count)]
 
 
 def test_batches_are_rgb_in_0_1(photos):
@@ -88,11 +92,11 @@ def test_scale_crop_and_flip_vary(tmp_path):
     module = PhotoDataModule(str(tmp_path), val=str(tmp_path), short_side=64, max_scale=2, batch_size=32, workers=0)
     module.trainer = None
     dataset = module.train_dataloader().dataset
-    crops = [dataset[Place(0, position, False)].pictures[0].float() for position in range(40)]
-    slopes = torch.stack([(crop[:, -1] - crop[:, 0]).mean() for crop in crops])
+    crops = [dataset[Place(0, position, False)].pictures[0].astype(np.float32) for position in range(40)]
+    slopes = np.array([(crop[:, -1] - crop[:, 0]).mean() for crop in crops])
     flipped = slopes < 0
     assert 8 < flipped.sum() < 32
-    assert slopes.abs().min() < 160 < 210 < slopes.abs().max()  # enlarged crops see less of the gradient
+    assert abs(slopes).min() < 160 < 210 < abs(slopes).max()  # enlarged crops see less of the gradient
 
 
 def test_unreadable_photos_are_left_out_counted_and_named(tmp_path, photos):
@@ -182,3 +186,27 @@ def test_missing_folders(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "only.png")
     with pytest.raises(ValueError, match=r"val: .* has a single photo, which can't be held out"):
         PhotoDataModule(str(tmp_path)).photos("train")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "predict"])
+def test_workers_need_no_shared_memory(photos, split):
+    module = PhotoDataModule(str(photos), predict=str(photos), short_side=48, batch_size=2, workers=1)
+    batch = next(iter(getattr(module, f"{split}_dataloader")()))
+    assert isinstance(batch.pictures, np.ndarray)
+    assert isinstance(module.on_before_batch_transfer(batch, 0).pictures, torch.Tensor)
+
+
+def test_in_a_container_with_little_shared_memory(photos):
+    """Batches of 3 MB arrive where a tenth of that is free."""
+    code = f"""
+from nst_lightning.training import PhotoDataModule
+loader = PhotoDataModule({str(photos)!r}, short_side=512, batch_size=4, workers=2).train_dataloader()
+print(*(batch.pictures.shape for batch in loader))
+"""
+    mount = "mount -t tmpfs -o size=300k tmpfs /dev/shm"
+    space = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*space, mount], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody mount a file system")
+    line = f"{mount} && exec {shlex.join([sys.executable, '-c', code])}"
+    done = subprocess.run([*space, line], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "(4, 3, 512, 512)\n"), done.stderr

@@ -1,7 +1,11 @@
+import copy
+import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,6 @@ from PIL import Image
 from nst_lightning.cli import main
 from nst_lightning.images import image_to_array, resize_short_side
 from nst_lightning.inference import ModelError, Stylizer
-from nst_lightning.networks import JohnsonNet
 
 
 def test_stylizer_does_what_the_network_does(network, model, picture):
@@ -221,12 +224,29 @@ def test_sixteen_bit_pictures_keep_their_tones(model, picture):
     np.testing.assert_array_equal(np.asarray(Stylizer(model)(sixteen)), np.asarray(Stylizer(model)(gray)))
 
 
-def test_a_model_of_one_size_is_refused(tmp_path):
-    torch.onnx.export(
-        JohnsonNet(4, 0, 3), (torch.rand(1, 3, 64, 64),), tmp_path / "fixed.onnx", external_data=False, verbose=False
-    )
-    with pytest.raises(ModelError, match="not a transfer network for photos of any size"):
-        Stylizer(tmp_path / "fixed.onnx")
+def test_stylizers_can_be_pickled(many_model, tmp_path, monkeypatch, picture):
+    monkeypatch.chdir(tmp_path)
+    file = shutil.copy(many_model, "styles.onnx")
+    stylizer = Stylizer(file, threads=1, providers=["CPUExecutionProvider"])
+    kept = pickle.dumps(stylizer)
+    monkeypatch.chdir("/")  # the path need not be absolute
+    expected = stylizer(picture(60, 40))
+    for copied in (pickle.loads(kept), copy.deepcopy(stylizer), copy.copy(stylizer)):
+        assert copied.styles == stylizer.styles
+        assert copied(picture(60, 40)) == expected
+    assert b"zoo" not in pickle.dumps(Stylizer("styles"))  # a bundled network has a name on every machine
+    assert pickle.loads(pickle.dumps(Stylizer("styles"))).styles == Stylizer("styles").styles
+    Path(tmp_path, "styles.onnx").unlink()
+    with pytest.raises(ModelError, match=r"no such file: .*styles\.onnx"):
+        pickle.loads(kept)
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_stylizers_work_in_other_processes(many_model, picture, method):
+    stylizer, photo = Stylizer(many_model, threads=2), picture(60, 40)
+    expected = stylizer(photo)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+        assert pool.submit(stylizer, photo, style="ink").result(timeout=60) == expected
 
 
 def test_a_failing_run_is_one_line(model, picture, monkeypatch):
@@ -250,7 +270,7 @@ def test_bad_models(tmp_path, model):
         with pytest.raises(ModelError, match=r"bad\.onnx is (damaged|no transfer)"):
             Stylizer(tmp_path / "bad.onnx")
     foreign_model(tmp_path / "foreign.onnx")
-    with pytest.raises(ModelError, match=r"not a transfer network for photos of any size: x tensor\(float\) \[1, 10\]"):
+    with pytest.raises(ModelError, match=r"not a transfer network for photos: x tensor\(float\) \[1, 10\]"):
         Stylizer(tmp_path / "foreign.onnx")
 
 

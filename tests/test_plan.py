@@ -115,16 +115,3 @@ def test_large_paintings_are_counted(encoder):
         return _gigabytes(error)
 
     assert needed(4.0) - needed(1.0) == pytest.approx(15 * 3 * 12 * 4128 * 3104 / 1e9, rel=0.1)
-
-
-def test_a_containers_limit(tmp_path, monkeypatch):
-    from nst_lightning.optimization import device
-
-    monkeypatch.setattr(device, "CGROUP", tmp_path)
-    free = device.free_memory(torch.device("cpu"))
-    assert free > 1e8
-    for name, text in (("max", "5000\n"), ("current", "4000\n"), ("stat", "anon 1\ninactive_file 500\nfile 7\n")):
-        (tmp_path / f"memory.{name}").write_text(text)
-    assert device.free_memory(torch.device("cpu")) == 1500
-    (tmp_path / "memory.max").write_text("max\n")
-    assert device.free_memory(torch.device("cpu")) > 1e8

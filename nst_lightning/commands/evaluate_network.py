@@ -64,7 +64,7 @@ def evaluate_network(
         optimized: number of these photos to optimize as well, which takes a while.
         short_side: short side in pixels at which pictures are compared and optimized.
         paint_short_side: short side in pixels of the photos that the network paints; by default the one that each style
-            was trained for.
+            was trained for, or less if a file of a fixed size allows no more.
         only: the styles to evaluate; by default all styles of the network.
         sheet: picture file to write, with the network's pictures beside the optimized ones.
     """
@@ -84,6 +84,8 @@ def evaluate_network(
     sizes = {style: paint_short_side or stylizer.trained_short_side(style) or short_side for style in files}
     with naming("photos"):
         contents = [_Content(path, short_side, max(sizes.values())) for path in chosen]
+    for content in contents if paint_short_side else ():
+        stylizer.input_shape.check(content.image.size, "paint_short_side")
     indices, width = choose_evenly(range(len(contents)), optimized), max(15, *map(len, files)) + 1
     with naming("paintings"):
         images = {style: read_rgb(file) for style, file in files.items()}
@@ -95,7 +97,7 @@ def evaluate_network(
     print(f"{'style':{width}}{'pictures':>16}{format_header()}")
     for style, painting in images.items():
         name = style if stylizer.styles else None
-        pictures = [stylizer(content.image, short_side=sizes[style], style=name) for content in contents]
+        pictures = [stylizer(resize_short_side(content.image, sizes[style]), style=name) for content in contents]
         label = f"{style:{width}}"
         print(f"{label}{'photos':>16}{format_figures(untouched[style])}")
         _print_medians(label, "network", evaluators[style], contents, pictures)

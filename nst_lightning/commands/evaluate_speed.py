@@ -12,7 +12,8 @@ import onnxruntime
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.errors import require_at_least
 from nst_lightning.export import export_onnx
-from nst_lightning.inference import MINIMUM_SIZE, Stylizer, find_model
+from nst_lightning.inference import MINIMUM_SIZE, InputShape, Stylizer, find_model
+from nst_lightning.limits import usable_processors
 from nst_lightning.networks import JohnsonNet
 
 JOHNSON = "Johnson's network"
@@ -30,20 +31,22 @@ def evaluate_speed(
 
     Args:
         models: .onnx files, or names of bundled networks.
-        image_size: width and height of the picture in pixels.
-        threads: number of processor threads to use.
+        image_size: width and height of the picture in pixels. A file of a larger fixed size paints its whole size.
+        threads: number of processor threads to use, but not more than processors that this process may use.
         rounds: number of turns for each network.
     """
     require_at_least(MINIMUM_SIZE, image_size=image_size)
-    for model in models:
-        Stylizer(model)  # refuses files of other kinds
+    threads = min(threads, usable_processors())
+    for model in models:  # other kinds of files are refused
+        Stylizer(model).input_shape.check((image_size, image_size), f"image_size: {model}")
     files = {model: find_model(model) for model in models}
     with tempfile.TemporaryDirectory() as folder:
         johnson = Path(folder) / "johnson.onnx"
         export_onnx(JohnsonNet(), johnson, metadata={})
         runs = {name: _prepare_run(file, image_size, threads) for name, file in {JOHNSON: johnson, **files}.items()}
     times = _take_turns(runs, rounds)
-    print(f"{'milliseconds':>12}{'times faster':>14}  {image_size}x{image_size} pixels, {threads} threads")
+    setting = f"{image_size}x{image_size} pixels, {threads} thread{'s' * (threads > 1)}"
+    print(f"{'milliseconds':>12}{'times faster':>14}  {setting}")
     for name, measured in times.items():
         print(f"{1000 * measured:12.1f}{times[JOHNSON] / measured:14.1f}  {name}")
 
@@ -63,7 +66,8 @@ def _prepare_run(file: Path, image_size: int, threads: int) -> Callable[[], obje
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     photo, *controls = session.get_inputs()
-    feed = {photo.name: np.random.default_rng(0).random((1, 3, image_size, image_size), np.float32)}
+    pixels = np.random.default_rng(0).random((3, image_size, image_size), np.float32)
+    feed = {photo.name: InputShape.of(photo.shape).fill(pixels)}
     feed |= {node.name: np.full(node.shape, 1 / node.shape[0], np.float32) for node in controls}
     return lambda: session.run(None, feed)
 

@@ -72,7 +72,7 @@ def _draw_sheet(
     """Draw a row for each style, or, for a single photo, all styles one after the other."""
     rows = [[("the photo" if len(photos) == 1 else "", _show(photo.image, photo.alpha)) for photo in photos]]
     for name in stylizer.styles:
-        painted = [stylizer(photo.image, short_side=short_sides[name], style=name) for photo in photos]
+        painted = [stylizer(resize_short_side(photo.image, short_sides[name]), style=name) for photo in photos]
         rows.append([(name, _show(picture, photo.alpha)) for picture, photo in zip(painted, photos)])
     if len(photos) == 1:
         cells = [cell for row in rows for cell in row]

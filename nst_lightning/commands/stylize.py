@@ -56,7 +56,7 @@ def stylize(
             makes WebP files lossless.
         metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
             notes, and `none` nothing but transparency.
-        threads: number of processor threads to use; 0 lets ONNX Runtime choose.
+        threads: number of processor threads to use; 0 for all that this process may use.
     """
     options = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)

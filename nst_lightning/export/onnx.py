@@ -18,6 +18,7 @@ from torch import nn
 
 from nst_lightning.errors import WorkError, require
 from nst_lightning.images import atomic_path
+from nst_lightning.limits import threads_for_onnx_runtime
 from nst_lightning.networks import controls_of, styles_of
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
@@ -121,7 +122,9 @@ def _remove_source_notes(graph: onnx.GraphProto) -> None:
 
 
 def _largest_difference(network: nn.Module, path: Path) -> float:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads_for_onnx_runtime()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     differences = []
     for shape in VERIFIED_SHAPES:

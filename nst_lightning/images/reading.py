@@ -13,9 +13,9 @@ from nst_lightning.errors import UserError, require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
 from nst_lightning.images.gray import gray_values, is_deep_gray
-from nst_lightning.images.limits import check_pixels, raised_limits
 from nst_lightning.images.paths import PictureError
 from nst_lightning.images.picture import Picture
+from nst_lightning.images.pillow_limits import check_pixels, raised_limits
 from nst_lightning.images.pixels import array_to_samples, lay_on_white, samples_to_array
 from nst_lightning.images.srgb import convert_array, convert_image, find_profile
 from nst_lightning.images.transparency import fill_hidden, scale_transparent_color, transparency_of

@@ -1,11 +1,13 @@
 """Stylizing with ONNX files: ONNX Runtime only, without torch."""
 
+from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape
 from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, bundled_models, find_model
-from nst_lightning.inference.stylizer import MINIMUM_SIZE, Stylizer, check_short_side
+from nst_lightning.inference.stylizer import Stylizer, check_short_side
 
 __all__ = [
     "DEFAULT_MODEL",
     "MINIMUM_SIZE",
+    "InputShape",
     "ModelError",
     "Stylizer",
     "bundled_models",

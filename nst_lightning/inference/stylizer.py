@@ -1,7 +1,8 @@
 """The `Stylizer`, which stylizes pictures with an ONNX file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from PIL import Image
 
 from nst_lightning.errors import UserError, WorkError, require, require_at_least
 from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
-from nst_lightning.inference.models import ModelError, find_model
+from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape, scale_into
+from nst_lightning.inference.models import ModelError, bundled_models, find_model
 from nst_lightning.inference.style_weights import style_weights
+from nst_lightning.limits import threads_for_onnx_runtime
 
-MINIMUM_SIZE = 32
 CONTROLS = ("style", "strength", "preserve_color")
 
 
@@ -22,11 +24,13 @@ class Stylizer:
     """A transfer network in an ONNX file: `Stylizer("style.onnx")(image)` is the stylized image.
 
     `styles` has the names of the network's styles, if there are several; only such networks have `strength` and
-    `preserve_color`.
+    `preserve_color`. `input_shape` says whether the file was fixed at a height, width or batch size after its export.
+
+    A pickle or deep copy has the file's path, not its content, and loads it again.
 
     Args:
         model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `styles`.
-        threads: number of processor threads to use; 0 lets ONNX Runtime choose.
+        threads: number of processor threads to use; 0 for all that this process may use.
         providers: ONNX Runtime's execution providers, best first; by default CUDA where it is installed, then the CPU.
 
     Raises:
@@ -37,8 +41,10 @@ class Stylizer:
     def __init__(self, model: str | Path, *, threads: int = 0, providers: list[str] | None = None) -> None:
         require_at_least(0, threads=threads)
         path = find_model(model)
+        name = str(model) if path == bundled_models().get(str(model)) else path.resolve()
+        self._restore = partial(type(self), name, threads=threads, providers=providers)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads_for_onnx_runtime(threads)
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())
@@ -46,13 +52,17 @@ class Stylizer:
             raise ModelError(f"model: {path} is damaged or not an ONNX file ({_first_line(error)})") from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         adjustable = tuple(node.name for node in inputs[1:]) == CONTROLS
-        pictures = [*inputs[:1], *outputs]
-        if len(inputs) not in (1, 1 + len(CONTROLS) * adjustable) or not _all_pictures(pictures):
+        if len(inputs) not in (1, 1 + len(CONTROLS) * adjustable) or not _is_transfer(inputs[0], *outputs):
             described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (*inputs, *outputs))
-            raise ModelError(f"model: {path} is not a transfer network for photos of any size: {described}")
+            raise ModelError(f"model: {path} is not a transfer network for photos: {described}")
         self._input = inputs[0].name
+        self.input_shape = InputShape.of(inputs[0].shape)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.styles: list[str] = _read_styles(self.metadata, inputs[1], path) if adjustable else []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle how to load the file again, since ONNX Runtime's session can't be pickled."""
+        return self._restore, ()
 
     def __call__(
         self,
@@ -68,8 +78,9 @@ class Stylizer:
         Args:
             image: the photo, of any mode and color space; it is turned upright as its EXIF orientation says, and its
                 transparency is dropped.
-            short_side: short side in pixels to scale the photo to before it is stylized; by default it keeps its size.
-                Strokes have a fixed size in pixels, so a smaller short side makes them larger in the picture.
+            short_side: short side in pixels to scale the photo to before it is stylized; by default it keeps its size,
+                or is scaled down to fit into a file of a fixed size. Strokes have a fixed size in pixels, so a smaller
+                short side makes them larger in the picture.
             style: the name of one of `styles`, by default the first, or several names with their weights.
             strength: strength of the style, from 0, the photo itself, to 1.
             preserve_color: from 0, the painting's colors, to 1, the photo's own.
@@ -78,8 +89,9 @@ class Stylizer:
             An RGB image in sRGB, as large as the upright photo, or as the scaled one.
 
         Raises:
-            UserError: the photo or `short_side` is smaller than 32 pixels, the style is unknown, a number is out of
-                range, or the network has one style and nothing to adjust.
+            UserError: the photo or `short_side` is smaller than 32 pixels, `short_side` is more than a file of a fixed
+                size allows, the style is unknown, a number is out of range, or the network has one style and nothing
+                to adjust.
             WorkError: ONNX Runtime failed, for example because the photo is too large for the memory.
         """
         check_short_side(short_side)
@@ -91,13 +103,20 @@ class Stylizer:
         rgb = to_rgb(image)
         if short_side is not None:
             rgb = resize_short_side(rgb, short_side)
+            self.input_shape.check(rgb.size, "short_side")
+        rgb = scale_into(rgb, self.input_shape)
         try:
-            (picture,) = self._session.run(None, {self._input: image_to_array(rgb)[None], **controls})
+            photos = self.input_shape.fill(image_to_array(rgb))
+            (pictures,) = self._session.run(None, {self._input: photos, **controls})
         except Exception as error:  # of any class, as above
             raise WorkError(
                 f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first_line(error)})"
             ) from None
-        return array_to_image(picture[0])
+        if pictures.shape != photos.shape:
+            raise WorkError(
+                f"the network made a picture of shape {pictures.shape} from a photo of shape {photos.shape}"
+            )
+        return array_to_image(pictures[0, :, : rgb.height, : rgb.width])
 
     def trained_short_side(self, style: str | None = None) -> int | None:
         """Short side, in pixels, of the photos on which a style, by default the first, was trained.
@@ -156,16 +175,14 @@ def _parse_object(text: str) -> dict[str | None, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _all_pictures(nodes: Sequence[onnxruntime.NodeArg]) -> bool:
-    """Whether the nodes are one input and one output, both for pictures."""
-    return len(nodes) == 2 and all(map(_is_pictures, nodes))
-
-
-def _is_pictures(node: onnxruntime.NodeArg) -> bool:
-    """Whether an input or output is float32 of shape (N, 3, H, W) with any H and W."""
-    shape = node.shape
-    free = len(shape) == 4 and not any(isinstance(side, int) for side in shape[2:])
-    return node.type == "tensor(float)" and free and shape[1] == 3
+def _is_transfer(photo: onnxruntime.NodeArg, *outputs: onnxruntime.NodeArg) -> bool:
+    """Whether there is one output, and it and the photo are float32 of the same shape (N, 3, H, W), fixed or not."""
+    nodes = (photo, *outputs)
+    if len(nodes) != 2 or any(node.type != "tensor(float)" or len(node.shape) != 4 for node in nodes):
+        return False
+    pairs = [set(lengths) for lengths in zip(*(node.shape for node in nodes))]
+    fixed = [{length for length in pair if isinstance(length, int)} for pair in pairs]
+    return fixed[1] == pairs[1] == {3} and all(len(lengths) < 2 for lengths in fixed)
 
 
 def _first_line(error: Exception) -> str:

@@ -180,7 +180,9 @@ class MultiStyleNet(nn.Module):
 
     def _paint(self, photos: Tensor, code: Tensor, noise_from: Iterable[int | Tensor]) -> Tensor:
         height, width = photos.shape[-2:]
-        margins = (_MARGIN, _MARGIN + -width % 8, _MARGIN, _MARGIN + -height % 8)
+        # with `%` in place of `//`, ONNX Runtime's shape inference would give up
+        to_right, to_bottom = (8 * ((length + 7) // 8) - length for length in (width, height))
+        margins = (_MARGIN, _MARGIN + to_right, _MARGIN, _MARGIN + to_bottom)
         x_2 = F.relu(self.down_2(F.pad(photos, margins, mode="reflect")))  # leaves a margin of 3
         x_4 = F.relu(self.down_4(x_2, code))  # margin of 1
         x = F.relu(self.down_8(x_4, code))  # no margin left
@@ -188,9 +190,9 @@ class MultiStyleNet(nn.Module):
         for block in self.blocks:
             x = block(x, code)
         x = _upsample_twice(_reflect_border(self.up_4(x, code)))  # margin of 2
-        x = _reflect_border(F.relu(F.pad(x, (-1, -1, -1, -1)) + x_4))  # margin of 2
+        x = _reflect_border(F.relu(_add_reshaped(x_4, F.pad(x, (-1, -1, -1, -1)))))  # margin of 2
         x = self.narrow_strokes(_reflect_border(F.relu(self.strokes(x, code)))) + self.narrow_4(x)  # margin of 1
-        x = F.relu(_upsample_twice(x) + self.fine(x_2))  # margin of 2
+        x = F.relu(_add_reshaped(self.fine(x_2), _upsample_twice(x)))  # margin of 2
         bias = F.pad(cast(Tensor, self.tail.bias), _ZERO_CHANNELS)
         x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _ZERO_CHANNELS), bias)  # margin of 1
         x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _ZERO_CHANNELS))  # no margin left
@@ -288,6 +290,11 @@ def _reflect_border(x: Tensor) -> Tensor:
 def _upsample_twice(x: Tensor) -> Tensor:
     """Double the size. With a constant factor, ONNX Runtime need not reorder features first."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")
+
+
+def _add_reshaped(x: Tensor, enlarged: Tensor) -> Tensor:
+    """The sum of two tensors of the same shape. ONNX Runtime's shape inference must be told that it is the same."""
+    return x + enlarged.reshape(x.shape)
 
 
 def _interleave(x: Tensor) -> Tensor:

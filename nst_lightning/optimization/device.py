@@ -1,16 +1,12 @@
 """The device on which an optimization computes, and its memory."""
 
-from pathlib import Path
-
 import psutil
 import torch
 from torch import nn
 
 from nst_lightning.errors import UserError
+from nst_lightning.limits import memory_left
 from nst_lightning.system import give_back_freed_memory
-
-CGROUP = Path("/sys/fs/cgroup")
-"""The folder where Linux says how much memory the container may use (control groups, version 2)."""
 
 
 def select_device(name: str) -> torch.device:
@@ -34,10 +30,10 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def free_memory(device: torch.device) -> float:
-    """The bytes of free memory on a device."""
+    """The bytes of free memory on a device that this process may use."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    return min(float(psutil.virtual_memory().available), _allowed_memory())
+    return min(float(psutil.virtual_memory().available), memory_left())
 
 
 def used_memory(device: torch.device) -> float:
@@ -46,13 +42,3 @@ def used_memory(device: torch.device) -> float:
         return float(torch.cuda.memory_allocated(device))
     give_back_freed_memory()  # such as that of an earlier picture
     return float(psutil.Process().memory_info().rss)
-
-
-def _allowed_memory() -> float:
-    """The bytes of memory that the container (cgroup v2) may still use, including those of cached files."""
-    try:
-        limit, current, details = ((CGROUP / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
-    except OSError:
-        return float("inf")
-    cached = sum(float(line.split()[1]) for line in details.splitlines() if line.startswith("inactive_file "))
-    return float("inf") if limit.strip() == "max" else float(limit) - float(current) + cached
