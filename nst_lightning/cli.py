@@ -1,18 +1,20 @@
 """The command line: one table of commands. Nothing heavy is imported before the command is known."""
 
+import contextlib
 import importlib
 import inspect
 import os
 import sys
+import warnings
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from io import TextIOWrapper
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from nst_lightning import __version__
-from nst_lightning.errors import UserError, WorkError, suggest_names
+from nst_lightning.errors import Notice, UserError, WorkError, suggest_names
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -140,10 +142,11 @@ def main(arguments: list[str] | None = None) -> int:
     if name not in COMMANDS:
         return _fail(f"unknown command {name!r}; {suggest_names(name, known, 'commands')}", 2)
     try:
-        if COMMANDS[name].target == TRAINING:
-            load_function(TRAINING)(name, rest)
-        else:
-            _call(name, rest)
+        with _notices_on_screen():
+            if COMMANDS[name].target == TRAINING:
+                load_function(TRAINING)(name, rest)
+            else:
+                _call(name, rest)
     except (UserError, ArgumentError) as error:
         return _fail(f"{name}: {error}", 2, error)
     except KeyboardInterrupt:
@@ -151,6 +154,24 @@ def main(arguments: list[str] | None = None) -> int:
     except (WorkError, OSError, MemoryError) as error:
         return _fail(f"{name}: {error or type(error).__name__}", 1, error)
     return 0
+
+
+@contextlib.contextmanager
+def _notices_on_screen() -> Iterator[None]:
+    """Print each `Notice` once, in one line; other warnings look as always."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        show_other, shown = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if not issubclass(category, Notice):
+                show_other(message, category, *place, **options)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                print(f"nst-lightning: {' '.join(str(message).split())}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
 
 
 def load_function(target: str) -> Callable[..., None]:

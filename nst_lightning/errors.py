@@ -1,8 +1,9 @@
-"""The errors of this package, for wrong requests and for failed work, and the checks that raise them."""
+"""The errors of this package, for wrong requests and for failed work, the checks that raise them, and notices."""
 
 import contextlib
 import difflib
 import math
+import warnings
 from collections.abc import Iterable, Iterator
 
 
@@ -59,6 +60,30 @@ def prefixing(prefix: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise error.prefixed(prefix) from error
+
+
+class Notice(UserWarning):
+    """What a user should know, in one line, although the work goes on, such as files that are left out."""
+
+
+@contextlib.contextmanager
+def collecting_notices() -> Iterator[list[str]]:
+    """Collect notices instead of showing them, in a process that can't show them.
+
+    >>> with collecting_notices() as notices:
+    ...     warnings.warn("two files are left out", Notice)
+    >>> notices
+    ['two files are left out']
+    """
+    notices: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", Notice)
+        yield notices
+    for warning in caught:
+        if issubclass(warning.category, Notice):
+            notices.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 class WorkError(RuntimeError):

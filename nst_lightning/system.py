@@ -1,10 +1,11 @@
-"""What depends on the operating system: the memory management of the C library, and quoting for the shell."""
+"""What depends on the operating system: the C library's memory management, quoting for the shell, names of files."""
 
 import ctypes
 import os
 import platform
 import shlex
 import subprocess
+import unicodedata
 from collections.abc import Sequence
 
 _GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
@@ -36,3 +37,12 @@ def give_back_freed_memory() -> None:
 def shell_line(words: Sequence[str]) -> str:
     """Join words into a command line that the system's shell splits into the same words."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def normalize_name(name: str) -> str:
+    """A name in Unicode's composed form (NFC); file systems of macOS decompose accents.
+
+    >>> normalize_name("cafe\u0301") == "caf\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", name)

@@ -1,4 +1,4 @@
-"""Reading picture files of every format that Pillow reads."""
+"""Reading picture files of every format that Pillow reads, and of HEIF where pillow-heif is installed."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from nst_lightning.errors import require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
+from nst_lightning.images.formats import open_picture
 from nst_lightning.images.paths import PictureError
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import lay_on_white, samples_to_array
@@ -68,12 +69,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 @contextlib.contextmanager
 def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             yield image
+    except PictureError:
+        raise
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
-    except UnidentifiedImageError:
-        raise PictureError(f"{path}: not a picture that can be read") from None
     except Exception as error:  # decoders raise exceptions of any kind for damaged files
         raise PictureError(f"{path}: can't be read ({error or type(error).__name__})") from error
 
