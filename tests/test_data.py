@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from nst_lightning.training import PhotoDataModule
-from nst_lightning.training.data import Place, PlaceSampler
+from nst_lightning.training.datasets import Place
+from nst_lightning.training.sampler import PlaceSampler
 
 
 def batches(module, count):

@@ -12,9 +12,10 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 
 from nst_lightning.cli import main
-from nst_lightning.commands.training import RunCLI, SaveRunConfig, StyleTransferCLI
+from nst_lightning.commands.training import StyleTransferCLI
+from nst_lightning.commands.training_run import RunCLI, SaveRunConfig
 from nst_lightning.inference import Stylizer
-from nst_lightning.training.callbacks import run_folder
+from nst_lightning.training.folder import run_folder
 
 
 class Elsewhere(DummyLogger):
@@ -226,11 +227,11 @@ def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
     script = tmp_path / "watch.py"
     script.write_text(
         "import sys, torch, lightning as L\n"
-        "import nst_lightning.commands.training as cli\n"
+        "import nst_lightning.commands.training as cli, nst_lightning.commands.training_run as run\n"
         "class Watch(L.Callback):\n"
         "    def on_fit_end(self, trainer, module):\n"
         "        torch.save(module.network.state_dict(), f'{sys.argv[0]}.{trainer.global_rank}.pt')\n"
-        "cli.PictureRate = Watch\n"
+        "run.PictureRate = Watch\n"
         "cli.main('fit', sys.argv[2:])\n"
     )
     short = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "1"]

@@ -21,7 +21,7 @@ from nst_lightning.images import expand_path
 from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
 from nst_lightning.metrics import STYLE_LAYERS, ChannelCorrelation
 from nst_lightning.networks.checkpoint import check_state, network_state
-from nst_lightning.training.callbacks import run_folder
+from nst_lightning.training.folder import run_folder
 from nst_lightning.training.schedule import cosine_with_warmup
 
 RECORD = "compact_encoder"

@@ -1,11 +1,13 @@
 """Training of transfer networks with Lightning: the module, the function that builds it, data and callbacks."""
 
 from nst_lightning.training.build import build_style_transfer
-from nst_lightning.training.callbacks import ExportOnnx, LastCheckpoint, PictureRate, PictureWriter, SampleSheet
+from nst_lightning.training.callbacks import ExportOnnx, PictureRate, PictureWriter
 from nst_lightning.training.data import PhotoDataModule
+from nst_lightning.training.last import LastCheckpoint
 from nst_lightning.training.metadata import Metadata, Record
 from nst_lightning.training.module import StyleTransfer
 from nst_lightning.training.optimizer import OptimizerOptions
+from nst_lightning.training.sheet import SampleSheet
 from nst_lightning.training.styles import StyleSampler
 
 __all__ = [

@@ -1,49 +1,20 @@
 """Photos to train on, from any folder and of every format; unreadable files are skipped, with a warning."""
 
-from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset
 
 from nst_lightning.encoders import resize_tensor
 from nst_lightning.errors import UserError, require_at_least
-from nst_lightning.images import PictureError, expand_path, list_pictures, read_rgb, resize_short_side
+from nst_lightning.images import PictureError, expand_path, list_pictures
 from nst_lightning.networks.layers import MINIMUM_SIZE
-
-
-class Batch(NamedTuple):
-    """A batch as workers deliver it.
-
-    Args:
-        pictures: uint8 of shape (N, 3, H, W); None if no photo could be read.
-        unreadable: error messages of skipped files.
-        shrink: whether crops with surroundings are to be scaled down to the size of crops without.
-    """
-
-    pictures: Tensor | None
-    unreadable: list[str]
-    shrink: bool = False
-
-
-class Place(NamedTuple):
-    """A training crop to be made.
-
-    Args:
-        photo: number of its photo in the dataset.
-        position: position of the crop in the run, which determines its scale, place and flip.
-        shrink: see `Batch`.
-    """
-
-    photo: int
-    position: int
-    shrink: bool
+from nst_lightning.training.datasets import Batch, FullSizePhotos, RandomCrops, WholePhotos, collate
+from nst_lightning.training.sampler import PlaceSampler
 
 
 class PhotoDataModule(L.LightningDataModule):
@@ -115,7 +86,7 @@ class PhotoDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of random crops; in a resumed run, those after the batch at which it stopped."""
-        dataset = _Crops(
+        dataset = RandomCrops(
             self.photos("train"), self.short_side + self.surroundings, self.max_scale, self.flip, self.seed
         )
         trainer = self.trainer
@@ -140,15 +111,15 @@ class PhotoDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Whole held-out photos, one at a time."""
-        return self._loader(_WholePhotos(self.photos("val"), self.short_side))
+        return self._loader(WholePhotos(self.photos("val"), self.short_side))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Whole test photos, one at a time."""
-        return self._loader(_WholePhotos(self.photos("test"), self.short_side))
+        return self._loader(WholePhotos(self.photos("test"), self.short_side))
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Whole photos to stylize at their full size, one at a time."""
-        return self._loader(_FullSizePhotos(self.photos("predict")))
+        return self._loader(FullSizePhotos(self.photos("predict")))
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Tensor | None:
         """Convert bytes to RGB in [0, 1] on the device, and warn of files that could not be read.
@@ -190,152 +161,9 @@ class PhotoDataModule(L.LightningDataModule):
     def _loader(self, dataset: Dataset[Batch], **options: Any) -> DataLoader[Batch]:
         return DataLoader(
             dataset,
-            collate_fn=_collate,
+            collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
             **options,
         )
-
-
-class _Crops(Dataset[Batch]):
-    """Random square crops; the same `Place` always gives the same crop."""
-
-    def __init__(self, photos: Sequence[Path], side: int, max_scale: float, flip: bool, seed: int) -> None:
-        self.photos, self.side, self.max_scale, self.flip, self.seed = photos, side, max_scale, flip, seed
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, place: Place | int) -> Batch:
-        if isinstance(place, int):  # from the sampler that Lightning uses for `overfit_batches`
-            place = Place(place, place, shrink=False)
-        random = np.random.default_rng((self.seed, place.position))
-        short_side = round(self.side * random.uniform(1, self.max_scale))
-        image, unreadable = _read_from(self.photos, place.photo, short_side)
-        if image is None:
-            return Batch(None, unreadable)
-        image = resize_short_side(image, short_side)
-        left, top = (int(random.integers(0, length - self.side + 1)) for length in image.size)
-        pixels = np.asarray(image.crop((left, top, left + self.side, top + self.side)))
-        if self.flip and random.random() < 0.5:
-            pixels = pixels[:, ::-1]
-        return Batch(_bytes(pixels), unreadable, place.shrink)
-
-
-class _WholePhotos(Dataset[Batch]):
-    """Photos scaled to a short side; an unreadable photo is replaced by the next readable one.
-
-    This gives every process a picture to evaluate, so that no process waits for another.
-    """
-
-    def __init__(self, photos: Sequence[Path], short_side: int) -> None:
-        self.photos, self.short_side = photos, short_side
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> Batch:
-        image, unreadable = _read_from(self.photos, index, self.short_side)
-        if image is None:
-            return Batch(None, unreadable)
-        return Batch(_bytes(np.asarray(resize_short_side(image, self.short_side))), unreadable)
-
-
-class _FullSizePhotos(Dataset[Batch]):
-    """Photos at their full size; an unreadable photo gives a batch without pictures."""
-
-    def __init__(self, photos: Sequence[Path]) -> None:
-        self.photos = photos
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> Batch:
-        try:
-            return Batch(_bytes(np.asarray(read_photo(self.photos[index]))), [])
-        except PictureError as error:
-            return Batch(None, [str(error)])
-
-
-class PlaceSampler(DistributedSampler[Any]):
-    """Shuffles a dataset in each pass over it; positions count samples over the whole run.
-
-    Each of `replicas` processes draws every `replicas`-th position. The sample at a position depends only on the seed.
-    Every other batch of an epoch is to be scaled down.
-
-    Args:
-        dataset: the dataset, of which only the length is used.
-        seed: random seed of the order.
-        replicas: number of processes.
-        rank: number of this process.
-        batch_size: number of samples in a batch of this process.
-        batches: number of batches that this process can draw in an epoch.
-        used: number of batches that it does draw: fewer if Lightning limits an epoch.
-        start: number of batches that it drew before training was resumed.
-    """
-
-    def __init__(
-        self,
-        dataset: Sized,
-        *,
-        seed: int,
-        replicas: int = 1,
-        rank: int = 0,
-        batch_size: int = 1,
-        batches: int,
-        used: int,
-        start: int = 0,
-    ) -> None:
-        super().__init__(cast("Dataset[Any]", dataset), num_replicas=replicas, rank=rank, seed=seed)
-        self.batch_size, self.batches, self.used, self.start = batch_size, batches, used, start
-        self._length = len(dataset)
-        self.epoch = start // used
-
-    def __len__(self) -> int:
-        return self.batches * self.batch_size
-
-    def __iter__(self) -> Iterator[Place]:
-        current_pass, order = -1, np.empty(0, int)
-        first = self.epoch * self.used
-        for drawn in range(max(self.start, first) * self.batch_size, (first + self.batches) * self.batch_size):
-            position = drawn * self.num_replicas + self.rank
-            in_pass, offset = divmod(position, self._length)
-            if in_pass != current_pass:
-                current_pass = in_pass
-                order = np.random.default_rng((self.seed, in_pass)).permutation(self._length)
-            batch = drawn // self.batch_size - first
-            yield Place(int(order[offset]), position, shrink=batch % 2 == 1)
-
-
-def read_photo(path: Path, *, short_side: int | None = None) -> Image.Image:
-    """Read a photo to train on or to stylize, see `read_rgb`.
-
-    Raises:
-        PictureError: the file can't be read, or the photo is smaller than 32 pixels.
-    """
-    image = read_rgb(path, short_side=short_side)
-    if min(image.size) < MINIMUM_SIZE:
-        raise PictureError(f"{path}: {image.width}x{image.height} is smaller than {MINIMUM_SIZE}x{MINIMUM_SIZE}")
-    return image
-
-
-def _read_from(photos: Sequence[Path], index: int, short_side: int) -> tuple[Image.Image | None, list[str]]:
-    """The photo at `index`, or the next readable one, and the error messages of the photos that were skipped."""
-    unreadable: list[str] = []
-    for offset in range(len(photos)):
-        try:
-            return read_photo(photos[(index + offset) % len(photos)], short_side=short_side), unreadable
-        except PictureError as error:
-            unreadable.append(str(error))
-    return None, unreadable
-
-
-def _bytes(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def _collate(items: list[Batch]) -> Batch:
-    pictures = [item.pictures for item in items if item.pictures is not None]
-    unreadable = [message for item in items for message in item.unreadable]
-    return Batch(torch.stack(pictures) if pictures else None, unreadable, items[0].shrink)

@@ -1,0 +1,136 @@
+"""Datasets of photos: random crops, whole photos, and photos at their full size."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nst_lightning.images import PictureError, read_rgb, resize_short_side
+from nst_lightning.networks.layers import MINIMUM_SIZE
+
+
+class Batch(NamedTuple):
+    """A batch as workers deliver it.
+
+    Args:
+        pictures: uint8 of shape (N, 3, H, W); None if no photo could be read.
+        unreadable: error messages of skipped files.
+        shrink: whether crops with surroundings are to be scaled down to the size of crops without.
+    """
+
+    pictures: Tensor | None
+    unreadable: list[str]
+    shrink: bool = False
+
+
+class Place(NamedTuple):
+    """A training crop to be made.
+
+    Args:
+        photo: number of its photo in the dataset.
+        position: position of the crop in the run, which determines its scale, place and flip.
+        shrink: see `Batch`.
+    """
+
+    photo: int
+    position: int
+    shrink: bool
+
+
+class RandomCrops(Dataset[Batch]):
+    """Random square crops; the same `Place` always gives the same crop."""
+
+    def __init__(self, photos: Sequence[Path], side: int, max_scale: float, flip: bool, seed: int) -> None:
+        self.photos, self.side, self.max_scale, self.flip, self.seed = photos, side, max_scale, flip, seed
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, place: Place | int) -> Batch:
+        if isinstance(place, int):  # from the sampler that Lightning uses for `overfit_batches`
+            place = Place(place, place, shrink=False)
+        random = np.random.default_rng((self.seed, place.position))
+        short_side = round(self.side * random.uniform(1, self.max_scale))
+        image, unreadable = _read_from(self.photos, place.photo, short_side)
+        if image is None:
+            return Batch(None, unreadable)
+        image = resize_short_side(image, short_side)
+        left, top = (int(random.integers(0, length - self.side + 1)) for length in image.size)
+        pixels = np.asarray(image.crop((left, top, left + self.side, top + self.side)))
+        if self.flip and random.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        return Batch(_bytes(pixels), unreadable, place.shrink)
+
+
+class WholePhotos(Dataset[Batch]):
+    """Photos scaled to a short side; an unreadable photo is replaced by the next readable one.
+
+    This gives every process a picture to evaluate, so that no process waits for another.
+    """
+
+    def __init__(self, photos: Sequence[Path], short_side: int) -> None:
+        self.photos, self.short_side = photos, short_side
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Batch:
+        image, unreadable = _read_from(self.photos, index, self.short_side)
+        if image is None:
+            return Batch(None, unreadable)
+        return Batch(_bytes(np.asarray(resize_short_side(image, self.short_side))), unreadable)
+
+
+class FullSizePhotos(Dataset[Batch]):
+    """Photos at their full size; an unreadable photo gives a batch without pictures."""
+
+    def __init__(self, photos: Sequence[Path]) -> None:
+        self.photos = photos
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Batch:
+        try:
+            return Batch(_bytes(np.asarray(read_photo(self.photos[index]))), [])
+        except PictureError as error:
+            return Batch(None, [str(error)])
+
+
+def read_photo(path: Path, *, short_side: int | None = None) -> Image.Image:
+    """Read a photo to train on or to stylize, see `read_rgb`.
+
+    Raises:
+        PictureError: the file can't be read, or the photo is smaller than 32 pixels.
+    """
+    image = read_rgb(path, short_side=short_side)
+    if min(image.size) < MINIMUM_SIZE:
+        raise PictureError(f"{path}: {image.width}x{image.height} is smaller than {MINIMUM_SIZE}x{MINIMUM_SIZE}")
+    return image
+
+
+def _read_from(photos: Sequence[Path], index: int, short_side: int) -> tuple[Image.Image | None, list[str]]:
+    """The photo at `index`, or the next readable one, and the error messages of the photos that were skipped."""
+    unreadable: list[str] = []
+    for offset in range(len(photos)):
+        try:
+            return read_photo(photos[(index + offset) % len(photos)], short_side=short_side), unreadable
+        except PictureError as error:
+            unreadable.append(str(error))
+    return None, unreadable
+
+
+def _bytes(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def collate(items: list[Batch]) -> Batch:
+    """Join the samples of a dataset to one batch."""
+    pictures = [item.pictures for item in items if item.pictures is not None]
+    unreadable = [message for item in items for message in item.unreadable]
+    return Batch(torch.stack(pictures) if pictures else None, unreadable, items[0].shrink)
