@@ -4,7 +4,15 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from nst_lightning.images import Picture, PictureError, array_to_image, image_to_array, read_picture, write_picture
+from nst_lightning.images import (
+    Picture,
+    PictureError,
+    WritingOptions,
+    array_to_image,
+    image_to_array,
+    read_picture,
+    write_picture,
+)
 from nst_lightning.images.deep import encode_png
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -51,7 +59,7 @@ def test_16_bits_are_written_and_read_exactly(tmp_path, samples, ending, alpha):
         expected = np.dstack([expected, np.asarray(transparency) * np.uint16(257)])
     elif alpha:
         transparency, expected = Image.fromarray(samples[..., 3]), samples
-    write_picture(path, Picture(as_array(samples), transparency, SRGB), bits=16)
+    write_picture(path, Picture(as_array(samples), transparency, SRGB), WritingOptions(bits=16))
     found = independently(path)
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, expected)
@@ -136,14 +144,16 @@ def test_arrays_are_written_with_8_bits_too(tmp_path, samples, ending):
 
 
 def test_values_outside_the_range_are_clipped(tmp_path):
-    write_picture(tmp_path / "a.png", np.stack([np.full((4, 5), value) for value in (-0.5, 0.5, 1.5)]), bits=16)
+    write_picture(
+        tmp_path / "a.png", np.stack([np.full((4, 5), value) for value in (-0.5, 0.5, 1.5)]), WritingOptions(bits=16)
+    )
     assert independently(tmp_path / "a.png")[0, 0].tolist() == [0, 32768, 65535]
 
 
 @pytest.mark.parametrize(("name", "bits"), [("a.jpg", 16), ("a.webp", 16), ("a.png", 12), ("a.tif", 32)])
 def test_bits_that_a_format_does_not_have(tmp_path, picture, name, bits):
     with pytest.raises(PictureError, match=rf"{name}: bits must be 8, or 16 for a \.png, .*, got {bits}"):
-        write_picture(tmp_path / name, picture(40, 30), bits=bits)
+        write_picture(tmp_path / name, picture(40, 30), WritingOptions(bits=bits))
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"bits must be 8 or 16, got 12"):
         read_picture(tmp_path / name, bits=12)
@@ -158,7 +168,7 @@ def test_arrays_of_another_shape(shape):
 @pytest.mark.parametrize("ending", ["png", "tif"])
 def test_damaged_16_bit_files_are_named(tmp_path, samples, ending):
     path = tmp_path / f"a.{ending}"
-    write_picture(path, as_array(samples), bits=16)
+    write_picture(path, as_array(samples), WritingOptions(bits=16))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(PictureError, match=rf"a\.{ending}: "):
         read_picture(path, bits=16)

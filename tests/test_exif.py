@@ -5,7 +5,7 @@ import pytest
 from PIL import ExifTags, Image
 from PIL.ExifTags import IFD, Base
 
-from nst_lightning.images import Picture, read_picture, write_picture
+from nst_lightning.images import Picture, WritingOptions, read_picture, write_picture
 from nst_lightning.images.exif import tidy_exif
 
 ARTIST = "José Ångström ©"
@@ -48,7 +48,7 @@ def test_exif_survives_and_the_photo_is_turned_once(tmp_path, picture, order, na
     upright = picture(40, 60)
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photo.png", exif=noted(order=order))
     written = tmp_path / name
-    write_picture(written, read_picture(tmp_path / "photo.png"), bits=int(written.stem), quality=100)
+    write_picture(written, read_picture(tmp_path / "photo.png"), WritingOptions(int(written.stem), 100))
     with Image.open(written) as image:
         check(image.getexif())
         assert image.size == (40, 60)

@@ -5,6 +5,7 @@ from PIL import Image, ImageCms
 from nst_lightning.images import (
     Picture,
     PictureError,
+    WritingOptions,
     array_to_image,
     atomic_path,
     check_writable,
@@ -59,7 +60,7 @@ def test_exif_orientation_is_applied(tmp_path, picture, orientation):
 @pytest.mark.parametrize("ending", ["png", "webp", "tif"])
 def test_alpha_and_profile_survive(tmp_path, picture, ending):
     alpha = Image.linear_gradient("L").resize((50, 40))
-    write_picture(tmp_path / f"a.{ending}", Picture(picture(50, 40), alpha, SRGB), quality=100)
+    write_picture(tmp_path / f"a.{ending}", Picture(picture(50, 40), alpha, SRGB), WritingOptions(quality=100))
     read = read_picture(tmp_path / f"a.{ending}")
     assert np.abs(np.asarray(read.alpha).astype(int) - np.asarray(alpha)).max() <= 1
     assert read.icc_profile == SRGB

@@ -12,7 +12,7 @@ from nst_lightning.commands import optimize_files
 from nst_lightning.commands.optimize_files import Files
 from nst_lightning.commands.optimize_progress import Meter
 from nst_lightning.commands.warm_start import load_init
-from nst_lightning.images import read_picture, resize_short_side, write_picture
+from nst_lightning.images import WritingOptions, read_picture, resize_short_side, write_picture
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer
 from nst_lightning.optimization import Level
 
@@ -119,7 +119,7 @@ def test_sixteen_bits_and_exif(tmp_path, request_of, picture):
 
 def test_the_photo_keeps_its_sixteen_bits_where_no_style_goes(tmp_path, request_of):
     values = np.random.default_rng(0).random((3, 48, 64), dtype=np.float32)
-    write_picture(tmp_path / "deep.png", values, bits=16)
+    write_picture(tmp_path / "deep.png", values, WritingOptions(bits=16))
     mask = Image.new("L", (64, 48))
     mask.paste(255, (0, 0, 24, 48))
     mask.save(tmp_path / "mask.png")

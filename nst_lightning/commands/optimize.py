@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image, ImageChops
@@ -21,6 +21,7 @@ from nst_lightning.errors import UserError, WorkError, naming, require_above
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
+    WritingOptions,
     check_writable,
     list_inputs,
     read_picture,
@@ -66,13 +67,13 @@ def optimize(
     pooling: Pooling = "max",
     device: str = "auto",
     max_memory: float | None = None,
-    bits: Literal[8, 16] = 8,
     preview: NonNegativeInt = 0,
     resume: bool = False,
     pyramid: PyramidOptions = PyramidOptions(),
     objective: ObjectiveOptions = ObjectiveOptions(),
     minimizer: MinimizerOptions = MinimizerOptions(),
     color: ColorOptions = ColorOptions(),
+    writing: WritingOptions = WritingOptions(),
 ) -> None:
     """Paint a photo in the style of one or several paintings, by optimizing the picture.
 
@@ -97,18 +98,20 @@ def optimize(
         max_memory: memory for the whole process, in GB of 10^9 bytes. Pictures that need more are processed in tiles,
             with the same result; if tiles would be small, L-BFGS remembers fewer steps. By default 80 % of the free
             memory.
-        bits: bits per channel; 16 for .png and .tif only.
         preview: number of iterations between two previews, which write the picture so far; 0 for none.
         resume: continue where Ctrl-C stopped the same command; for a folder, make the missing pictures.
         pyramid: the sizes at which the picture is optimized in turn.
         objective: what the losses compare, and the weights.
         minimizer: the optimizer and its settings.
         color: whose colors the picture has.
+        writing: how the picture is written.
     """
     arguments = dict(locals())
     require_above(0, max_memory=max_memory)
     check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
-    jobs = _plan_jobs(Path(photo), Path(output), bits, inputs=[*style, *(mask or []), *([init] if init else [])])
+    jobs = _plan_jobs(
+        Path(photo), Path(output), writing.bits, inputs=[*style, *(mask or []), *([init] if init else [])]
+    )
     place = select_device(device)
     encoder = build_encoder(vgg19, compact, pooling=pooling).to(place)
     needed_layers(encoder, objective)  # refuses unknown layers once, not for every photo
@@ -185,9 +188,9 @@ class _Studio:
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
         """Optimize one photo and write the picture and its record."""
-        bits, masks = self.arguments["bits"], len(self.masks or ())
+        writing, masks = self.arguments["writing"], len(self.masks or ())
         with naming("photo"):
-            photo = read_picture(source, bits=bits)
+            photo = read_picture(source, bits=writing.bits)
         image = photo.image
         settings = self._settings(image.size)
         warm = self.init is not None
@@ -195,10 +198,10 @@ class _Studio:
         tiled = any(level.tile for level in levels)
         keep_freed_memory(below=LARGE_BLOCK if tiled else ALL_BLOCKS)
         size = levels[-1].width, levels[-1].height
-        writable_format(target, bits=bits, size=size)
-        if bits == 16:
+        writable_format(target, bits=writing.bits, size=size)
+        if writing.bits == 16:
             photo = replace(photo, rgb=resize_array(photo.array, size))  # frees the photo at full size
-        files = Files(target, photo, bits, self._describe(source, target, settings), levels)
+        files = Files(target, photo, writing, self._describe(source, target, settings), levels)
         state = files.read_state() if resume else None
         print(estimate_cost(levels, self.encoder, **settings, masks=masks), file=sys.stderr)
         meter = Meter(self.arguments["preview"], files.write_preview)
@@ -248,7 +251,7 @@ class _Studio:
         return self._command(source, target, max_memory=None)
 
     def _describe(self, source: Path, target: Path, settings: dict[str, Any]) -> dict[str, Any]:
-        groups = settings | {"color": self.arguments["color"]}
+        groups = settings | {name: self.arguments[name] for name in ("color", "writing")}
         return {
             "command": self._command(source, target),
             "resumes": self._resumable_command(source, target),

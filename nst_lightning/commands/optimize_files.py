@@ -6,7 +6,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import PIL
@@ -15,7 +15,7 @@ from PIL import Image
 
 from nst_lightning import __version__
 from nst_lightning.errors import UserError
-from nst_lightning.images import Picture, atomic_path, write_picture
+from nst_lightning.images import Picture, WritingOptions, atomic_path, write_picture
 from nst_lightning.optimization import Optimized
 from nst_lightning.optimization.plan import Level
 
@@ -27,7 +27,7 @@ class Files:
     Args:
         target: the picture's file.
         photo: the photo as it was read.
-        bits: bits per channel.
+        writing: how the picture is written.
         about: the first entries of the record: `command` makes the picture, `resumes` is the command that can resume
             it.
         levels: the planned levels.
@@ -35,7 +35,7 @@ class Files:
 
     target: Path
     photo: Picture
-    bits: Literal[8, 16]
+    writing: WritingOptions
     about: dict[str, Any]
     levels: list[Level]
 
@@ -95,7 +95,7 @@ class Files:
         """Write the pixels with the photo's transparency, profile and EXIF data."""
         height, width = pixels.shape[1:]
         alpha = self.photo.alpha.resize((width, height), Image.Resampling.BICUBIC) if self.photo.alpha else None
-        write_picture(self.target, replace(self.photo, rgb=pixels, alpha=alpha), bits=self.bits)
+        write_picture(self.target, replace(self.photo, rgb=pixels, alpha=alpha), self.writing)
 
     def _write_record(self, result: Optimized, *, finished: bool) -> None:
         """Write how the picture was made, and its losses."""

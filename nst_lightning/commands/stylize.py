@@ -9,10 +9,12 @@ from typing import Any, Literal
 from PIL import Image
 
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
-from nst_lightning.errors import UserError, WorkError, require
+from nst_lightning.errors import UserError, WorkError
 from nst_lightning.images import (
     WRITABLE,
+    Metadata,
     PictureError,
+    WritingOptions,
     list_inputs,
     read_picture,
     refuse_overwriting_inputs,
@@ -32,6 +34,7 @@ def stylize(
     short_side: int | None = None,
     format: Literal["keep", "jpg", "png", "webp", "tif"] = "keep",
     quality: int = 95,
+    metadata: Metadata = "keep",
     threads: NonNegativeInt = 0,
 ) -> None:
     """Stylize photos with an ONNX file. Names, transparency, color profiles and EXIF data are kept.
@@ -49,10 +52,13 @@ def stylize(
             A smaller short side makes strokes larger in the picture.
         format: format of the pictures in the folder; `keep` writes the format of each photo, or PNG where that format
             can't be written.
-        quality: quality of JPEG and WebP files, 1 to 100.
+        quality: quality of JPEG and WebP files, from 1 to 100. From 90 on, JPEG files keep colors at full size; 100
+            makes WebP files lossless.
+        metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
+            notes, and `none` nothing but transparency.
         threads: number of processor threads to use; 0 lets ONNX Runtime choose.
     """
-    require("quality", quality, 1 <= quality <= 100, "from 1 to 100")
+    options = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
     jobs = _plan(photos, Path(output), format)
     stylizer = Stylizer(model, threads=threads)
@@ -65,7 +71,7 @@ def stylize(
             photo = read_picture(source)
             picture = stylizer(photo.image, short_side=short_side, **controls)
             alpha = photo.alpha.resize(picture.size) if photo.alpha else None
-            write_picture(target, replace(photo, rgb=picture, alpha=alpha), quality=quality)
+            write_picture(target, replace(photo, rgb=picture, alpha=alpha), options)
         except (UserError, WorkError, OSError, MemoryError) as error:
             message = str(error) if isinstance(error, PictureError) else f"{source}: {error}"
             if len(jobs) == 1:

@@ -7,13 +7,22 @@ from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import array_to_image, fit_short_side, image_to_array, resize_array, resize_short_side
 from nst_lightning.images.reading import read_picture, read_rgb, to_rgb
 from nst_lightning.images.sheet import draw_labeled, draw_sheet
-from nst_lightning.images.writing import WRITABLE, check_writable, writable_format, write_picture
+from nst_lightning.images.writing import (
+    WRITABLE,
+    Metadata,
+    WritingOptions,
+    check_writable,
+    writable_format,
+    write_picture,
+)
 
 __all__ = [
     "WRITABLE",
     "ColorMatch",
+    "Metadata",
     "Picture",
     "PictureError",
+    "WritingOptions",
     "array_to_image",
     "atomic_path",
     "check_writable",

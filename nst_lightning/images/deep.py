@@ -34,7 +34,12 @@ def lower_bytes(image: ImageFile.ImageFile) -> list[Any] | None:
     return tiles or None
 
 
-def encode_png(samples: np.ndarray, icc_profile: bytes | None = None, exif: bytes | None = None) -> bytes:
+def encode_png(
+    samples: np.ndarray,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    dpi: tuple[float, float] | None = None,
+) -> bytes:
     """A PNG file of uint16 samples of shape (H, W, 3), or (H, W, 4) with alpha."""
     height, width, channels = samples.shape
     pixels = samples.astype(">u2", order="C").view(np.uint8)  # (H, W, 2 * channels)
@@ -44,6 +49,8 @@ def encode_png(samples: np.ndarray, icc_profile: bytes | None = None, exif: byte
     chunks = [(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, color_type, 0, 0, 0))]
     if icc_profile:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
+    if dpi:
+        chunks.append((b"pHYs", struct.pack(">LLB", *(round(value / 0.0254) for value in dpi), 1)))  # pixels per meter
     if exif:
         chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
     chunks += [(b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]
@@ -58,7 +65,7 @@ def encode_tiff(samples: np.ndarray, icc_profile: bytes | None = None, exif: byt
     strips = [zlib.compress(differences[top : top + rows].tobytes()) for top in range(0, len(samples), rows)]
     *offsets, end = accumulate(map(len, strips), initial=8)
     tags = _describe(samples) | {273: (LONG, offsets), 278: (LONG, [rows]), 279: (LONG, list(map(len, strips)))}
-    main = directories.setdefault(MAIN, {})
+    main = directories[MAIN]
     for tag, (kind, numbers) in tags.items():
         main[tag] = kind, struct.pack(f"{order}{len(numbers)}{'H' if kind == SHORT else 'L'}", *numbers)
     if icc_profile:

@@ -5,14 +5,15 @@ EXIF data are a small TIFF file without pixels, so the same directories also ser
 """
 
 import struct
+from fractions import Fraction
 
 Directory = dict[int, tuple[int, bytes]]
 """For each tag, the type of its values, and the values as bytes."""
 
-SHORT, LONG, UNDEFINED = 3, 4, 7
+SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
 MAIN, EXIF, GPS = 0, 0x8769, 0x8825  # the last two are the tags that point from the main directory to the others
 
-_SIZES = {1: 1, 2: 1, SHORT: 2, LONG: 4, 5: 8, 6: 1, UNDEFINED: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_SIZES = {1: 1, 2: 1, SHORT: 2, LONG: 4, RATIONAL: 8, 6: 1, UNDEFINED: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _MAGIC = {"<": b"II*\0", ">": b"MM\0*"}
 _PREFIX = b"Exif\0\0"
 
@@ -25,6 +26,7 @@ _ABOUT_THE_PHOTO = {
 }
 # Width, height and positions in pixels may be wrong for the new picture; interoperability is a further directory.
 _ABOUT_THE_FILE = {0xA002, 0xA003, 0x9214, 0xA214, 0xA005}
+_MAKER_NOTE = 0x927C
 _ROOM = {MAIN: 12_000, EXIF: 40_000, GPS: 12_000}  # bytes allowed; a JPEG holds 65,533 in all
 
 
@@ -34,10 +36,24 @@ def tidy_exif(data: bytes) -> bytes | None:
     Returns:
         EXIF data as Pillow's `save` takes them, small enough for a JPEG; None if nothing is left.
     """
+    return _assemble(*read_directories(data))
+
+
+def remove_location(data: bytes) -> bytes | None:
+    """EXIF data without the place, and without the maker's notes, which may hold anything."""
     order, directories = read_directories(data)
-    if not any(directories.values()):
-        return None
-    return _PREFIX + header(order, 8) + write_directories(directories, 8, order)
+    directories |= {GPS: {}, EXIF: {tag: value for tag, value in directories[EXIF].items() if tag != _MAKER_NOTE}}
+    return _assemble(order, directories)
+
+
+def set_resolution(data: bytes | None, dpi: tuple[float, float]) -> bytes | None:
+    """EXIF data that state a resolution in pixels per inch, across and down."""
+    order, directories = read_directories(data or b"")
+    for tag, value in zip((0x011A, 0x011B), dpi):
+        fraction = Fraction(value).limit_denominator(10_000)
+        directories[MAIN][tag] = RATIONAL, struct.pack(f"{order}LL", fraction.numerator, fraction.denominator)
+    directories[MAIN][0x0128] = SHORT, struct.pack(f"{order}H", 2)  # the unit is the inch
+    return _assemble(order, directories)
 
 
 def read_directories(data: bytes) -> tuple[str, dict[int, Directory]]:
@@ -45,7 +61,7 @@ def read_directories(data: bytes) -> tuple[str, dict[int, Directory]]:
     data = data.removeprefix(_PREFIX)
     order = next((order for order, magic in _MAGIC.items() if data.startswith(magic)), None)
     if order is None:
-        return "<", {}
+        return "<", {MAIN: {}, EXIF: {}, GPS: {}}
     found = _read(data, data[4:8], order, _ROOM[MAIN])
     directories = {MAIN: {tag: found[tag] for tag in found.keys() & _ABOUT_THE_PHOTO}}
     for pointer in (EXIF, GPS):
@@ -63,6 +79,13 @@ def write_directories(directories: dict[int, Directory], offset: int, order: str
         main[pointer] = LONG, struct.pack(f"{order}L", end + len(written))
         written += _write(entries, end + len(written), order)
     return _write(main, offset, order) + written
+
+
+def _assemble(order: str, directories: dict[int, Directory]) -> bytes | None:
+    """EXIF data as Pillow's `save` takes them; None if the directories are empty."""
+    if not any(directories.values()):
+        return None
+    return _PREFIX + header(order, 8) + write_directories(directories, 8, order)
 
 
 def header(order: str, offset: int) -> bytes:

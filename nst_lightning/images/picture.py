@@ -19,12 +19,14 @@ class Picture:
         alpha: the transparency as an image of the same size, mode L or I;16, or None if the file had none.
         icc_profile: the color profile that the RGB values refer to, or None for sRGB.
         exif: EXIF data without orientation and thumbnail, or None if the file had none.
+        dpi: the resolution in pixels per inch, across and down, or None if the file didn't state it.
     """
 
     rgb: Image.Image | np.ndarray
     alpha: Image.Image | None = None
     icc_profile: bytes | None = None
     exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
 
     @property
     def image(self) -> Image.Image:
@@ -35,6 +37,13 @@ class Picture:
     def array(self) -> np.ndarray:
         """The pixels as a float32 array of shape (3, H, W) in [0, 1]."""
         return self.rgb if isinstance(self.rgb, np.ndarray) else image_to_array(self.rgb)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        if isinstance(self.rgb, np.ndarray):
+            return self.rgb.shape[2], self.rgb.shape[1]
+        return self.rgb.size
 
     def __post_init__(self) -> None:
         if isinstance(self.rgb, np.ndarray) and (self.rgb.ndim != 3 or len(self.rgb) != 3):

@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile
 
-from nst_lightning.errors import require
+from nst_lightning.errors import UserError, require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
 from nst_lightning.images.formats import open_picture
+from nst_lightning.images.limits import check_pixels, raised_limits
 from nst_lightning.images.paths import PictureError
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import lay_on_white, samples_to_array
@@ -33,7 +34,7 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     """
     require("bits", bits, bits in (8, 16), "8 or 16")
     with _open(path) as image:
-        picture = Picture(to_rgb(image), _alpha(image), _rgb_profile(image), _exif(image, path))
+        picture = Picture(to_rgb(image), _alpha(image), _rgb_profile(image), _exif(image, path), _dpi(image))
     return picture if bits == 8 else _deepen(picture, path)
 
 
@@ -69,12 +70,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
 @contextlib.contextmanager
 def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     try:
-        with open_picture(path) as image:
+        with raised_limits(), open_picture(path) as image:
+            check_pixels(image.size)
             yield image
     except PictureError:
         raise
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
+    except UserError as error:
+        raise PictureError(f"{path}: {error}") from None
     except Exception as error:  # decoders raise exceptions of any kind for damaged files
         raise PictureError(f"{path}: can't be read ({error or type(error).__name__})") from error
 
@@ -92,13 +96,18 @@ _TURNS = {
 
 def _turn_upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
     """Turn pixels as the EXIF orientation of their source says, and drop it, so that nobody turns them again."""
-    try:
-        orientation = source.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # of any kind, as in `_open`; the picture is still readable
-        orientation = None
+    orientation = _tag(source, "Orientation")
     turned = pixels.transpose(_TURNS[orientation]) if orientation in _TURNS else pixels
     turned.info = {}
     return turned
+
+
+def _tag(image: Image.Image, name: str) -> int:
+    """The value of a tag of the EXIF data's main directory, 0 if there is none."""
+    try:
+        return image.getexif().get(ExifTags.Base[name]) or 0
+    except Exception:  # of any kind, as in `_open`; the picture is still readable
+        return 0
 
 
 def _convert(image: Image.Image) -> Image.Image:
@@ -137,6 +146,21 @@ def _exif(image: Image.Image, path: str | Path) -> bytes | None:
     """EXIF data of an image, which must be loaded already, since they may follow the pixels in a PNG."""
     data = Path(path).read_bytes() if image.format == "TIFF" else image.info.get("exif")
     return tidy_exif(data) if data else None
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """The resolution across and down in pixels per inch, if the file states a plausible one.
+
+    It is rounded to hundredths, since PNG counts pixels per meter.
+    """
+    if image.format in ("JPEG", "MPO", "TIFF") and not (image.info.get("jfif_unit") or _tag(image, "ResolutionUnit")):
+        return None  # without a unit, Pillow guesses
+    try:
+        across, down = (round(float(value), 2) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    across, down = (down, across) if _tag(image, "Orientation") in (5, 6, 7, 8) else (across, down)
+    return (across, down) if 1 <= across <= 65_535 and 1 <= down <= 65_535 else None
 
 
 def _deepen(picture: Picture, path: str | Path) -> Picture:

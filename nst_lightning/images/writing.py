@@ -1,54 +1,80 @@
 """Writing picture files: JPEG, PNG, WebP and TIFF, never half a file."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
+from nst_lightning.errors import require
 from nst_lightning.images.deep import encode_png, encode_tiff
+from nst_lightning.images.exif import remove_location, set_resolution
 from nst_lightning.images.paths import PictureError, atomic_path, path_beside
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import array_to_samples, lay_on_white
 
-WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+Metadata = Literal["keep", "no-location", "none"]
+
+WRITABLE = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    ".png": "PNG",
+    ".webp": "WEBP",
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+}
 """File name endings that `write_picture` accepts, and the formats they stand for."""
 LARGEST = {"JPEG": 65500, "WEBP": 16383}
 """The largest width and height in pixels, for formats that have a limit."""
+FULL_CHROMA = 90
+"""The quality from which JPEG files keep colors at full size; below, they are halved, which saves a third."""
+
+
+@dataclass(frozen=True)
+class WritingOptions:
+    """How pictures are written.
+
+    Args:
+        bits: bits per channel; 16 for .png and .tif only.
+        quality: quality of JPEG and WebP files, from 1 to 100. From 90 on, JPEG files keep colors at full size; 100
+            makes WebP files lossless.
+        metadata: `keep` copies the photo's EXIF data and resolution, `no-location` all but the place and the maker's
+            notes, and `none` nothing but transparency.
+    """
+
+    bits: Literal[8, 16] = 8
+    quality: int = 95
+    metadata: Metadata = "keep"
+
+    def __post_init__(self) -> None:
+        require("quality", self.quality, 1 <= self.quality <= 100, "from 1 to 100")
+        require("metadata", self.metadata, self.metadata in get_args(Metadata), " or ".join(get_args(Metadata)))
 
 
 def write_picture(
-    path: str | Path,
-    picture: Picture | Image.Image | np.ndarray,
-    *,
-    quality: int = 95,
-    bits: Literal[8, 16] = 8,
+    path: str | Path, picture: Picture | Image.Image | np.ndarray, options: WritingOptions = WritingOptions()
 ) -> None:
     """Write a picture in the format of the file's ending, under a temporary name that is renamed when it is complete.
 
     Args:
         path: the file to write; its folder is created if it is missing. JPEG has no transparency: transparent parts
             become white.
-        picture: the picture, with its alpha, color profile and EXIF data, or just its pixels.
-        quality: quality of JPEG and WebP files, 1 to 100.
-        bits: bits per channel; 16 for PNG and TIFF only.
+        picture: the picture, with its alpha, color profile, EXIF data and resolution, or just its pixels.
+        options: bits per channel, quality and metadata.
 
     Raises:
         PictureError: as for `writable_format`.
         OSError: the folder is not writable, or the disk is full.
     """
-    file_format = writable_format(path, bits=bits)
-    picture = picture if isinstance(picture, Picture) else Picture(picture)
+    picture = _limit(picture if isinstance(picture, Picture) else Picture(picture), options.metadata)
+    file_format = writable_format(path, bits=options.bits, size=picture.size)
     with atomic_path(path) as temporary:
-        if bits == 16 or file_format == "TIFF":  # Pillow's LZW and Deflate encoders of TIFF fail on EXIF data
-            encode = encode_png if file_format == "PNG" else encode_tiff
-            samples = _samples(picture) if bits == 16 else np.asarray(_image(picture))
-            temporary.write_bytes(encode(samples, picture.icc_profile, picture.exif))
+        # Pillow's PNG encoder has no 16-bit RGB, and its LZW and Deflate encoders of TIFF fail on EXIF data
+        if options.bits == 16 or file_format == "TIFF":
+            samples = _samples(picture) if options.bits == 16 else np.asarray(_image(picture))
+            temporary.write_bytes(_encode(file_format, samples, picture))
         else:
             image = _image(picture, opaque=file_format == "JPEG")
-            options = {} if file_format == "PNG" else {"quality": quality}
-            extras = {"icc_profile": picture.icc_profile, "exif": picture.exif or b""}
-            image.save(temporary, format=file_format, **extras, **options)
+            image.save(temporary, format=file_format, **_save_options(file_format, picture, options.quality))
 
 
 def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = (1, 1)) -> str:
@@ -89,6 +115,38 @@ def check_writable(path: str | Path, *, bits: int = 8) -> Path:
     except OSError as error:
         raise PictureError(f"{path}: can't be written: {error.strerror}") from error
     return Path(path)
+
+
+def _limit(picture: Picture, metadata: Metadata) -> Picture:
+    """The picture with only the metadata to be written."""
+    if metadata == "none":
+        return replace(picture, exif=None, dpi=None)
+    if metadata == "no-location" and picture.exif:
+        return replace(picture, exif=remove_location(picture.exif))
+    return picture
+
+
+def _encode(file_format: str, samples: np.ndarray, picture: Picture) -> bytes:
+    """The bytes of a PNG with 16 bits per channel, or of a TIFF."""
+    if file_format == "PNG":
+        return encode_png(samples, picture.icc_profile, picture.exif, picture.dpi)
+    return encode_tiff(samples, picture.icc_profile, _exif_with_resolution(picture))
+
+
+def _save_options(file_format: str, picture: Picture, quality: int) -> dict[str, Any]:
+    """The options of Pillow's `save`."""
+    options: dict[str, Any] = {"icc_profile": picture.icc_profile, "exif": picture.exif or b""}
+    if file_format == "WEBP":  # has no resolution of its own
+        return options | {"exif": _exif_with_resolution(picture) or b"", "quality": quality, "lossless": quality == 100}
+    if picture.dpi:
+        options["dpi"] = picture.dpi
+    if file_format == "JPEG":
+        options |= {"quality": quality, "subsampling": "4:4:4" if quality >= FULL_CHROMA else "4:2:0"}
+    return options
+
+
+def _exif_with_resolution(picture: Picture) -> bytes | None:
+    return set_resolution(picture.exif, picture.dpi) if picture.dpi else picture.exif
 
 
 def _samples(picture: Picture) -> np.ndarray:
