@@ -62,6 +62,25 @@ def prefixing(prefix: str) -> Iterator[None]:
         raise error.prefixed(prefix) from error
 
 
+@contextlib.contextmanager
+def renaming(**names: str) -> Iterator[None]:
+    """Let errors use the names that arguments have for the caller, where they differ.
+
+    >>> with renaming(masks="mask"):
+    ...     raise UserError.about("masks", "number 1 is all black")
+    Traceback (most recent call last):
+        ...
+    nst_lightning.errors.UserError: mask: number 1 is all black
+    """
+    try:
+        yield
+    except UserError as error:
+        known = error.argument or ""
+        if known not in names or not str(error).startswith(known):
+            raise
+        raise type(error)(names[known] + str(error).removeprefix(known), argument=names[known]) from error
+
+
 class Notice(UserWarning):
     """What a user should know, in one line, although the work goes on, such as files that are left out."""
 

@@ -6,7 +6,10 @@ import platform
 import shlex
 import subprocess
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 _GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -46,3 +49,8 @@ def normalize_name(name: str) -> str:
     True
     """
     return unicodedata.normalize("NFC", name)
+
+
+def normalize_keys(values: Mapping[str, Value]) -> dict[str, Value]:
+    """A mapping with the names that are its keys in composed form, see `normalize_name`."""
+    return {normalize_name(name): value for name, value in values.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nst_lightning.errors import naming
-from nst_lightning.images import expand_path, list_pictures
+from nst_lightning.images import expand_wildcards, list_pictures
 from nst_lightning.metrics import FIGURES, SCALES
 
 Item = TypeVar("Item")
@@ -23,12 +23,10 @@ def format_figures(figures: Iterable[float]) -> str:
 
 
 def list_files(path: str, argument: str) -> list[Path]:
-    """A picture file, or all picture files below a folder."""
-    expanded = expand_path(path)
-    if expanded.is_file():
-        return [expanded]
+    """A picture file, all picture files below a folder, or those that fit a pattern."""
     with naming(argument):
-        return list_pictures(expanded)
+        found = expand_wildcards(path)
+        return [file for each in found for file in ([each] if each.is_file() else list_pictures(each))]
 
 
 def choose_evenly(items: Sequence[Item], count: int | None) -> list[Item]:

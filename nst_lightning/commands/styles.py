@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from nst_lightning.commands.pictures import find_output, find_pictures
 from nst_lightning.errors import UserError, naming
 from nst_lightning.images import (
     check_writable,
@@ -16,6 +17,7 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import DEFAULT_MODEL, ModelError, Stylizer, bundled_models, check_short_side
+from nst_lightning.system import normalize_keys
 
 COLUMNS = 5
 
@@ -39,11 +41,13 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
     sides = {name: max(height, stylizer.trained_short_side(name) or 0) for name in stylizer.styles}
     largest = max(sides.values())
-    target = check_writable(output or "styles.jpg") if photos else _find_sheet(model)
-    refuse_overwriting_inputs([target] if photos and target else [], map(Path, photos))
+    files = find_pictures("photos", photos)
+    with naming("output"):
+        target = check_writable(find_output(output or "styles.jpg")) if photos else _find_sheet(model)
+    refuse_overwriting_inputs([target] if photos and target else [], files)
     with naming("photos"):
-        images = [resize_short_side(read_rgb(path), largest) for path in photos]
-    credits = json.loads(stylizer.metadata.get("credits", "{}"))
+        images = [resize_short_side(read_rgb(path), largest) for path in files]
+    credits = normalize_keys(json.loads(stylizer.metadata.get("credits", "{}")))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nst_lightning.errors import Notice
 from nst_lightning.images.formats import advice_for, is_readable
+from nst_lightning.images.limits import raised_limits
 from nst_lightning.images.paths import PictureError, expand_path
 
 _SYSTEM_FOLDERS = {
@@ -68,8 +69,8 @@ def list_inputs(folder: Path, output: Path) -> list[Path]:
 def expand_wildcards(pattern: str | Path) -> list[Path]:
     """The path itself, see `expand_path`, or the folders and picture files that fit its wildcards, sorted.
 
-    Most shells expand `*`, `?` and `[...]` themselves, but not in quotes, and not on Windows. A file that exists is
-    meant itself.
+    Most shells expand `*`, `?` and `[...]` themselves, but not in quotes, and not on Windows. `**` stands for folders
+    at any depth. A file that exists is meant itself.
 
     Raises:
         PictureError: nothing fits.
@@ -80,8 +81,10 @@ def expand_wildcards(pattern: str | Path) -> list[Path]:
         return [path]
     known = next(parent for parent in path.parents if parent.exists() or not glob.has_magic(str(parent)))
     rest = path.relative_to(known)
-    matches = [Path(match) for match in sorted(glob.glob(str(rest), root_dir=known))]
-    matches = [known / match for match in matches if not any(map(_is_system_folder, match.parts))]
+    try:
+        matches = [match for match in known.glob(str(rest)) if not _is_hidden(match.relative_to(known), rest)]
+    except ValueError as error:  # such as "**.jpg"
+        raise PictureError(f"{pattern}: {error}") from None
     found, left_out = _sort_out(matches, [])
     if not found:
         raise PictureError(f"{pattern}: no picture fits this pattern{left_out and f'; {left_out}'}")
@@ -106,7 +109,7 @@ def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[P
             continue
         for entry in entries:
             path = current / entry.name
-            if entry.name.startswith(".") or _is_system_folder(entry.name):
+            if _is_hidden(Path(entry.name)):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 pending.appendleft(path)
@@ -116,8 +119,11 @@ def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[P
                 yield path
 
 
-def _is_system_folder(name: str) -> bool:
-    return name.lower() in _SYSTEM_FOLDERS
+def _is_hidden(path: Path, pattern: Path = Path()) -> bool:
+    """Whether a part of a path is hidden, or belongs to the system, and is not named in the pattern itself."""
+    return any(
+        (part.startswith(".") or part.lower() in _SYSTEM_FOLDERS) and part not in pattern.parts for part in path.parts
+    )
 
 
 def _sort_out(paths: Iterable[Path], unopened: list[str]) -> tuple[list[Path], str]:
@@ -150,9 +156,9 @@ def _reason(path: Path) -> str | None:
 
 def _is_picture(path: Path) -> bool:
     try:
-        Image.open(path).close()
+        with raised_limits(), Image.open(path):
+            return True
     except (UnidentifiedImageError, OSError):
         return False
     except Exception:  # decoders raise exceptions of any kind for damaged files
         return True
-    return True

@@ -59,10 +59,11 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
     if _is_raw(image, path):
         image.close()
         raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
-    count = _count_frames(path, image.format) if image.format in _FRAMES else 1
+    kind = image.format or ""
+    count = _count_frames(path, kind) if kind in _FRAMES else 1
     if count > 1:
-        which = "main one" if image.format == "HEIF" else "first"
-        warnings.warn(f"{path}: only the {which} of {count} {_FRAMES[image.format]} is used", Notice, stacklevel=2)
+        which = "main one" if kind == "HEIF" else "first"
+        warnings.warn(f"{path}: only the {which} of {count} {_FRAMES[kind]} is used", Notice, stacklevel=2)
     return image
 
 
@@ -121,7 +122,7 @@ def _is_raw(image: ImageFile.ImageFile, path: str | Path) -> bool:
     return _DNG_VERSION in tags or bool(tags.get(ExifTags.Base.NewSubfileType, 0) & _PREVIEW)
 
 
-def _count_frames(path: str | Path, kind: str | None) -> int:
+def _count_frames(path: str | Path, kind: str) -> int:
     """The number of frames or pages in a file, without previews and masks. Seeking them must not disturb the reader."""
     with contextlib.suppress(Exception), Image.open(path) as image:  # decoders raise exceptions of any kind
         count = getattr(image, "n_frames", 1)

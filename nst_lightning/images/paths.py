@@ -45,7 +45,7 @@ def expand_path(path: str | Path) -> Path:
 
 def _spelled_as_on_disk(path: Path) -> Path:
     """The entry of a folder whose name differs at most in the encoding of accents, or else the path itself."""
-    if path.name.isascii() or os.path.lexists(path) or not os.path.isdir(path.parent):
+    if path.name.isascii() or os.path.lexists(path) or not path.parent.is_dir():
         return path
     with contextlib.suppress(OSError):  # a folder that can't be listed
         for entry in path.parent.iterdir():

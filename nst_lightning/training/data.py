@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nst_lightning.encoders import resize_tensor
-from nst_lightning.errors import UserError, require_at_least
+from nst_lightning.errors import Notice, UserError, require_at_least
 from nst_lightning.images import PictureError, expand_path, list_pictures
 from nst_lightning.networks.layers import MINIMUM_SIZE
 from nst_lightning.training.datasets import Batch, FullSizePhotos, RandomCrops, WholePhotos, collate
@@ -133,6 +133,8 @@ class PhotoDataModule(L.LightningDataModule):
         if new:
             self._unreadable.update(dict.fromkeys(new))
             rank_zero_warn(f"{len(self._unreadable)} unreadable photos left out so far: {'; '.join(new)}")
+        for notice in batch.notices:
+            rank_zero_warn(notice, category=Notice)
         if batch.pictures is not None:
             pictures = batch.pictures.float() / 255
             return resize_tensor(pictures, self.short_side) if batch.shrink else pictures
