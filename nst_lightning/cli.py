@@ -10,7 +10,6 @@ from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from io import TextIOWrapper
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from nst_lightning import __version__
@@ -190,8 +189,7 @@ def _call(name: str, arguments: list[str]) -> None:
     defaults = {key: parameter.default for key, parameter in inspect.signature(function).parameters.items()}
     groups: dict[str, Any] = {key: default for key, default in defaults.items() if is_dataclass(default)}
     parser = _build_parser(name, function, groups)
-    rewritten = [_rewrite_option(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
-    given = parser.instantiate(parser.parse_args(rewritten)).as_dict()
+    given = parser.instantiate(parser.parse_args(_rewrite_options(arguments, command))).as_dict()
     for key, default in groups.items():
         given[key] = type(default)(**{each.name: given.pop(each.name) for each in fields(default)})
     function(**given)
@@ -201,10 +199,16 @@ def _build_parser(name: str, function: Callable[..., None], groups: dict[str, An
     from docstring_parser import parse
     from jsonargparse import ArgumentParser
 
+    from nst_lightning.commands.arguments import TYPED
+
     docstring, positional = parse(function.__doc__ or ""), COMMANDS[name].positional
     descriptions = {parameter.arg_name: parameter.description for parameter in docstring.params}
     parser = ArgumentParser(
-        prog=f"{PROGRAM} {name}", description=docstring.short_description, exit_on_error=False, allow_abbrev=False
+        prog=f"{PROGRAM} {name}",
+        description=docstring.short_description,
+        exit_on_error=False,
+        allow_abbrev=False,
+        parser_mode=TYPED,
     )
     for argument, nargs in positional.items():
         default: dict[str, Any] = {"default": []} if nargs == "*" else {}  # without, the help would say "required"
@@ -216,15 +220,26 @@ def _build_parser(name: str, function: Callable[..., None], groups: dict[str, An
     return parser
 
 
-def _rewrite_option(argument: str, after: str | None, command: Command) -> str:
-    """Write an option as the parser expects it: `--style_weight`; `--style+` for one that may be repeated."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument[2:].partition("=")
-    name = name.replace("-", "_")
-    if name in command.flags and not equals and after not in ("true", "false"):
-        return f"--{name}=true"
-    return f"--{name}{'+' if name in command.repeatable else ''}{equals}{value}"
+def _rewrite_options(arguments: list[str], command: Command) -> list[str]:
+    """Write options as the parser expects them: `--style_weight`; `--style+` for one that may be repeated."""
+    from nst_lightning.commands.arguments import quote_repeatable
+
+    rewritten, pending = [], [*reversed(arguments)]
+    while pending:
+        argument = pending.pop()
+        name, equals, value = argument.removeprefix("--").partition("=")
+        name, after = name.replace("-", "_"), pending[-1] if pending else None
+        if not argument.startswith("--"):
+            rewritten.append(argument)
+        elif name in command.flags and not equals and after not in ("true", "false"):
+            rewritten.append(f"--{name}=true")
+        elif name not in command.repeatable:
+            rewritten.append(f"--{name}{equals}{value}")
+        elif equals or (after is not None and not after.startswith("--")):
+            rewritten.append(f"--{name}+={quote_repeatable(value if equals else pending.pop())}")
+        else:
+            rewritten.append(f"--{name}+")
+    return rewritten
 
 
 def _help(names: list[str]) -> str:

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from nst_lightning.commands.arguments import TYPED
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
 from nst_lightning.errors import UserError
@@ -146,7 +147,8 @@ def _run(
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
-    options = {name: {"usage": usage, "exit_on_error": False, "allow_abbrev": False} for name, usage in usages.items()}
+    common = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": TYPED}
+    options = {name: {"usage": usage, **common} for name, usage in usages.items()}
     try:
         cli(
             module,
@@ -154,7 +156,7 @@ def _run(
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, **options},
+            parser_kwargs={**common, **options},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=arguments,
