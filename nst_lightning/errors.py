@@ -5,6 +5,7 @@ import difflib
 import math
 import warnings
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 
 class UserError(ValueError):
@@ -87,7 +88,7 @@ class Notice(UserWarning):
 
 @contextlib.contextmanager
 def collecting_notices() -> Iterator[list[str]]:
-    """Collect notices instead of showing them, in a process that can't show them.
+    """Collect notices instead of showing them, in a process that can't show them. The filters of warnings stay.
 
     >>> with collecting_notices() as notices:
     ...     warnings.warn("two files are left out", Notice)
@@ -95,14 +96,19 @@ def collecting_notices() -> Iterator[list[str]]:
     ['two files are left out']
     """
     notices: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", Notice)
-        yield notices
-    for warning in caught:
-        if issubclass(warning.category, Notice):
-            notices.append(str(warning.message))
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, Notice):
+            notices.append(str(message))
         else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            show_other(message, category, *place, **options)
+
+    warnings.showwarning = show  # catch_warnings would let all other warnings repeat
+    try:
+        yield notices
+    finally:
+        warnings.showwarning = show_other
 
 
 class WorkError(RuntimeError):

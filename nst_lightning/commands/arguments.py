@@ -1,6 +1,7 @@
 """Values on the command line: YAML as in recipes, except that text arrives as it was typed."""
 
 import json
+import math
 from typing import Any
 
 import yaml
@@ -29,9 +30,16 @@ set_loader(TYPED, load_value, exceptions=(yaml.YAMLError,))
 
 
 def quote_repeatable(value: str) -> str:
-    """A value of an option that may be repeated, as a list of one text; JSON lists and numbers stay as they are."""
+    """A value of an option that may be repeated, as a list of one text. Lists in brackets and numbers stay as they are.
+
+    >>> quote_repeatable("#1"), quote_repeatable("[ink, wood]"), quote_repeatable("0.5")
+    ('["#1"]', '[ink, wood]', '0.5')
+    """
+    return value if value.lstrip().startswith("[") or _is_number(value) else json.dumps([value])
+
+
+def _is_number(value: str) -> bool:
     try:
-        known = isinstance(json.loads(value), list | int | float) and value not in ("true", "false")
+        return math.isfinite(float(value))
     except ValueError:
-        known = False
-    return value if known else json.dumps([value])
+        return False

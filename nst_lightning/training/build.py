@@ -123,11 +123,9 @@ def _read_paintings(
     network: nn.Module, style: str | None, styles: Mapping[str, str] | Sequence[str] | None
 ) -> dict[str, Image.Image]:
     """Paintings by the names of their styles."""
-    images, argument = {}, "styles" if styles else "style"
-    for name, file in _painting_files(network, style, styles).items():
-        with naming(argument):
-            images[name] = read_rgb(expand_path(file))
-    return images
+    with naming("styles" if styles else "style"):
+        files = _painting_files(network, style, styles)
+        return {name: read_rgb(expand_path(file)) for name, file in files.items()}
 
 
 def _painting_files(

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 from torch import Tensor
 
-from nst_lightning.errors import UserError, require
+from nst_lightning.errors import UserError, naming, require
 from nst_lightning.export import export_onnx
 from nst_lightning.images import array_to_image, expand_path, write_picture
 from nst_lightning.training.data import PhotoDataModule
@@ -74,7 +74,8 @@ class PictureWriter(BasePredictionWriter):
 
     def __init__(self, output: str = "out") -> None:
         super().__init__("batch")
-        self.output = expand_path(output)
+        with naming("output"):
+            self.output = expand_path(output)
         self._names: list[Path] = []
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nst_lightning.encoders import resize_tensor
-from nst_lightning.errors import Notice, UserError, require_at_least
+from nst_lightning.errors import Notice, UserError, naming, require_at_least
 from nst_lightning.images import PictureError, expand_path, list_pictures
 from nst_lightning.networks.layers import MINIMUM_SIZE
 from nst_lightning.training.datasets import Batch, FullSizePhotos, RandomCrops, WholePhotos, collate
@@ -155,10 +155,8 @@ class PhotoDataModule(L.LightningDataModule):
         folder = self.folders[split]
         if folder is None:
             raise UserError(f"{split} must be a folder of photos, got none", argument=split)
-        try:
+        with naming(split):
             return list_pictures(expand_path(folder))
-        except PictureError as error:
-            raise PictureError.about(split, str(error)) from error
 
     def _loader(self, dataset: Dataset[Batch], **options: Any) -> DataLoader[Batch]:
         return DataLoader(
