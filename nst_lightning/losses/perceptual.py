@@ -41,7 +41,7 @@ class PerceptualLoss(nn.Module):
         self._roots: dict[int, dict[Pair, Tensor]] = {}
         for painting in paintings:
             with naming("paintings"):
-                self._check_size("one", painting, self.style.layers, max(self.scales))
+                self._check_size("a painting", painting, self.style.layers, max(self.scales))
         for factor in self.scales:
             measured = [self._measure(painting, factor) for painting in paintings]
             targets = {pair: concatenate_moments([each[pair] for each in measured]) for pair in self.style.pairs}
