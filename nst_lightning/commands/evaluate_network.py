@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header, list_files
+from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header
 from nst_lightning.commands.paintings import find_paintings
+from nst_lightning.commands.pictures import find_files
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.encoders import build_encoder, image_to_tensor
 from nst_lightning.errors import UserError, naming, require_at_least, suggest_names
@@ -80,7 +81,7 @@ def evaluate_network(
     stylizer, encoder = Stylizer(model), build_encoder(vgg19, compact)
     encoder.require(STYLE_LAYERS)
     files = find_paintings(stylizer.styles, paintings, only=_choose_styles(stylizer.styles, only))
-    chosen = choose_evenly(list_files(photos, "photos"), count)
+    chosen = choose_evenly(find_files("photos", [photos]), count)
     if target is not None:
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
     sizes = {style: paint_short_side or stylizer.trained_short_side(style) or short_side for style in files}

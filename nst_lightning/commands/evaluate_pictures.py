@@ -4,7 +4,7 @@ from itertools import groupby
 from pathlib import Path
 
 from nst_lightning.commands.evaluation import format_figures, format_header
-from nst_lightning.commands.pictures import find_pictures
+from nst_lightning.commands.pictures import find_files
 from nst_lightning.encoders import build_encoder, image_to_tensor
 from nst_lightning.errors import naming, require, require_at_least
 from nst_lightning.images import read_rgb
@@ -35,7 +35,7 @@ def evaluate_pictures(
         short_side: short side in pixels at which pictures are compared.
     """
     given = {"photos": photos, "paintings": paintings, "pictures": pictures}
-    files = {argument: find_pictures(argument, names) for argument, names in given.items()}
+    files = {argument: find_files(argument, names) for argument, names in given.items()}
     shown = files["pictures"]
     originals, styles = (_for_each(argument, files[argument], shown) for argument in ("photos", "paintings"))
     jobs = list(zip(originals, styles, shown))

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from nst_lightning.commands.pictures import find_output, find_picture
+from nst_lightning.commands.pictures import expand_argument, find_picture
 from nst_lightning.commands.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 from nst_lightning.encoders import Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
@@ -59,7 +59,7 @@ def figures_explain(
     require("layers", layers, bool(layers), "one or more names")
     keep_freed_memory()
     with naming("output"):
-        target = check_writable(find_output(output))
+        target = check_writable(expand_argument("output", output))
     place = select_device(device)
     source, file = find_picture("photo", photo), find_picture("style", style)
     refuse_overwriting_inputs([target], [source, file])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from nst_lightning.commands.pictures import find_output, find_picture, find_pictures
+from nst_lightning.commands.pictures import expand_argument, find_picture, find_pictures
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.encoders import Encoder, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
@@ -89,7 +89,7 @@ def figures_gallery(
         raise UserError(f"only must be some of {', '.join(VARIANTS)}; got {unknown[0]!r}")
     keep_freed_memory()
     with naming("output"):
-        target = check_writable(find_output(output))
+        target = check_writable(expand_argument("output", output))
     place = select_device(device)
     source, files = find_picture("photo", photo), find_pictures("style", style)
     refuse_overwriting_inputs([target], [source, *files])

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 
 from nst_lightning.commands.optimize_files import Files, beside
 from nst_lightning.commands.optimize_progress import Meter
-from nst_lightning.commands.pictures import find_output, find_pictures
+from nst_lightning.commands.pictures import expand_argument, find_pictures
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Painter, load_init
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
@@ -115,9 +115,9 @@ def optimize(
     require_above(0, max_memory=max_memory)
     with renaming(**_SINGULAR):
         check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
-    inputs = [*map(Path, [*style, *(mask or [])]), *([find_output(init, "init")] if init else [])]
+    inputs = [*map(Path, [*style, *(mask or [])]), *([expand_argument("init", init)] if init else [])]
     photos = find_pictures("photo", [photo])
-    jobs = _plan_jobs(photos, find_output(output), writing.bits, inputs=inputs)
+    jobs = _plan_jobs(photos, expand_argument("output", output), writing.bits, inputs=inputs)
     place = select_device(device)
     encoder = build_encoder(vgg19, compact, pooling=pooling).to(place)
     needed_layers(encoder, objective)  # refuses unknown layers once, not for every photo

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nst_lightning.commands.pictures import find_output, find_pictures
+from nst_lightning.commands.pictures import expand_argument, find_files
 from nst_lightning.errors import UserError, naming
 from nst_lightning.images import (
     check_writable,
@@ -26,8 +26,8 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     """List the styles of a network, by default the bundled one, and draw photos in each of them.
 
     Args:
-        photos: photos to draw in every style, on one sheet. Without photos, the list ends with the path of the sheet
-            that comes with a bundled network.
+        photos: photos, or folders of photos, to draw in every style, on one sheet. Without photos, the list ends with
+            the path of the sheet that comes with a bundled network.
         output: the sheet to write: .png, .jpg, .webp or .tif; by default `styles.jpg`.
         model: a network of several styles: an .onnx file, or the name of a bundled network.
         height: height of each picture on the sheet in pixels. Photos are stylized at this short side, or at the one
@@ -41,9 +41,9 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
     sides = {name: max(height, stylizer.trained_short_side(name) or 0) for name in stylizer.styles}
     largest = max(sides.values())
-    files = find_pictures("photos", photos)
+    files = find_files("photos", photos)
     with naming("output"):
-        target = check_writable(find_output(output or "styles.jpg")) if photos else _find_sheet(model)
+        target = check_writable(expand_argument("output", output or "styles.jpg")) if photos else _find_sheet(model)
     refuse_overwriting_inputs([target] if photos and target else [], files)
     with naming("photos"):
         images = [resize_short_side(read_rgb(path), largest) for path in files]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from nst_lightning.commands.pictures import find_output, find_pictures
+from nst_lightning.commands.pictures import expand_argument, find_pictures
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
 from nst_lightning.errors import UserError, WorkError, naming
 from nst_lightning.images import (
@@ -97,12 +97,14 @@ def _plan(photos: Sequence[Path], given_output: str, file_format: str) -> list[t
         UserError: a photo is missing, or a picture would overwrite a photo or another picture.
     """
     jobs: dict[Path, Path] = {}
-    output = find_output(given_output)
+    output = expand_argument("output", given_output)
     file = not given_output.endswith(("/", os.sep)) and _names_file(output, photos, file_format)
     for given in photos:
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
-        for source in list_inputs(given, output) if given.is_dir() else [given]:
+        with naming("photos"):
+            sources = list_inputs(given, output) if given.is_dir() else [given]
+        for source in sources:
             name = source.relative_to(given) if given.is_dir() else Path(source.name)
             target = output if file else output / _rename(name, file_format)
             if jobs.setdefault(target, source) != source:

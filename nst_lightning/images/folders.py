@@ -62,7 +62,7 @@ def list_inputs(folder: Path, output: Path) -> list[Path]:
         PictureError: there are none, or both folders are the same.
     """
     if output.resolve() == folder.resolve():
-        raise PictureError(f"output: {output} is the folder of photos itself; choose another folder")
+        raise PictureError.about("output", f"{output} is the folder of photos itself; choose another folder")
     return list_pictures(folder, without=output)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import warnings
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from nst_lightning.errors import Notice
 from nst_lightning.images.paths import PictureError
@@ -29,6 +29,11 @@ _ENDINGS = {
 }
 _ADVICE = {f".{ending}": advice for advice, endings in _ENDINGS.items() for ending in endings.split()}
 """What helps with files that Pillow can't read, by their endings. Files of other endings are hardly pictures."""
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), _HEIF),
+    **dict.fromkeys((b"avif", b"avis"), _AVIF),
+}
+"""The same for files of any name: phones and messengers give them the ending .jpg, too."""
 _UNREADABLE = {"BUFR", "GRIB", "HDF5", "MPEG"}
 """Formats that Pillow recognizes and doesn't read."""
 _FRAMES = {
@@ -79,7 +84,7 @@ def is_readable(path: Path) -> bool:
 def advice_for(path: str | Path) -> str | None:
     """What helps with a picture file that can't be read; None if it isn't known to be a picture."""
     advice = _ADVICE.get(Path(path).suffix.lower()) or _advice_by_content(path)
-    installed = {_HEIF: _register_heif, _AVIF: lambda: features.check("avif")}
+    installed = {_HEIF: _register_heif, _AVIF: lambda: ".avif" in Image.registered_extensions()}
     return None if advice in installed and installed[advice]() else advice  # a damaged file
 
 
@@ -104,13 +109,15 @@ def _register_heif() -> bool:
 
 
 def _advice_by_content(path: str | Path) -> str | None:
-    """Advice for HEIF and AVIF files of any name; phones and messengers name them .jpg, too."""
+    """Advice for HEIF and AVIF files of any name."""
+    header = _header(path)
+    return _BRANDS.get(header[8:12]) if header[4:8] == b"ftyp" else None
+
+
+def _header(path: str | Path) -> bytes:
     with contextlib.suppress(OSError), Path(path).open("rb") as file:
-        header = file.read(12)
-        if header[4:8] == b"ftyp":
-            brands = {b"heic": _HEIF, b"heix": _HEIF, b"heim": _HEIF, b"heis": _HEIF, b"mif1": _HEIF, b"msf1": _HEIF}
-            return (brands | {b"hevc": _HEIF, b"hevx": _HEIF, b"avif": _AVIF, b"avis": _AVIF}).get(header[8:12])
-    return None
+        return file.read(12)
+    return b""
 
 
 def _is_raw(image: ImageFile.ImageFile, path: str | Path) -> bool:
@@ -118,8 +125,15 @@ def _is_raw(image: ImageFile.ImageFile, path: str | Path) -> bool:
     ending = Path(path).suffix.lower()
     if _ADVICE.get(ending) == _RAW and ending not in Image.registered_extensions():  # unless a plugin reads it
         return True
-    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
-    return _DNG_VERSION in tags or bool(tags.get(ExifTags.Base.NewSubfileType, 0) & _PREVIEW)
+    if image.format != "TIFF":
+        return False
+    return _DNG_VERSION in getattr(image, "tag_v2", ()) or _header(path)[8:10] == b"CR" or _is_kind(image, _PREVIEW)
+
+
+def _is_kind(page: Image.Image, flags: int) -> bool:
+    """Whether the tag of a TIFF's page says that it is a preview or a mask."""
+    value = getattr(page, "tag_v2", {}).get(ExifTags.Base.NewSubfileType, 0)
+    return isinstance(value, int) and bool(value & flags)
 
 
 def _count_frames(path: str | Path, kind: str) -> int:
@@ -131,6 +145,6 @@ def _count_frames(path: str | Path, kind: str) -> int:
         pages = 0
         for number in range(count):
             image.seek(number)
-            pages += not getattr(image, "tag_v2", {}).get(ExifTags.Base.NewSubfileType, 0) & (_PREVIEW | _MASK)
+            pages += not _is_kind(image, _PREVIEW | _MASK)
         return pages
     return 1

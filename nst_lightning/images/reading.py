@@ -28,6 +28,8 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
         bits: 8 makes `rgb` an image. 16 makes it a float32 array, which is exact for RGB, RGBA and gray PNG and TIFF
             files with 16 bits per channel; for all other files it has the values of the 8-bit image.
 
+    A `Notice` says so if the file has more than one frame or page; the first is read.
+
     Raises:
         PictureError: the file is missing, damaged or not a picture; the message is one line that names the file.
         UserError: `bits` is neither 8 nor 16.

@@ -11,7 +11,7 @@ from torch import nn
 from nst_lightning import __version__
 from nst_lightning.encoders import Encoder, image_to_tensor
 from nst_lightning.errors import UserError, naming, prefixing, renaming, require_above, require_at_least
-from nst_lightning.images import expand_path, read_rgb, resize_short_side
+from nst_lightning.images import expand_path, expand_wildcards, read_rgb, resize_short_side
 from nst_lightning.losses import ObjectiveOptions, PerceptualLoss
 from nst_lightning.networks import StyledNetwork, styles_of
 from nst_lightning.networks.checkpoint import per_style_metadata
@@ -139,9 +139,10 @@ def _painting_files(
         raise UserError.about("styles", f"{type(network).__name__} has one style; give its painting as style")
     if isinstance(styles, Mapping):
         return normalize_keys(styles)
-    named = {_style_name(file): file for file in styles}
-    if len(named) < len(styles):
-        problem = f"{list(styles)} would give two styles the same name; give a mapping, {{name: file}}"
+    files = [str(path) for pattern in styles for path in expand_wildcards(pattern)]
+    named = {_style_name(file): file for file in files}
+    if len(named) < len(files):
+        problem = f"{files} would give two styles the same name; give a mapping, {{name: file}}"
         raise UserError.about("styles", problem)
     return named
 
