@@ -277,8 +277,9 @@ def test_commands_say_each_thing_in_one_line(
 
 
 def test_fit_and_predict_say_it_too(tmp_path, mixed, config, capfd):
-    data = ["--data.train", str(mixed), "--data.val", str(mixed)]
-    assert main(["fit", "--config", config, *data, "--data.workers", "2"]) == 0
+    data = ["--data.train", str(mixed), "--data.val", str(mixed), "--data.workers", "2"]
+    quick = ["--sheet.every_n_steps", "0", "--export.filename=", "--trainer.max_steps", "2"]
+    assert main(["fit", "--config", config, *data, *quick]) == 0
     checkpoint = tmp_path / "runs/version_0/checkpoints/last.ckpt"
     told = [f"{mixed}: 1 file left out: .nef (1): {RAW}", f"{mixed}/moving.gif: only the first of 2 frames is used"]
     errors = capfd.readouterr().err.splitlines()

@@ -138,9 +138,10 @@ def _painting_files(
     if not isinstance(network, StyledNetwork):
         raise UserError.about("styles", f"{type(network).__name__} has one style; give its painting as style")
     if isinstance(styles, Mapping):
-        return normalize_keys(styles)
-    files = [str(path) for pattern in styles for path in expand_wildcards(pattern)]
-    named = {_style_name(file): file for file in files}
+        named, files = normalize_keys(styles), list(styles.values())
+    else:
+        files = [str(path) for pattern in styles for path in expand_wildcards(pattern)]
+        named = {_style_name(file): file for file in files}
     if len(named) < len(files):
         problem = f"{files} would give two styles the same name; give a mapping, {{name: file}}"
         raise UserError.about("styles", problem)
