@@ -1,18 +1,19 @@
 """The command line: one table of commands. Nothing heavy is imported before the command is known."""
 
+import contextlib
 import importlib
 import inspect
 import os
 import sys
+import warnings
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from io import TextIOWrapper
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from nst_lightning import __version__
-from nst_lightning.errors import UserError, WorkError, suggest_names
+from nst_lightning.errors import Notice, UserError, WorkError, suggest_names
 from nst_lightning.limits import limit_threads
 
 if TYPE_CHECKING:
@@ -142,10 +143,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"unknown command {name!r}; {suggest_names(name, known, 'commands')}", 2)
     limit_threads()  # before torch is imported
     try:
-        if COMMANDS[name].target == TRAINING:
-            load_function(TRAINING)(name, rest)
-        else:
-            _call(name, rest)
+        with _notices_on_screen():
+            if COMMANDS[name].target == TRAINING:
+                load_function(TRAINING)(name, rest)
+            else:
+                _call(name, rest)
     except (UserError, ArgumentError) as error:
         return _fail(f"{name}: {error}", 2, error)
     except KeyboardInterrupt:
@@ -153,6 +155,24 @@ def main(arguments: list[str] | None = None) -> int:
     except (WorkError, OSError, MemoryError) as error:
         return _fail(f"{name}: {error or type(error).__name__}", 1, error)
     return 0
+
+
+@contextlib.contextmanager
+def _notices_on_screen() -> Iterator[None]:
+    """Print each `Notice` once, in one line; other warnings look as always."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        show_other, shown = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if not issubclass(category, Notice):
+                show_other(message, category, *place, **options)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                print(f"nst-lightning: {' '.join(str(message).split())}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
 
 
 def load_function(target: str) -> Callable[..., None]:
@@ -171,8 +191,7 @@ def _call(name: str, arguments: list[str]) -> None:
     defaults = {key: parameter.default for key, parameter in inspect.signature(function).parameters.items()}
     groups: dict[str, Any] = {key: default for key, default in defaults.items() if is_dataclass(default)}
     parser = _build_parser(name, function, groups)
-    rewritten = [_rewrite_option(argument, after, command) for argument, after in zip_longest(arguments, arguments[1:])]
-    given = parser.instantiate(parser.parse_args(rewritten)).as_dict()
+    given = parser.instantiate(parser.parse_args(_rewrite_options(arguments, command))).as_dict()
     for key, default in groups.items():
         given[key] = type(default)(**{each.name: given.pop(each.name) for each in fields(default)})
     function(**given)
@@ -182,10 +201,16 @@ def _build_parser(name: str, function: Callable[..., None], groups: dict[str, An
     from docstring_parser import parse
     from jsonargparse import ArgumentParser
 
+    from nst_lightning.commands.arguments import TYPED
+
     docstring, positional = parse(function.__doc__ or ""), COMMANDS[name].positional
     descriptions = {parameter.arg_name: parameter.description for parameter in docstring.params}
     parser = ArgumentParser(
-        prog=f"{PROGRAM} {name}", description=docstring.short_description, exit_on_error=False, allow_abbrev=False
+        prog=f"{PROGRAM} {name}",
+        description=docstring.short_description,
+        exit_on_error=False,
+        allow_abbrev=False,
+        parser_mode=TYPED,
     )
     for argument, nargs in positional.items():
         default: dict[str, Any] = {"default": []} if nargs == "*" else {}  # without, the help would say "required"
@@ -197,15 +222,26 @@ def _build_parser(name: str, function: Callable[..., None], groups: dict[str, An
     return parser
 
 
-def _rewrite_option(argument: str, after: str | None, command: Command) -> str:
-    """Write an option as the parser expects it: `--style_weight`; `--style+` for one that may be repeated."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument[2:].partition("=")
-    name = name.replace("-", "_")
-    if name in command.flags and not equals and after not in ("true", "false"):
-        return f"--{name}=true"
-    return f"--{name}{'+' if name in command.repeatable else ''}{equals}{value}"
+def _rewrite_options(arguments: list[str], command: Command) -> list[str]:
+    """Write options as the parser expects them: `--style_weight`; `--style+` for one that may be repeated."""
+    from nst_lightning.commands.arguments import quote_repeatable
+
+    rewritten, pending = [], [*reversed(arguments)]
+    while pending:
+        argument = pending.pop()
+        name, equals, value = argument.removeprefix("--").partition("=")
+        name, after = name.replace("-", "_"), pending[-1] if pending else None
+        if not argument.startswith("--"):
+            rewritten.append(argument)
+        elif name in command.flags and not equals and after not in ("true", "false"):
+            rewritten.append(f"--{name}=true")
+        elif name not in command.repeatable:
+            rewritten.append(f"--{name}{equals}{value}")
+        elif equals or (after is not None and not after.startswith("--")):
+            rewritten.append(f"--{name}+={quote_repeatable(value if equals else pending.pop())}")
+        else:
+            rewritten.append(f"--{name}+")
+    return rewritten
 
 
 def _help(names: list[str]) -> str:

@@ -1,9 +1,11 @@
-"""The errors of this package, for wrong requests and for failed work, and the checks that raise them."""
+"""The errors of this package, for wrong requests and for failed work, the checks that raise them, and notices."""
 
 import contextlib
 import difflib
 import math
+import warnings
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 
 class UserError(ValueError):
@@ -59,6 +61,54 @@ def prefixing(prefix: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise error.prefixed(prefix) from error
+
+
+@contextlib.contextmanager
+def renaming(**names: str) -> Iterator[None]:
+    """Let errors use the names that arguments have for the caller, where they differ.
+
+    >>> with renaming(masks="mask"):
+    ...     raise UserError.about("masks", "number 1 is all black")
+    Traceback (most recent call last):
+        ...
+    nst_lightning.errors.UserError: mask: number 1 is all black
+    """
+    try:
+        yield
+    except UserError as error:
+        known = error.argument or ""
+        if known not in names or not str(error).startswith(known):
+            raise
+        raise type(error)(names[known] + str(error).removeprefix(known), argument=names[known]) from error
+
+
+class Notice(UserWarning):
+    """What a user should know, in one line, although the work goes on, such as files that are left out."""
+
+
+@contextlib.contextmanager
+def collecting_notices() -> Iterator[list[str]]:
+    """Collect notices instead of showing them, in a process that can't show them. The filters of warnings stay.
+
+    >>> with collecting_notices() as notices:
+    ...     warnings.warn("two files are left out", Notice)
+    >>> notices
+    ['two files are left out']
+    """
+    notices: list[str] = []
+    show_other = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, Notice):
+            notices.append(str(message))
+        else:
+            show_other(message, category, *place, **options)
+
+    warnings.showwarning = show  # catch_warnings would let all other warnings repeat
+    try:
+        yield notices
+    finally:
+        warnings.showwarning = show_other
 
 
 class WorkError(RuntimeError):

@@ -1,11 +1,15 @@
-"""What depends on the operating system: the memory management of the C library, and quoting for the shell."""
+"""What depends on the operating system: the C library's memory management, quoting for the shell, names of files."""
 
 import ctypes
 import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 _GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -36,3 +40,17 @@ def give_back_freed_memory() -> None:
 def shell_line(words: Sequence[str]) -> str:
     """Join words into a command line that the system's shell splits into the same words."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def normalize_name(name: str) -> str:
+    """A name in Unicode's composed form (NFC); file systems of macOS decompose accents.
+
+    >>> normalize_name("cafe\u0301") == "caf\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def normalize_keys(values: Mapping[str, Value]) -> dict[str, Value]:
+    """A mapping with the names that are its keys in composed form, see `normalize_name`."""
+    return {normalize_name(name): value for name, value in values.items()}

@@ -172,8 +172,11 @@ def test_other_shell_commands_make_sense(line):
         assert done.returncode == 0, done.stderr
     elif program == "pip" and arguments[0] == "install":
         section = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[project.optional-dependencies]\n")[1]
-        (extras,) = re.findall(r"^\.\[([\w,]+)\]$", arguments[-1])
-        assert set(extras.split(",")) <= set(re.findall(r"^(\w+) = ", section.split("\n\n")[0], re.MULTILINE))
+        section = section.split("\n\n")[0]
+        extras = re.findall(r"^\.\[([\w,]+)\]$", arguments[-1])
+        packages = re.findall(r'"([\w-]+)', section)
+        known = re.findall(r"^(\w+) = ", section, re.MULTILINE) if extras else packages
+        assert {*(extras[0].split(",") if extras else arguments[1:])} <= {*known}
     elif program.endswith("python"):
         assert arguments[:2] == ["-m", "pytest"]
         assert (ROOT / arguments[2]).is_file()

@@ -168,7 +168,7 @@ def test_a_style_with_a_dot_in_its_name_paints_the_start(tmp_path, picture, many
     [
         (["--output", "out.gif"], "out.gif: can't write this kind of file"),
         (["--output", "out.jpg", "--bits", "16"], "out.jpg: bits must be 8"),
-        (["--blend-weight", "1", "--blend-weight", "2"], "blend_weights must be one for each painting: 1, got 2"),
+        (["--blend-weight", "1", "--blend-weight", "2"], "blend_weight must be one for each painting: 1, got 2"),
         (["--style-layers", "{relu9_1: 1}"], "unknown layer 'relu9_1'"),
         (["--long-side", "40"], "too small"),
         (
@@ -177,7 +177,7 @@ def test_a_style_with_a_dot_in_its_name_paints_the_start(tmp_path, picture, many
         ),
         (
             ["--mask", "photo.png", "--mask", "photo.png"],
-            "masks must be one for each painting, in the same order: 1, got 2",
+            "mask must be one for each painting, in the same order: 1, got 2",
         ),
         (["--resume"], "out.png.state is missing: there is nothing to resume"),
         (["--max-memory", "0.01"], "max_memory must be >= "),

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nst_lightning.commands.evaluation import choose_evenly, list_files
+from nst_lightning.commands.evaluation import choose_evenly
+from nst_lightning.commands.pictures import find_files
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.encoders import VGG19, CompactEncoder, Encoder, EncoderChain, image_to_tensor
 from nst_lightning.errors import require_at_least
@@ -54,8 +55,8 @@ def evaluate_encoder(
     compared: dict[str, Encoder] = {name: CompactEncoder(name) for name in encoders}
     for encoder in compared.values():
         encoder.require(STYLE_LAYERS)
-    contents = [resize_short_side(read_rgb(path), short_side) for path in list_files(photos, "photos")]
-    styles = [resize_short_side(read_rgb(path), short_side) for path in list_files(paintings, "paintings")]
+    contents = [resize_short_side(read_rgb(path), short_side) for path in find_files("photos", [photos])]
+    styles = [resize_short_side(read_rgb(path), short_side) for path in find_files("paintings", [paintings])]
     _print_correlations(compared, exact, contents)
     all_encoders: dict[str, Encoder] = {"reference": reference, **compared}
     _print_speed(all_encoders)

@@ -7,14 +7,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header, list_files
+from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header
 from nst_lightning.commands.paintings import find_paintings
+from nst_lightning.commands.pictures import find_files
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.encoders import build_encoder, image_to_tensor
 from nst_lightning.errors import UserError, naming, require_at_least, suggest_names
 from nst_lightning.images import (
     check_writable,
     draw_labeled,
+    expand_path,
     read_rgb,
     refuse_overwriting_inputs,
     resize_short_side,
@@ -30,7 +32,7 @@ from nst_lightning.metrics import (
     resize_pictures,
 )
 from nst_lightning.optimization import PyramidOptions, optimize_picture
-from nst_lightning.system import keep_freed_memory
+from nst_lightning.system import keep_freed_memory, normalize_name
 
 
 def evaluate_network(
@@ -73,12 +75,13 @@ def evaluate_network(
     check_short_side(paint_short_side, "paint_short_side")
     if sheet is not None and not optimized:
         raise UserError(f"sheet needs optimized, the number of photos to draw, got {sheet} without it")
-    target = None if sheet is None else check_writable(sheet)
+    with naming("sheet"):
+        target = None if sheet is None else check_writable(expand_path(sheet))
     keep_freed_memory()
     stylizer, encoder = Stylizer(model), build_encoder(vgg19, compact)
     encoder.require(STYLE_LAYERS)
     files = find_paintings(stylizer.styles, paintings, only=_choose_styles(stylizer.styles, only))
-    chosen = choose_evenly(list_files(photos, "photos"), count)
+    chosen = choose_evenly(find_files("photos", [photos]), count)
     if target is not None:
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
     sizes = {style: paint_short_side or stylizer.trained_short_side(style) or short_side for style in files}
@@ -162,7 +165,8 @@ def _choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequenc
     Raises:
         UserError: the network doesn't have a style.
     """
-    unknown = sorted({*(only or ())} - {*styles})
+    only = [normalize_name(name) for name in only or ()]
+    unknown = sorted({*only} - {*styles})
     if unknown:
         allowed = suggest_names(unknown[0], styles, "styles") if styles else "the network's one style has no name"
         raise UserError(f"only: there is no {unknown[0]!r}; {allowed}")

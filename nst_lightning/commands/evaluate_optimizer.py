@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header, list_files
+from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header
+from nst_lightning.commands.pictures import find_files
 from nst_lightning.commands.types import PositiveFloat, PositiveInt
 from nst_lightning.commands.warm_start import load_painter
 from nst_lightning.encoders import Encoder, build_encoder, image_to_tensor
@@ -95,7 +96,7 @@ def evaluate_optimizer(
     place = select_device(device)
     evaluation_encoder = build_encoder(vgg19, compact).to(place)
     encoder = evaluation_encoder if optimize_with is None else build_encoder(None, optimize_with).to(place)
-    pairs = _pair(list_files(photos, "photos"), list_files(paintings, "paintings"), count)
+    pairs = _pair(find_files("photos", [photos]), find_files("paintings", [paintings]), count)
     times = sorted(seconds)
     with naming("model"):
         if model is not None:

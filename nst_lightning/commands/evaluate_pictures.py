@@ -4,6 +4,7 @@ from itertools import groupby
 from pathlib import Path
 
 from nst_lightning.commands.evaluation import format_figures, format_header
+from nst_lightning.commands.pictures import find_files
 from nst_lightning.encoders import build_encoder, image_to_tensor
 from nst_lightning.errors import naming, require, require_at_least
 from nst_lightning.images import read_rgb
@@ -33,11 +34,15 @@ def evaluate_pictures(
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, or a file.
         short_side: short side in pixels at which pictures are compared.
     """
-    jobs = list(zip(_for_each("photos", photos, pictures), _for_each("paintings", paintings, pictures), pictures))
+    given = {"photos": photos, "paintings": paintings, "pictures": pictures}
+    files = {argument: find_files(argument, names) for argument, names in given.items()}
+    shown = files["pictures"]
+    originals, styles = (_for_each(argument, files[argument], shown) for argument in ("photos", "paintings"))
+    jobs = list(zip(originals, styles, shown))
     require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
-    for argument, files in (("photos", photos), ("paintings", paintings), ("pictures", pictures)):
+    for argument, paths in files.items():
         with naming(argument):
-            for file in files:
+            for file in paths:
                 read_rgb(file)  # refused before anything is printed
     encoder = build_encoder(vgg19, compact)
     encoder.require(STYLE_LAYERS)
@@ -47,10 +52,10 @@ def evaluate_pictures(
         content = image_to_tensor(read_rgb(photo))
         for path in (photo, *(picture for *_, picture in group)):
             figures = evaluator.measure(image_to_tensor(read_rgb(path)), content)[0]
-            print(f"{format_figures(figures.tolist())}  {Path(path).name}")
+            print(f"{format_figures(figures.tolist())}  {path.name}")
 
 
-def _for_each(name: str, files: list[str], pictures: list[str]) -> list[str]:
+def _for_each(name: str, files: list[Path], pictures: list[Path]) -> list[Path]:
     count = len(pictures)
-    require(name, files, len(files) in (1, count), f"one file, or one for each of the {count} pictures")
+    require(name, [*map(str, files)], len(files) in (1, count), f"one file, or one for each of the {count} pictures")
     return files if len(files) == count else files * count

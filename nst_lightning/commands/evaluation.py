@@ -1,11 +1,8 @@
-"""Functions that the commands `evaluate ...` share: choosing files, and formatting figures."""
+"""Functions that the commands `evaluate ...` share: choosing some of the pictures, and formatting figures."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
-from nst_lightning.errors import naming
-from nst_lightning.images import expand_path, list_pictures
 from nst_lightning.metrics import FIGURES, SCALES
 
 Item = TypeVar("Item")
@@ -20,15 +17,6 @@ def format_header() -> str:
 def format_figures(figures: Iterable[float]) -> str:
     """Format the figures of a picture, or medians of figures, in the order of `metrics.FIGURES`."""
     return "".join(f"{figure:9.3f}" for figure in figures)
-
-
-def list_files(path: str, argument: str) -> list[Path]:
-    """A picture file, or all picture files below a folder."""
-    expanded = expand_path(path)
-    if expanded.is_file():
-        return [expanded]
-    with naming(argument):
-        return list_pictures(expanded)
 
 
 def choose_evenly(items: Sequence[Item], count: int | None) -> list[Item]:

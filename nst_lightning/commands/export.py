@@ -2,6 +2,7 @@
 
 from nst_lightning.errors import UserError, naming
 from nst_lightning.export import export_onnx
+from nst_lightning.images import expand_path
 from nst_lightning.networks import StyledNetwork, load_network
 from nst_lightning.networks.checkpoint import per_style_metadata, per_style_text
 
@@ -17,10 +18,13 @@ def export(checkpoint: str, output: str, styles: list[str] | None = None, half: 
     """
     with naming("checkpoint"):
         network, metadata = load_network(checkpoint)
+    with naming("output"):
+        target = expand_path(output)
     if styles is not None:
         if not isinstance(network, StyledNetwork):
             raise UserError(f"styles can't be given for {checkpoint}, a network of one style")
         network.keep_styles(styles)
-        metadata |= per_style_text(per_style_metadata(metadata), styles) | {"style": ", ".join(styles)}
-    difference = export_onnx(network, output, metadata=metadata, half=half)
-    print(f"{output}: largest difference from torch {difference:.1e}")
+        kept = network.styles
+        metadata |= per_style_text(per_style_metadata(metadata), kept) | {"style": ", ".join(kept)}
+    difference = export_onnx(network, target, metadata=metadata, half=half)
+    print(f"{target}: largest difference from torch {difference:.1e}")

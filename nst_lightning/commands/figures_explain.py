@@ -2,11 +2,11 @@
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from nst_lightning.commands.pictures import expand_argument, find_picture
 from nst_lightning.commands.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 from nst_lightning.encoders import Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
@@ -59,13 +59,14 @@ def figures_explain(
     require("layers", layers, bool(layers), "one or more names")
     keep_freed_memory()
     with naming("output"):
-        target = check_writable(output)
+        target = check_writable(expand_argument("output", output))
     place = select_device(device)
-    refuse_overwriting_inputs([target], map(Path, [photo, style]))
+    source, file = find_picture("photo", photo), find_picture("style", style)
+    refuse_overwriting_inputs([target], [source, file])
     with naming("photo"):
-        content = read_rgb(photo)
+        content = read_rgb(source)
     with naming("style"):
-        painting = read_rgb(style)
+        painting = read_rgb(file)
     encoder = build_encoder(vgg19, compact, pooling=pooling)
     encoder.require(layers)
     pyramid = PyramidOptions(long_side=long_side, iterations=iterations, levels=1, start="noise", seed=seed)

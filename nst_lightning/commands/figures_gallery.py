@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from nst_lightning.commands.pictures import expand_argument, find_picture, find_pictures
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.encoders import Encoder, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
@@ -89,13 +89,14 @@ def figures_gallery(
         raise UserError(f"only must be some of {', '.join(VARIANTS)}; got {unknown[0]!r}")
     keep_freed_memory()
     with naming("output"):
-        target = check_writable(output)
+        target = check_writable(expand_argument("output", output))
     place = select_device(device)
-    refuse_overwriting_inputs([target], map(Path, [photo, *style]))
+    source, files = find_picture("photo", photo), find_pictures("style", style)
+    refuse_overwriting_inputs([target], [source, *files])
     with naming("photo"):
-        content = read_rgb(photo)
+        content = read_rgb(source)
     with naming("style"):
-        paintings = [read_rgb(path) for path in style]
+        paintings = [read_rgb(path) for path in files]
     encoder = build_encoder(vgg19, compact)
     labels = _choose_variants(only, encoder)
     jobs: list[Job] = [(label, VARIANTS[label], paintings[:1], None) for label in labels]

@@ -13,11 +13,12 @@ from PIL import Image
 
 from nst_lightning.commands.optimize_files import Files, beside
 from nst_lightning.commands.optimize_progress import Meter
+from nst_lightning.commands.pictures import expand_argument, find_pictures
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Painter, load_init
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import UserError, WorkError, naming, require_above
+from nst_lightning.errors import UserError, WorkError, naming, renaming, require_above
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
@@ -50,6 +51,8 @@ from nst_lightning.optimization.scene import check_counts
 from nst_lightning.system import ALL_BLOCKS, keep_freed_memory, shell_line
 
 Read = TypeVar("Read")
+_SINGULAR = {"blend_weights": "blend_weight", "masks": "mask"}
+"""Names of options that are given once for each painting, by the names that their values have in the library."""
 USABLE = 0.8
 """The fraction of free memory to use by default: the estimate is not exact, and other processes need memory, too."""
 LARGE_BLOCK = 2**25
@@ -84,7 +87,7 @@ def optimize(
     exactly.
 
     Args:
-        photo: the photo, or a folder of photos.
+        photo: the photo, or a folder of photos, or a pattern with wildcards in quotes.
         style: a painting. If given several times, the styles are blended, or each goes where its mask is white.
         output: the picture to write: .png, .jpg, .webp or .tif; for a folder of photos, a folder.
         blend_weight: weight of a painting in the blend, given once for each `style`; by default all are the same.
@@ -108,12 +111,15 @@ def optimize(
         color: whose colors the picture has.
         writing: how the picture is written.
     """
+    style = [str(path) for path in find_pictures("style", style)]
+    mask = None if mask is None else [str(path) for path in find_pictures("mask", mask)]
     arguments = dict(locals())
     require_above(0, max_memory=max_memory)
-    check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
-    jobs = _plan_jobs(
-        Path(photo), Path(output), writing.bits, inputs=[*style, *(mask or []), *([init] if init else [])]
-    )
+    with renaming(**_SINGULAR):
+        check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
+    inputs = [*map(Path, [*style, *(mask or [])]), *([expand_argument("init", init)] if init else [])]
+    photos = find_pictures("photo", [photo])
+    jobs = _plan_jobs(photos, expand_argument("output", output), writing.bits, inputs=inputs)
     place = select_device(device)
     encoder = build_encoder(vgg19, compact, pooling=pooling).to(place)
     needed_layers(encoder, objective)  # refuses unknown layers once, not for every photo
@@ -129,7 +135,7 @@ def optimize(
         device=place,
         max_memory=used_memory(place) + USABLE * free_memory(place) if max_memory is None else max_memory * GB,
     )
-    if Path(photo).is_dir():
+    if len(photos) > 1 or photos[0].is_dir():
         _optimize_all(studio, jobs, resume=resume)
     else:
         ((source, target),) = jobs
@@ -208,20 +214,21 @@ class _Studio:
         print(estimate_cost(levels, self.encoder, **settings, masks=masks), file=sys.stderr)
         meter = Meter(self.arguments["preview"], files.write_preview)
         try:
-            result = optimize_picture(
-                photo.rgb,
-                self.paintings,
-                self.encoder,
-                **settings,
-                color=self.arguments["color"],
-                blend_weights=self.arguments["blend_weight"],
-                masks=self.masks,
-                init=self._paint_init(image, levels) if state is None else None,
-                levels=levels,
-                device=self.device,
-                progress=meter,
-                state=state,
-            )
+            with renaming(**_SINGULAR):
+                result = optimize_picture(
+                    photo.rgb,
+                    self.paintings,
+                    self.encoder,
+                    **settings,
+                    color=self.arguments["color"],
+                    blend_weights=self.arguments["blend_weight"],
+                    masks=self.masks,
+                    init=self._paint_init(image, levels) if state is None else None,
+                    levels=levels,
+                    device=self.device,
+                    progress=meter,
+                    state=state,
+                )
         except (Interrupted, OptimizationError) as stopped:
             meter.end()
             files.write_unfinished(stopped.result)
@@ -287,21 +294,26 @@ def _flatten(arguments: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _plan_jobs(photo: Path, output: Path, bits: int, *, inputs: Sequence[str]) -> list[tuple[Path, Path]]:
+def _plan_jobs(photos: Sequence[Path], output: Path, bits: int, *, inputs: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Photos and the pictures to write, which are checked before any work is done.
 
     Raises:
         UserError: a picture can't be written, or would overwrite an input or another picture.
     """
-    folder = photo.is_dir()
-    if folder and output.suffix.lower() in WRITABLE:
-        raise PictureError(f"output must be a folder, since {photo} is a folder, got {output}")
+    several = len(photos) > 1 or photos[0].is_dir()
+    if several and output.suffix.lower() in WRITABLE:
+        reason = f"since {photos[0]} is a folder" if len(photos) == 1 else f"for {len(photos)} photos"
+        raise PictureError(f"output must be a folder, {reason}, got {output}")
     jobs: dict[Path, Path] = {}
-    for source in list_inputs(photo, output) if folder else [photo]:
-        target = output / source.relative_to(photo).with_suffix(".png") if folder else output
-        if jobs.setdefault(target, source) != source:
-            raise UserError(f"photo: {jobs[target]} and {source} would both be written to {target}")
-    refuse_overwriting_inputs(jobs, [*jobs.values(), *map(Path, inputs)])
+    for given in photos:
+        with naming("photo"):
+            sources = list_inputs(given, output) if given.is_dir() else [given]
+        for source in sources:
+            name = source.relative_to(given) if given.is_dir() else Path(source.name)
+            target = output / name.with_suffix(".png") if several else output
+            if jobs.setdefault(target, source) != source:
+                raise UserError(f"photo: {jobs[target]} and {source} would both be written to {target}")
+    refuse_overwriting_inputs(jobs, [*jobs.values(), *inputs])
     with naming("output"):
         return [(source, check_writable(target, bits=bits)) for target, source in jobs.items()]
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nst_lightning.errors import UserError
-from nst_lightning.images import expand_path, list_pictures
+from nst_lightning.commands.pictures import find_picture, find_pictures
+from nst_lightning.errors import UserError, naming
+from nst_lightning.images import list_pictures
+from nst_lightning.system import normalize_name
 
 
 def find_paintings(styles: Sequence[str], paintings: Sequence[str], *, only: Sequence[str]) -> dict[str, Path]:
@@ -23,33 +25,37 @@ def find_paintings(styles: Sequence[str], paintings: Sequence[str], *, only: Seq
         UserError: no painting or several paintings fit a style.
     """
     found: list[Path] = []
-    named: dict[str, str] = {}
+    named: dict[str, Path] = {}
     for given in paintings:
         style, equals, file = given.partition("=")
-        path = expand_path(given)
-        if style in styles and equals:
-            named[style] = file
-        elif path.is_dir():
-            found += list_pictures(path)
-        elif equals and not path.exists():
-            known = ", ".join(styles) or "none, since the network has one style without a name"
-            raise UserError(f"paintings: {given} doesn't name a style; styles: {known}")
-        else:
-            found.append(path)
+        style = normalize_name(style)
+        if style in styles and equals and not Path(given).exists():
+            named[style] = find_picture("paintings", file)
+            continue
+        for path in find_pictures("paintings", [given]):
+            if path.is_dir():
+                with naming("paintings"):
+                    found += list_pictures(path)
+            elif equals and not path.exists():
+                known = ", ".join(styles) or "none, since the network has one style without a name"
+                raise UserError(f"paintings: {given} doesn't name a style; styles: {known}")
+            else:
+                found.append(path)
     if not styles:
         if len(found) != 1:
             raise UserError(f"paintings: the network has one style, and there are {len(found)} paintings; give one")
-        return {found[0].stem: found[0]}
+        return {normalize_name(found[0].stem): found[0]}
     files = {}
     for style in only:
         if style in named:
-            files[style] = expand_path(named[style])
+            files[style] = named[style]
             continue
-        fitting = [path for path in found if path.stem == style or path.stem.endswith(f"_{style}")]
+        stems = {path: normalize_name(path.stem) for path in found}
+        fitting = [path for path, stem in stems.items() if stem == style or stem.endswith(f"_{style}")]
         if not fitting:
             names = ", ".join(path.name for path in found)
             raise UserError(f"paintings: none of {names} is named after the style {style}")
-        exact = [path for path in fitting if path.stem == style] or fitting
+        exact = [path for path in fitting if stems[path] == style] or fitting
         if len(exact) > 1:
             names = ", ".join(map(str, exact))
             raise UserError(f"paintings: {names} are all named after the style {style}; choose one with {style}=FILE")

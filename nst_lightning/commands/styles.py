@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from nst_lightning.commands.pictures import expand_argument, find_files
 from nst_lightning.errors import UserError, naming
 from nst_lightning.images import (
     Picture,
@@ -18,6 +19,7 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import DEFAULT_MODEL, ModelError, Stylizer, bundled_models, check_short_side
+from nst_lightning.system import normalize_keys
 
 COLUMNS = 5
 
@@ -26,8 +28,8 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     """List the styles of a network, by default the bundled one, and draw photos in each of them.
 
     Args:
-        photos: photos to draw in every style, on one sheet. Without photos, the list ends with the path of the sheet
-            that comes with a bundled network.
+        photos: photos, or folders of photos, to draw in every style, on one sheet. Without photos, the list ends with
+            the path of the sheet that comes with a bundled network.
         output: the sheet to write: .png, .jpg, .webp or .tif; by default `styles.jpg`.
         model: a network of several styles: an .onnx file, or the name of a bundled network.
         height: height of each picture on the sheet in pixels. Photos are stylized at this short side, or at the one
@@ -41,11 +43,13 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
     sides = {name: max(height, stylizer.trained_short_side(name) or 0) for name in stylizer.styles}
     largest = max(sides.values())
-    target = check_writable(output or "styles.jpg") if photos else _find_sheet(model)
-    refuse_overwriting_inputs([target] if photos and target else [], map(Path, photos))
+    files = find_files("photos", photos)
+    with naming("output"):
+        target = check_writable(expand_argument("output", output or "styles.jpg")) if photos else _find_sheet(model)
+    refuse_overwriting_inputs([target] if photos and target else [], files)
     with naming("photos"):
-        read = [_resize(read_picture(path), largest) for path in photos]
-    credits = json.loads(stylizer.metadata.get("credits", "{}"))
+        read = [_resize(read_picture(path), largest) for path in files]
+    credits = normalize_keys(json.loads(stylizer.metadata.get("credits", "{}")))
     longest = max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())

@@ -1,5 +1,7 @@
 """The command `stylize`: stylizing photos and folders; pictures have the names of their photos."""
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +10,9 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from nst_lightning.commands.pictures import expand_argument, find_pictures
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
-from nst_lightning.errors import UserError, WorkError
+from nst_lightning.errors import UserError, WorkError, naming
 from nst_lightning.images import (
     WRITABLE,
     Metadata,
@@ -22,6 +25,9 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer, check_short_side
+
+_ENDING = re.compile(r"\.[A-Za-z]\w{1,4}")
+"""What looks like the ending of a file's name, unlike the end of `out-1.5`."""
 
 
 def stylize(
@@ -40,10 +46,10 @@ def stylize(
     """Stylize photos with an ONNX file. Names, transparency and EXIF data are kept; colors are converted to sRGB.
 
     Args:
-        photos: picture files, and folders that are searched recursively.
+        photos: picture files, and folders that are searched recursively. Wildcards may be in quotes.
         model: an .onnx file, or the name of a bundled network, such as `styles`, which has many styles.
         output: folder to write to; it gets the sub-folders of searched folders, too. For a single photo, it may also be
-            the file to write: .jpg, .png, .webp or .tif.
+            the file to write: .jpg, .png, .webp or .tif. A slash at the end makes any name a folder's.
         style: one of the network's styles, by default the first, or a blend: `great_wave:2,starry_night:1`, or several
             `--style`. The command `styles` lists the styles.
         strength: strength of the style, from 0, the photo itself, to 1.
@@ -60,7 +66,7 @@ def stylize(
     """
     options = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
-    jobs = _plan(photos, Path(output), format)
+    jobs = _plan(find_pictures("photos", photos), output, format)
     stylizer = Stylizer(model, threads=threads)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
@@ -84,18 +90,21 @@ def stylize(
         raise WorkError(f"{failed} of {len(jobs)} photos could not be stylized, see above")
 
 
-def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[Path, Path]]:
+def _plan(photos: Sequence[Path], given_output: str, file_format: str) -> list[tuple[Path, Path]]:
     """Photos and the pictures to write, which are checked before any work is done.
 
     Raises:
         UserError: a photo is missing, or a picture would overwrite a photo or another picture.
     """
     jobs: dict[Path, Path] = {}
-    file = _names_file(output, photos, file_format)
-    for given in map(Path, photos):
+    output = expand_argument("output", given_output)
+    file = not given_output.endswith(("/", os.sep)) and _names_file(output, photos, file_format)
+    for given in photos:
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
-        for source in list_inputs(given, output) if given.is_dir() else [given]:
+        with naming("photos"):
+            sources = list_inputs(given, output) if given.is_dir() else [given]
+        for source in sources:
             name = source.relative_to(given) if given.is_dir() else Path(source.name)
             target = output if file else output / _rename(name, file_format)
             if jobs.setdefault(target, source) != source:
@@ -104,19 +113,25 @@ def _plan(photos: Sequence[str], output: Path, file_format: str) -> list[tuple[P
     return [(source, target) for target, source in jobs.items()]
 
 
-def _names_file(output: Path, photos: Sequence[str], file_format: str) -> bool:
+def _names_file(output: Path, photos: Sequence[Path], file_format: str) -> bool:
     """Whether `output` is, by its ending, the picture of a single photo rather than a folder.
 
     Raises:
         UserError: `output` is a file, but there are several photos, or the file can't be written.
     """
-    if output.suffix.lower() not in Image.registered_extensions() or output.is_dir():
+    several = len(photos) > 1 or photos[0].is_dir()
+    picture = output.suffix.lower() in Image.registered_extensions()
+    if output.is_dir() or not (picture or (_ENDING.fullmatch(output.suffix) and not several)):
         return False
-    if len(photos) > 1 or Path(photos[0]).is_dir():
+    if several:
         raise PictureError(f"output must be a folder for several photos, got the file {output}")
+    if not picture:  # mistyped, perhaps
+        allowed = f"endings allowed: {', '.join(WRITABLE)}; or {output}{os.sep} for a folder"
+        raise PictureError(f"output: {output}: can't write this kind of file; {allowed}")
     if file_format != "keep":
         raise UserError(f"format must be keep, since the ending of {output} tells the format, got {file_format}")
-    writable_format(output)
+    with naming("output"):
+        writable_format(output)
     return True
 
 

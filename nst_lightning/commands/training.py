@@ -11,13 +11,15 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from nst_lightning.commands.arguments import TYPED
 from nst_lightning.commands.slurm import run_as_one_process
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
-from nst_lightning.errors import UserError
+from nst_lightning.errors import Notice, UserError, naming
+from nst_lightning.images import expand_path
 from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training import ExportOnnx, PhotoDataModule, PictureWriter, SampleSheet, build_style_transfer
@@ -107,6 +109,7 @@ def main(command: str, arguments: list[str]) -> None:
         command: name of the command.
         arguments: the arguments that follow the name on the command line.
     """
+    arguments = _expand_recipes(arguments)
     if command == "distill":
         usage = "python -m nst_lightning distill --config FILE [--data.train PHOTOS] [--ckpt_path LAST.CKPT] ..."
         _run(DistillationCLI, Distillation, ["fit", *arguments], {"fit": usage})
@@ -114,6 +117,20 @@ def main(command: str, arguments: list[str]) -> None:
         usage = "python -m nst_lightning {} --config FILE [--model.style PAINTING] [--data.train PHOTOS] ..."
         usages = {name: usage.format(name) for name in COMMANDS}
         _run(StyleTransferCLI, build_style_transfer, [command, *_join_styles(arguments)], usages)
+
+
+def _expand_recipes(arguments: list[str]) -> list[str]:
+    """Expand `~` and `$VARIABLES` in the paths of recipes."""
+    expanded: list[str] = []
+    for argument, before in zip(arguments, ["", *arguments]):
+        option, equals, value = argument.partition("=")
+        with naming("--config"):
+            if before in ("-c", "--config"):
+                argument = str(expand_path(argument))
+            elif option == "--config" and equals:
+                argument = f"--config={expand_path(value)}"
+        expanded.append(argument)
+    return expanded
 
 
 def _join_styles(arguments: list[str]) -> list[str]:
@@ -147,8 +164,11 @@ def _run(
         ".*args parameter is intended.*",  # the command's own name is not LightningCLI's
     ):
         warnings.filterwarnings("ignore", message=message)
+    if getattr(rank_zero_only, "rank", 0):
+        warnings.simplefilter("ignore", Notice)  # the first process says the same
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
-    options = {name: {"usage": usage, "exit_on_error": False, "allow_abbrev": False} for name, usage in usages.items()}
+    common = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": TYPED}
+    options = {name: {"usage": usage, **common} for name, usage in usages.items()}
     try:
         cli(
             module,
@@ -156,7 +176,7 @@ def _run(
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, **options},
+            parser_kwargs={**common, **options},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=arguments,

@@ -98,7 +98,8 @@ class RunCLI(LightningCLI):
         """Give the run a folder, to which TensorBoard and CSV loggers write unless other loggers are configured."""
         command_config = self.config_init[self.subcommand]
         config = command_config.trainer
-        config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
+        with naming("trainer.default_root_dir"):
+            config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
         board = TensorBoardLogger(root, name=None)
         if self.subcommand != "fit":
             config.logger = config.logger or False
@@ -121,8 +122,8 @@ class RunCLI(LightningCLI):
             if self.config.subcommand != "fit" and not config.model.init_from:
                 raise UserError("--ckpt_path must name a checkpoint, got none")
             return
-        config.ckpt_path = str(expand_path(config.ckpt_path))
         with naming("--ckpt_path"):
+            config.ckpt_path = str(expand_path(config.ckpt_path))
             content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
         if "pytorch-lightning_version" not in content:
             raise UserError(f"--ckpt_path: {config.ckpt_path} was not written by Lightning")

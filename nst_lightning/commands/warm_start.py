@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nst_lightning.images import read_picture, resize_short_side
+from nst_lightning.images import expand_path, read_picture, resize_short_side
 from nst_lightning.inference import DEFAULT_MODEL, MINIMUM_SIZE, ModelError, Stylizer, bundled_models
 from nst_lightning.optimization import Level, PyramidOptions, shorten_for_warm_start
 
@@ -42,7 +42,7 @@ class Painter:
 
 def load_init(init: str) -> Image.Image | Painter:
     """Load the picture, or the network, that `--init` names."""
-    path = Path(init)
+    path = expand_path(init)
     if _split_style(init) or path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):
         return load_painter(init)
     return read_picture(path).image

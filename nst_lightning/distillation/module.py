@@ -16,7 +16,7 @@ from nst_lightning.distillation.paintings import PaintingCrops
 from nst_lightning.distillation.variations import vary
 from nst_lightning.encoders import Encoder, Features
 from nst_lightning.encoders.compact import WIDTHS, NarrowVGG, save_narrow_vgg
-from nst_lightning.errors import WorkError, require, require_above, require_at_least
+from nst_lightning.errors import WorkError, naming, require, require_above, require_at_least
 from nst_lightning.images import expand_path
 from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
 from nst_lightning.metrics import STYLE_LAYERS, ChannelCorrelation
@@ -88,8 +88,9 @@ class Distillation(L.LightningModule):
             self.register_buffer(f"scale_{layer}", torch.ones(channels, 1, 1))
         self.register_buffer("measured", torch.tensor(init_from is not None))  # its features have the teacher's scale
         self.metrics = nn.ModuleDict({layer: ChannelCorrelation() for layer in self.layers})
-        folder = None if paintings is None else expand_path(paintings)
-        self.paintings = PaintingCrops(folder, share=painting_share)
+        with naming("paintings"):
+            folder = None if paintings is None else expand_path(paintings)
+            self.paintings = PaintingCrops(folder, share=painting_share)
         self.gram_weight, self.seed = gram_weight, seed
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.strict_loading = False  # checkpoints leave the frozen teacher out

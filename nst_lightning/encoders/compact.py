@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from nst_lightning.encoders.base import Encoder, Features, Pooling, run_convolutions
 from nst_lightning.encoders.weights import BUNDLED, PRESETS, VGG19_BLOCKS, VGG_CHANNELS, checked_tensor, read_tensors
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 from nst_lightning.images import atomic_path, expand_path
 
 BUNDLED_FILE = Path(__file__).parent / "compact_encoder.safetensors"
@@ -79,7 +79,8 @@ class CompactEncoder(Encoder):
     def __init__(self, weights: str = BUNDLED, pooling: Pooling = "max") -> None:
         if weights in PRESETS:
             raise UserError(f"{_ARGUMENT}: {weights!r} are weights of VGG19; give {BUNDLED!r} or a file")
-        path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
+        with naming(_ARGUMENT):
+            path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
         tensors, _ = read_tensors(path, argument=_ARGUMENT, advice=_advice(path))
         network = _network_for(tensors, path)
         network.pooling = pooling

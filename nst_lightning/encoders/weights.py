@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.hub import load_state_dict_from_url
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 from nst_lightning.images import expand_path
 
 VGG19_BLOCKS, VGG16_BLOCKS = (2, 2, 4, 4, 4), (2, 2, 3, 3, 3)
@@ -102,7 +102,9 @@ def load_vgg(weights: str, architecture: Architecture) -> VGGWeights:
     path = os.environ.get(architecture.variable) if weights in presets else weights
     if path:
         argument = argument if path == weights else f"{argument} ({architecture.variable})"
-        tensors, metadata = read_tensors(expand_path(path), argument=argument, advice=architecture.advice)
+        with naming(argument):
+            file = expand_path(path)
+        tensors, metadata = read_tensors(file, argument=argument, advice=architecture.advice)
     else:
         tensors, metadata = _download(weights, architecture), {}
     origin = Path(path).name if path else weights

@@ -1,14 +1,8 @@
 """Reading, writing and converting pictures, with NumPy and Pillow only."""
 
 from nst_lightning.images.color import ColorMatch, luma, match_color, match_luma, to_gray, with_luma
-from nst_lightning.images.paths import (
-    PictureError,
-    atomic_path,
-    expand_path,
-    list_inputs,
-    list_pictures,
-    refuse_overwriting_inputs,
-)
+from nst_lightning.images.folders import expand_wildcards, list_inputs, list_pictures
+from nst_lightning.images.paths import PictureError, atomic_path, expand_path, refuse_overwriting_inputs
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import (
     array_to_image,
@@ -42,6 +36,7 @@ __all__ = [
     "draw_labeled",
     "draw_sheet",
     "expand_path",
+    "expand_wildcards",
     "fit_short_side",
     "flatten",
     "image_to_array",

@@ -1,31 +1,57 @@
-"""Paths of pictures: where to find them, and where to write without losing anything."""
+"""Paths: what a user may write for them, and how to write files without losing anything."""
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from nst_lightning.errors import UserError
+from nst_lightning.system import normalize_name
 
 
 class PictureError(UserError):
     """A picture file that is missing, unreadable, or can't be written in the requested format."""
 
 
+_VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})")
+
+
 def expand_path(path: str | Path) -> Path:
-    """The path with `~` and `$VARIABLES` expanded.
+    """The path with `~` and `$VARIABLES` expanded, except in names that exist as they are, such as `A$AP.png`.
+
+    A file's name with an ending, at the end of the path, may also hold a `$` that doesn't belong to a variable which is
+    set. A name is found on the disk even if its accents are encoded differently there, see `normalize_name`.
 
     Raises:
         UserError: a variable isn't set.
+
+    >>> expand_path("photos/A$AP.png").name
+    'A$AP.png'
     """
-    expanded = os.path.expandvars(Path(path).expanduser())
-    if "$" in expanded:
-        missing = expanded.split("$", 1)[1].split("/", 1)[0].strip("{}")
-        raise UserError(f"{path}: the environment variable {missing} is not set")
-    return Path(expanded)
+    found, given = Path(), Path(path)
+    for number, part in enumerate(given.parts, 1):
+        if os.path.lexists(found / part):
+            found /= part
+            continue
+        expanded = os.path.expandvars(part if number > 1 else os.path.expanduser(part))  # noqa: PTH111 - it may fail
+        missing = _VARIABLE.search(expanded)
+        if missing and not (number == len(given.parts) and given.suffix):
+            raise UserError(f"{path}: the environment variable {missing[0].strip('${}')} is not set")
+        found = _spelled_as_on_disk(found / expanded)
+    return found
+
+
+def _spelled_as_on_disk(path: Path) -> Path:
+    """The entry of a folder whose name differs at most in the encoding of accents, or else the path itself."""
+    if path.name.isascii() or os.path.lexists(path) or not path.parent.is_dir():
+        return path
+    with contextlib.suppress(OSError):  # a folder that can't be listed
+        for entry in path.parent.iterdir():
+            if normalize_name(entry.name) == normalize_name(path.name):
+                return entry
+    return path
 
 
 @contextlib.contextmanager
@@ -43,45 +69,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with path_beside(path) as temporary:
         yield temporary
         temporary.replace(path)
-
-
-def list_pictures(folder: str | Path) -> list[Path]:
-    """All files below a folder with an ending that Pillow reads, sorted; hidden files are left out.
-
-    Raises:
-        PictureError: the folder is missing, is a file, or has no picture in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise PictureError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
-    readable = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in readable
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
-    if not found:
-        raise PictureError(f"{folder}: no pictures in this folder or below it")
-    return found
-
-
-def list_inputs(folder: Path, output: Path) -> list[Path]:
-    """The pictures below a folder, without those below an output folder inside it.
-
-    Raises:
-        PictureError: there are none, or both folders are the same.
-    """
-    output_folder, input_folder = output.resolve(), folder.resolve()
-    if output_folder == input_folder:
-        raise PictureError(f"output: {output} is the folder of photos itself; choose another folder")
-    found = list_pictures(folder)
-    if output_folder.is_relative_to(input_folder):
-        found = [path for path in found if not path.resolve().is_relative_to(output_folder)]
-    if not found:
-        raise PictureError(f"{folder}: no pictures except those in {output}")
-    return found
 
 
 def refuse_overwriting_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Reading picture files of every format that Pillow reads."""
+"""Reading picture files of every format that Pillow reads, and of HEIF where pillow-heif is installed."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageFile
 
 from nst_lightning.errors import UserError, require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
+from nst_lightning.images.formats import open_picture
 from nst_lightning.images.gray import gray_values, is_deep_gray
 from nst_lightning.images.paths import PictureError
 from nst_lightning.images.picture import Picture
@@ -29,6 +30,8 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
         bits: 8 makes `rgb` an image. 16 makes it a float32 array, which is exact for RGB, RGBA and gray PNG and TIFF
             files with 16 bits per channel; for all other files, and for color profiles of tables, such as a scanner's,
             it has the values of the 8-bit image.
+
+    A `Notice` says so if the file has more than one frame or page; the first is read.
 
     Raises:
         PictureError: the file is missing, damaged or not a picture; the message is one line that names the file.
@@ -101,13 +104,13 @@ def to_mask(image: Image.Image) -> Image.Image:
 @contextlib.contextmanager
 def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     try:
-        with raised_limits(), Image.open(path) as image:
+        with raised_limits(), open_picture(path) as image:
             check_pixels(image.size)
             yield image
+    except PictureError:
+        raise
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
-    except UnidentifiedImageError:
-        raise PictureError(f"{path}: not a picture that can be read") from None
     except UserError as error:
         raise PictureError(f"{path}: {error}") from None
     except Exception as error:  # decoders raise exceptions of any kind for damaged files

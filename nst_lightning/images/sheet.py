@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from nst_lightning.images.fonts import load_font
+from nst_lightning.system import normalize_name
 
 PAPER, INK = (250, 249, 246), (60, 58, 54)
 
@@ -38,12 +41,14 @@ def draw_labeled(rows: Sequence[Sequence[tuple[str, Image.Image]]], *, height: i
         rows: pictures with their labels, which may have several lines.
         height: height of every picture on the sheet, in pixels.
     """
-    margin, font = max(4, height // 24), ImageFont.load_default(max(11, height // 18))
-    strips = [_strip([_add_label(label, _fit(image, height), font) for label, image in row], margin) for row in rows]
+    margin, size = max(4, height // 24), max(11, height // 18)
+    strips = [_strip([_add_label(label, _fit(image, height), size) for label, image in row], margin) for row in rows]
     return _stack(strips, margin)
 
 
-def _add_label(label: str, image: Image.Image, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+def _add_label(label: str, image: Image.Image, size: int) -> Image.Image:
+    label = normalize_name(label)
+    font = load_font(label, size)
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     _, top, right, bottom = draw.multiline_textbbox((0, 0), label or " ", font=font)
     cell = Image.new("RGB", (max(image.width, int(right)), image.height + int(bottom + top) + 4), PAPER)
@@ -59,7 +64,8 @@ def _fit(image: Image.Image, height: int) -> Image.Image:
 def _caption(text: str, height: int) -> list[Image.Image]:
     if not text:
         return []
-    font = ImageFont.load_default(max(12, height // 14))
+    text = normalize_name(text)
+    font = load_font(text, max(12, height // 14))
     *_, right, _ = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), text, font=font)
     label = Image.new("RGB", (int(right) + 1, height), PAPER)
     ImageDraw.Draw(label).multiline_text((0, 0), text, font=font, fill=INK)

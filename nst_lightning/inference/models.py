@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from nst_lightning.errors import UserError, suggest_names
+from nst_lightning.errors import UserError, naming, suggest_names
+from nst_lightning.images import expand_path
 
 DEFAULT_MODEL = "styles"
 """The bundled network of many styles."""
@@ -26,7 +27,8 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ModelError: there is neither such a file nor such a network.
     """
-    path, bundled = Path(model), bundled_models()
+    with naming("model"):
+        path, bundled = expand_path(model), bundled_models()
     if path.is_file():
         return path
     if str(model) in bundled:

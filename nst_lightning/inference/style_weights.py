@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from nst_lightning.errors import UserError, require, suggest_names
+from nst_lightning.system import normalize_name
 
 
 def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]) -> list[float]:
@@ -19,8 +20,10 @@ def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]
     >>> style_weights("ink:3,wood", ["glass", "ink", "wood"])
     [0.0, 0.75, 0.25]
     """
-    style = styles[0] if style is None else style
-    given = _parse(style) if isinstance(style, str) else list(style.items())
+    style = {styles[0]: 1.0} if style is None else style
+    styles = [normalize_name(name) for name in styles]
+    parsed = _parse(style) if isinstance(style, str) else style.items()
+    given = [(normalize_name(name), weight) for name, weight in parsed]
     for name, weight in given:
         if name not in styles:
             raise UserError(f"style: there is no {name!r}; {suggest_names(name, styles, 'styles')}")

@@ -16,6 +16,7 @@ from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape, scale_
 from nst_lightning.inference.models import ModelError, bundled_models, find_model
 from nst_lightning.inference.style_weights import style_weights
 from nst_lightning.limits import threads_for_onnx_runtime
+from nst_lightning.system import normalize_keys, normalize_name
 
 CONTROLS = ("style", "strength", "preserve_color")
 
@@ -123,8 +124,8 @@ class Stylizer:
 
         At this size, strokes are as large as in the painting. None if the file doesn't say.
         """
-        style = style or next(iter(self.styles), None)
-        stated = str(_parse_object(self.metadata.get("sizes", "{}")).get(style, self.metadata.get("size")))
+        style = normalize_name(style) if style else next(iter(self.styles), None)
+        stated = str(_parse_object(self.metadata.get("sizes", "{}")).get(style or "", self.metadata.get("size")))
         return int(stated) if stated.isdecimal() and int(stated) >= MINIMUM_SIZE else None
 
     def controls(
@@ -160,19 +161,19 @@ def _read_styles(metadata: Mapping[str, str], style: onnxruntime.NodeArg, path: 
     try:
         names = json.loads(metadata["styles"])
         if style.shape == [len(names)]:
-            return names
+            return [normalize_name(name) for name in names]
     except (KeyError, TypeError, ValueError):
         pass
     raise ModelError(f"model: {path} takes weights of styles, {style.shape}, but its metadata doesn't name them")
 
 
-def _parse_object(text: str) -> dict[str | None, Any]:
+def _parse_object(text: str) -> dict[str, Any]:
     """A JSON object; an empty one if the text is something else."""
     try:
         found = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return normalize_keys(found) if isinstance(found, dict) else {}
 
 
 def _is_transfer(photo: onnxruntime.NodeArg, *outputs: onnxruntime.NodeArg) -> bool:

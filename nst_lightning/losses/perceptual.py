@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nst_lightning.encoders import Encoder
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 from nst_lightning.losses.downsample import tent_downsample
 from nst_lightning.losses.functional import content_loss, grid_loss, normalize_weights, total_variation_loss
 from nst_lightning.losses.layers import Pair, content_layers, minimum_size, style_pairs
@@ -40,7 +40,8 @@ class PerceptualLoss(nn.Module):
         self.scales = normalize_weights("style_scales", options.style_scales)
         self._roots: dict[int, dict[Pair, Tensor]] = {}
         for painting in paintings:
-            self._check_size("the painting", painting, self.style.layers, max(self.scales))
+            with naming("paintings"):
+                self._check_size("a painting", painting, self.style.layers, max(self.scales))
         for factor in self.scales:
             measured = [self._measure(painting, factor) for painting in paintings]
             targets = {pair: concatenate_moments([each[pair] for each in measured]) for pair in self.style.pairs}

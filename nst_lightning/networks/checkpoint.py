@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nst_lightning.errors import UserError
+from nst_lightning.images import expand_path
 from nst_lightning.networks.johnson import JohnsonNet
 from nst_lightning.networks.multi_style import MultiStyleNet
+from nst_lightning.system import normalize_keys, normalize_name
 
 RECORD = "transfer_network"
 PREFIX = "network."
@@ -47,9 +49,9 @@ def per_style_metadata(metadata: Mapping[str, str], styles: Sequence[str] = ()) 
         metadata: metadata of a checkpoint.
         styles: styles of its network. The key `size` of older checkpoints applies to all of them.
     """
-    parsed = {key: json.loads(metadata.get(key, "{}")) for key in PER_STYLE}
+    parsed = {key: normalize_keys(json.loads(metadata.get(key, "{}"))) for key in PER_STYLE}
     if "size" in metadata:
-        parsed["sizes"] = dict.fromkeys(styles, int(metadata["size"])) | parsed["sizes"]
+        parsed["sizes"] = dict.fromkeys(map(normalize_name, styles), int(metadata["size"])) | parsed["sizes"]
     return parsed
 
 
@@ -70,7 +72,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     Raises:
         UserError: the file is missing, damaged or not a checkpoint of a transfer network.
     """
-    path, bundled = Path(path), _bundled()
+    path, bundled = expand_path(path), _bundled()
     if not path.is_file() and not path.suffix:
         if str(path) not in bundled:
             raise UserError(f"{path}: no such checkpoint; the package comes with {', '.join(bundled)}")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from nst_lightning.errors import UserError, require, require_at_least, suggest_names
 from nst_lightning.images.color import LUMA
 from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
+from nst_lightning.system import normalize_name
 
 _FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
 _LARGEST_DILATION = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
@@ -91,6 +92,7 @@ class MultiStyleNet(nn.Module):
         Raises:
             UserError: a name is taken or empty, contains a comma, colon or slash, or is surrounded by blanks.
         """
+        names = [normalize_name(name) for name in names]
         for i, name in enumerate(names):
             new = name not in self.styles and name not in names[:i]
             require("styles", name, new, "different names")
@@ -111,6 +113,7 @@ class MultiStyleNet(nn.Module):
         Raises:
             UserError: a name is unknown, or given twice.
         """
+        names = [normalize_name(name) for name in names]
         for i, name in enumerate(names):
             if name not in self.styles:
                 raise UserError.about("styles", f"there is no {name!r}; {suggest_names(name, self.styles, 'styles')}")

@@ -77,8 +77,8 @@ class Scene:
             weights = [_to_gray(_resize_mask(mask, size)) for mask in self.masks]
         for number, weight in enumerate(weights, 1):
             if weight is not None and weight.max() == 0:
-                raise UserError(
-                    f"masks: number {number} is all black at {size[0]}x{size[1]}; its white parts are too small"
+                raise UserError.about(
+                    "masks", f"number {number} is all black at {size[0]}x{size[1]}; its white parts are too small"
                 )
         self.content, self.paintings = array_to_image(photo), list(paintings)
         if color.recolor == "before" and preserve != "none":
@@ -166,13 +166,16 @@ def check_counts(paintings: int, *, masks: int | None, blend_weights: Sequence[f
     if not paintings:
         raise UserError("paintings must be one or more, got none")
     if masks is not None and blend_weights is not None:
-        raise UserError("blend_weights can't be given with masks, which give each painting a place of its own")
+        problem = "blend_weights can't be given with masks, which give each painting a place of its own"
+        raise UserError(problem, argument="blend_weights")
     if masks is not None and masks != paintings:
-        raise UserError(f"masks must be one for each painting, in the same order: {paintings}, got {masks}")
+        problem = f"masks must be one for each painting, in the same order: {paintings}, got {masks}"
+        raise UserError(problem, argument="masks")
     if blend_weights is None:
         return
     if len(blend_weights) != paintings:
-        raise UserError(f"blend_weights must be one for each painting: {paintings}, got {len(blend_weights)}")
+        problem = f"blend_weights must be one for each painting: {paintings}, got {len(blend_weights)}"
+        raise UserError(problem, argument="blend_weights")
     good = all(weight >= 0 for weight in blend_weights) and sum(blend_weights) > 0
     require("blend_weights", list(blend_weights), good, ">= 0, one of them > 0")
 
@@ -188,7 +191,7 @@ def _check_masks(masks: Sequence[Image.Image], size: tuple[int, int]) -> list[Im
     for number, mask in enumerate(gray, 1):
         _check_aspect(f"masks: number {number}", mask.size, size)
         if mask.getextrema()[1] == 0:
-            raise UserError(f"masks: number {number} is all black; it must be white where its style goes")
+            raise UserError.about("masks", f"number {number} is all black; it must be white where its style goes")
     return [mask.convert("RGB") for mask in gray]
 
 
@@ -196,7 +199,8 @@ def _check_aspect(name: str, size: tuple[int, int], photo: tuple[int, int]) -> N
     if abs(size[0] * photo[1] / (size[1] * photo[0]) - 1) > ASPECT_TOLERANCE:
         raise UserError(
             f"{name} must have the aspect ratio of the photo, {photo[0]}x{photo[1]}, within {ASPECT_TOLERANCE:.0%}, "
-            f"got {size[0]}x{size[1]}"
+            f"got {size[0]}x{size[1]}",
+            argument=name.partition(":")[0],
         )
 
 

@@ -10,12 +10,13 @@ from torch import nn
 
 from nst_lightning import __version__
 from nst_lightning.encoders import Encoder, image_to_tensor
-from nst_lightning.errors import UserError, naming, prefixing, require_above, require_at_least
-from nst_lightning.images import expand_path, read_rgb, resize_short_side
+from nst_lightning.errors import UserError, naming, prefixing, renaming, require_above, require_at_least
+from nst_lightning.images import expand_path, expand_wildcards, read_rgb, resize_short_side
 from nst_lightning.losses import ObjectiveOptions, PerceptualLoss
 from nst_lightning.networks import StyledNetwork, styles_of
 from nst_lightning.networks.checkpoint import per_style_metadata
 from nst_lightning.networks.layers import MINIMUM_SIZE
+from nst_lightning.system import normalize_keys, normalize_name
 from nst_lightning.training.metadata import Metadata, Record
 from nst_lightning.training.module import StyleTransfer
 from nst_lightning.training.optimizer import OptimizerOptions
@@ -76,8 +77,9 @@ def build_style_transfer(
     require_above(0, painting_scale=painting_scale)
     images = _read_paintings(network, style, styles)
     names, painting_side = list(images), round(short_side * painting_scale)
+    style_weight_factors, style_frequencies = normalize_keys(style_weight_factors), normalize_keys(style_frequencies)
     paintings = [image_to_tensor(resize_short_side(image, painting_side)) for image in images.values()]
-    with prefixing("objective."):
+    with renaming(**{"objective.paintings": "styles" if styles else "style"}), prefixing("objective."):
         loss = PerceptualLoss(encoder, paintings, objective)
     earlier = _start(network, names, start_paths(init_from), freeze_shared=freeze_shared)
     sampler = StyleSampler(
@@ -121,11 +123,9 @@ def _read_paintings(
     network: nn.Module, style: str | None, styles: Mapping[str, str] | Sequence[str] | None
 ) -> dict[str, Image.Image]:
     """Paintings by the names of their styles."""
-    images, argument = {}, "styles" if styles else "style"
-    for name, file in _painting_files(network, style, styles).items():
-        with naming(argument):
-            images[name] = read_rgb(expand_path(file))
-    return images
+    with naming("styles" if styles else "style"):
+        files = _painting_files(network, style, styles)
+        return {name: read_rgb(expand_path(file)) for name, file in files.items()}
 
 
 def _painting_files(
@@ -138,17 +138,19 @@ def _painting_files(
     if not isinstance(network, StyledNetwork):
         raise UserError.about("styles", f"{type(network).__name__} has one style; give its painting as style")
     if isinstance(styles, Mapping):
-        return dict(styles)
-    named = {_style_name(file): file for file in styles}
-    if len(named) < len(styles):
-        problem = f"{list(styles)} would give two styles the same name; give a mapping, {{name: file}}"
+        named, files = normalize_keys(styles), list(styles.values())
+    else:
+        files = [str(path) for pattern in styles for path in expand_wildcards(pattern)]
+        named = {_style_name(file): file for file in files}
+    if len(named) < len(files):
+        problem = f"{files} would give two styles the same name; give a mapping, {{name: file}}"
         raise UserError.about("styles", problem)
     return named
 
 
 def _style_name(file: str) -> str:
     """The name of a style, from its painting's file, without the special characters of blends."""
-    return expand_path(file).stem.translate(str.maketrans(",:", "__")).strip()
+    return normalize_name(expand_path(file).stem).translate(str.maketrans(",:", "__")).strip()
 
 
 def _start(network: nn.Module, names: Sequence[str], paths: Sequence[Path], *, freeze_shared: bool) -> dict[str, str]:

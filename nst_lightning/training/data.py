@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nst_lightning.encoders import resize_tensor
-from nst_lightning.errors import UserError, require_at_least
+from nst_lightning.errors import Notice, UserError, naming, require_at_least
 from nst_lightning.images import PictureError, expand_path, list_pictures
 from nst_lightning.limits import usable_processors
 from nst_lightning.networks.layers import MINIMUM_SIZE
@@ -143,6 +143,8 @@ class PhotoDataModule(L.LightningDataModule):
         if new:
             self._unreadable.update(dict.fromkeys(new))
             rank_zero_warn(f"{len(self._unreadable)} unreadable photos left out so far: {'; '.join(new)}")
+        for notice in batch.notices:
+            rank_zero_warn(notice, category=Notice)
         if batch.pictures is not None:
             pictures = torch.as_tensor(batch.pictures).float() / 255
             return resize_tensor(pictures, self.short_side) if batch.shrink else pictures
@@ -163,10 +165,8 @@ class PhotoDataModule(L.LightningDataModule):
         folder = self.folders[split]
         if folder is None:
             raise UserError(f"{split} must be a folder of photos, got none", argument=split)
-        try:
+        with naming(split):
             return list_pictures(expand_path(folder))
-        except PictureError as error:
-            raise PictureError.about(split, str(error)) from error
 
     def _loader(self, dataset: Dataset[Batch], **options: Any) -> DataLoader[Batch]:
         return DataLoader(

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nst_lightning.errors import collecting_notices
 from nst_lightning.images import PictureError, read_picture, read_rgb, resize_short_side
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
@@ -23,11 +24,13 @@ class Batch(NamedTuple):
         pictures: uint8 of shape (N, 3, H, W); None if no photo could be read.
         unreadable: error messages of skipped files.
         shrink: whether crops with surroundings are to be scaled down to the size of crops without.
+        notices: what else to say about the files, see `Notice`.
     """
 
     pictures: np.ndarray | Tensor | None
     unreadable: list[str]
     shrink: bool = False
+    notices: Sequence[str] = ()
 
 
 class Place(NamedTuple):
@@ -58,7 +61,7 @@ class RandomCrops(Dataset[Batch]):
             place = Place(place, place, shrink=False)
         random = np.random.default_rng((self.seed, place.position))
         short_side = round(self.side * random.uniform(1, self.max_scale))
-        image, unreadable = _read_from(self.photos, place.photo, short_side)
+        image, unreadable, notices = _read_from(self.photos, place.photo, short_side)
         if image is None:
             return Batch(None, unreadable)
         image = resize_short_side(image, short_side)
@@ -66,7 +69,7 @@ class RandomCrops(Dataset[Batch]):
         pixels = np.asarray(image.crop((left, top, left + self.side, top + self.side)))
         if self.flip and random.random() < 0.5:
             pixels = pixels[:, ::-1]
-        return Batch(_bytes(pixels), unreadable, place.shrink)
+        return Batch(_bytes(pixels), unreadable, place.shrink, notices)
 
 
 class WholePhotos(Dataset[Batch]):
@@ -82,10 +85,10 @@ class WholePhotos(Dataset[Batch]):
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Batch:
-        image, unreadable = _read_from(self.photos, index, self.short_side)
+        image, unreadable, notices = _read_from(self.photos, index, self.short_side)
         if image is None:
             return Batch(None, unreadable)
-        return Batch(_bytes(np.asarray(resize_short_side(image, self.short_side))), unreadable)
+        return Batch(_bytes(np.asarray(resize_short_side(image, self.short_side))), unreadable, notices=notices)
 
 
 class FullSizePhotos(Dataset[Batch]):
@@ -99,8 +102,9 @@ class FullSizePhotos(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         try:
-            photo = read_picture(self.photos[index]).image
-            return Batch(_bytes(np.asarray(_check_size(photo, self.photos[index]))), [])
+            with collecting_notices() as notices:
+                photo = _check_size(read_picture(self.photos[index]).image, self.photos[index])
+            return Batch(_bytes(np.asarray(photo)), [], notices=notices)
         except PictureError as error:
             return Batch(None, [str(error)])
 
@@ -120,15 +124,19 @@ def _check_size(image: Image.Image, path: Path) -> Image.Image:
     return image
 
 
-def _read_from(photos: Sequence[Path], index: int, short_side: int) -> tuple[Image.Image | None, list[str]]:
-    """The photo at `index`, or the next readable one, and the error messages of the photos that were skipped."""
+def _read_from(
+    photos: Sequence[Path], index: int, short_side: int
+) -> tuple[Image.Image | None, list[str], Sequence[str]]:
+    """The photo at `index`, or the next readable one, the error messages of the photos before it, and its notices."""
     unreadable: list[str] = []
     for offset in range(len(photos)):
         try:
-            return read_photo(photos[(index + offset) % len(photos)], short_side=short_side), unreadable
+            with collecting_notices() as notices:
+                photo = read_photo(photos[(index + offset) % len(photos)], short_side=short_side)
+            return photo, unreadable, notices
         except PictureError as error:
             unreadable.append(str(error))
-    return None, unreadable
+    return None, unreadable, ()
 
 
 def _bytes(pixels: np.ndarray) -> np.ndarray:
@@ -139,4 +147,5 @@ def collate(items: list[Batch]) -> Batch:
     """Join the samples of a dataset to one batch."""
     pictures = [np.asarray(item.pictures) for item in items if item.pictures is not None]
     unreadable = [message for item in items for message in item.unreadable]
-    return Batch(np.stack(pictures) if pictures else None, unreadable, items[0].shrink)
+    notices = [notice for item in items for notice in item.notices]
+    return Batch(np.stack(pictures) if pictures else None, unreadable, items[0].shrink, notices)

@@ -9,6 +9,7 @@ from torch import nn
 from nst_lightning.errors import UserError, suggest_names
 from nst_lightning.networks import styles_of
 from nst_lightning.networks.checkpoint import per_style_text
+from nst_lightning.system import normalize_keys
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,14 @@ class Metadata:
         Raises:
             UserError: a style in `credits` is not one of the network's.
         """
-        for name in self.credits or {}:
+        credits = normalize_keys(self.credits or {})
+        for name in credits:
             if name not in known:
                 raise UserError.about(
                     "metadata.credits", f"there is no {name!r}; {suggest_names(name, known, 'styles')}"
                 )
         painting = ", ".join(filter(None, (self.painter, self.title)))
-        return (dict.fromkeys(run, painting) if painting else {}) | dict(self.credits or {})
+        return (dict.fromkeys(run, painting) if painting else {}) | credits
 
 
 @dataclass(frozen=True)

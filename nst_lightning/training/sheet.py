@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
 
 from nst_lightning.encoders import image_to_tensor
-from nst_lightning.errors import UserError, require_at_least
+from nst_lightning.errors import UserError, naming, require_at_least
 from nst_lightning.images import (
     PictureError,
     array_to_image,
@@ -70,10 +70,8 @@ class SampleSheet(L.Callback):
             return datamodule.photos("val")
         if self.folder is None:
             raise UserError.about("photos", "a folder of photos is needed without a PhotoDataModule")
-        try:
+        with naming("photos"):
             return list_pictures(expand_path(self.folder))
-        except PictureError as error:
-            raise PictureError.about("photos", str(error)) from error
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember the first step, at which no sheet is drawn."""

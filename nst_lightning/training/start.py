@@ -15,7 +15,8 @@ from nst_lightning.networks.checkpoint import check_state
 
 def start_paths(init_from: list[str] | str | None) -> list[Path]:
     """The checkpoints to start from, as files or names of bundled ones: none, one, or several to be averaged."""
-    return [expand_path(path) for path in ([init_from] if isinstance(init_from, str) else init_from or [])]
+    with naming("init_from"):
+        return [expand_path(path) for path in ([init_from] if isinstance(init_from, str) else init_from or [])]
 
 
 def load_start(paths: Sequence[Path], network: nn.Module, *, same_arguments: bool) -> dict[str, str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nst_lightning.errors import UserError, require
 from nst_lightning.networks import StyledNetwork
+from nst_lightning.system import normalize_name
 
 _NOISE_POSITIONS = 1 << 15
 """More rows or columns than the noise of a `MultiStyleNet` has before it repeats."""
@@ -69,6 +70,7 @@ class StyleSampler:
         """
         if self._network is None:
             return
+        styles = [normalize_name(name) for name in styles]
         missing = [name for name in self.names if name not in styles]
         if missing:
             raise UserError.about(

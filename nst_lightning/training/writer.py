@@ -8,7 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, naming
 from nst_lightning.images import Metadata, WritingOptions, expand_path, read_picture, write_picture
 from nst_lightning.training.data import PhotoDataModule
 
@@ -27,7 +27,9 @@ class PictureWriter(BasePredictionWriter):
 
     def __init__(self, output: str = "out", metadata: Metadata = "keep") -> None:
         super().__init__("batch")
-        self.output, self.options = expand_path(output), WritingOptions(metadata=metadata)
+        self.options = WritingOptions(metadata=metadata)
+        with naming("output"):
+            self.output = expand_path(output)
         self._root, self._photos = Path(), list[Path]()
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,0 +1,164 @@
+"""Finding pictures: all files below a folder, or those that fit a pattern."""
+
+import glob
+import os
+import warnings
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from nst_lightning.errors import Notice
+from nst_lightning.images.formats import advice_for, is_readable
+from nst_lightning.images.paths import PictureError, expand_path
+from nst_lightning.images.pillow_limits import raised_limits
+
+_SYSTEM_FOLDERS = {
+    "@eadir",
+    "@recycle",
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "recycler",
+    "system volume information",
+    "__macosx",
+    "lost+found",
+}
+"""Folders in which storage devices and operating systems keep previews and deleted files."""
+
+
+def list_pictures(folder: str | Path, *, without: Path | None = None) -> list[Path]:
+    """All picture files below a folder, sorted. Links are followed; each folder is searched once.
+
+    Hidden files and folders of the system are not searched. A `Notice` says which pictures can't be read, and what
+    would help.
+
+    Args:
+        folder: the folder.
+        without: a folder that is not searched.
+
+    Raises:
+        PictureError: the folder is missing, is a file, or has no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PictureError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
+    unopened: list[str] = []
+    found, left_out = _sort_out(_walk(folder, without, unopened), unopened)
+    if not found:
+        inside = without is not None and without.exists() and without.resolve().is_relative_to(folder.resolve())
+        where = f"except those in {without}" if inside else "in this folder or below it"
+        raise PictureError(f"{folder}: no pictures {where}{left_out and f'; {left_out}'}")
+    if left_out:
+        warnings.warn(f"{folder}: {left_out}", Notice, stacklevel=2)
+    return found
+
+
+def list_inputs(folder: Path, output: Path) -> list[Path]:
+    """The pictures below a folder, without those below an output folder inside it.
+
+    Raises:
+        PictureError: there are none, or both folders are the same.
+    """
+    if output.resolve() == folder.resolve():
+        raise PictureError.about("output", f"{output} is the folder of photos itself; choose another folder")
+    return list_pictures(folder, without=output)
+
+
+def expand_wildcards(pattern: str | Path) -> list[Path]:
+    """The path itself, see `expand_path`, or the folders and picture files that fit its wildcards, sorted.
+
+    Most shells expand `*`, `?` and `[...]` themselves, but not in quotes, and not on Windows. `**` stands for folders
+    at any depth. A file that exists is meant itself.
+
+    Raises:
+        PictureError: nothing fits.
+        UserError: a variable isn't set.
+    """
+    path = expand_path(pattern)
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    known = next(parent for parent in path.parents if parent.exists() or not glob.has_magic(str(parent)))
+    rest = path.relative_to(known)
+    try:
+        matches = [match for match in known.glob(str(rest)) if not _is_hidden(match.relative_to(known), rest)]
+    except ValueError as error:  # such as "**.jpg"
+        raise PictureError(f"{pattern}: {error}") from None
+    found, left_out = _sort_out(matches, [])
+    if not found:
+        raise PictureError(f"{pattern}: no picture fits this pattern{left_out and f'; {left_out}'}")
+    if left_out:
+        warnings.warn(f"{pattern}: {left_out}", Notice, stacklevel=2)
+    return found
+
+
+def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[Path]:
+    """The files below a folder, each folder once, and rather by its own path than through a link."""
+    seen = {without.resolve()} if without is not None else set()
+    pending = deque([folder])
+    while pending:
+        current = pending.popleft()
+        if current.resolve() in seen:
+            continue
+        seen.add(current.resolve())
+        try:
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except OSError as error:
+            unopened.append(f"{current.relative_to(folder)} can't be opened ({error.strerror})")
+            continue
+        for entry in entries:
+            path = current / entry.name
+            if _is_hidden(Path(entry.name)):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                pending.appendleft(path)
+            elif entry.is_symlink() and path.is_dir():
+                pending.append(path)
+            else:
+                yield path
+
+
+def _is_hidden(path: Path, pattern: Path = Path()) -> bool:
+    """Whether a part of a path is hidden, or belongs to the system, and is not named in the pattern itself."""
+    return any(
+        (part.startswith(".") or part.lower() in _SYSTEM_FOLDERS) and part not in pattern.parts for part in path.parts
+    )
+
+
+def _sort_out(paths: Iterable[Path], unopened: list[str]) -> tuple[list[Path], str]:
+    """The folders and readable pictures among paths, sorted, and a description of pictures that can't be read."""
+    found: list[Path] = []
+    left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for path in paths:
+        advice = None if path.is_dir() else _reason(path)
+        if advice:
+            left_out[advice][path.suffix.lower() or "no ending"] += 1
+        elif advice is None:
+            found.append(path)
+    groups = [
+        f"{', '.join(f'{ending} ({count})' for ending, count in endings.items())}: {advice}"
+        for advice, endings in left_out.items()
+    ]
+    total = sum(map(Counter.total, left_out.values()))
+    files = f"{total} file{'s' if total > 1 else ''} left out: " if total else ""
+    return sorted(found), files + "; ".join([*groups, *unopened])
+
+
+def _reason(path: Path) -> str | None:
+    """Why a file is left out: None if it is not, an empty text if it isn't a picture."""
+    if is_readable(path):
+        return None if path.is_file() else "links that lead nowhere" if path.is_symlink() else ""
+    if not path.suffix and path.is_file() and _is_picture(path):
+        return "pictures, but named without an ending such as .jpg"
+    return advice_for(path) or "" if path.suffix else ""
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with raised_limits(), Image.open(path):
+            return True
+    except (UnidentifiedImageError, OSError):
+        return False
+    except Exception:  # decoders raise exceptions of any kind for damaged files
+        return True

@@ -1,0 +1,150 @@
+"""Formats of picture files: opening those that Pillow reads, and advice for the others."""
+
+import contextlib
+import warnings
+from pathlib import Path
+
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from nst_lightning.errors import Notice
+from nst_lightning.images.paths import PictureError
+
+_HEIF = '"pip install pillow-heif" adds this format'
+_AVIF = '"pip install -U pillow" adds this format'
+_RAW = "camera raw, which must be developed to JPEG or TIFF first"
+_OTHER = "export to JPEG, PNG or TIFF first"
+_VIDEO = "video, whose frames must be exported as pictures first"
+_ENDINGS = {
+    _HEIF: "heic heif heics heifs hif",
+    _AVIF: "avif avifs",
+    _RAW: (
+        "3fr arw cr2 cr3 crw dcr dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw "
+        "x3f"
+    ),
+    _OTHER: (
+        "jxl jxr wdp hdp exr hdr bpg flif jng mng djvu djv pdf svg svgz ai cdr afphoto afdesign clip kra ora pdn "
+        "procreate psb xcf"
+    ),
+    _VIDEO: "mp4 m4v mov avi mkv webm wmv mpg mpeg mts m2ts 3gp 3g2 flv ogv insv",
+}
+_ADVICE = {f".{ending}": advice for advice, endings in _ENDINGS.items() for ending in endings.split()}
+"""What helps with files that Pillow can't read, by their endings. Files of other endings are hardly pictures."""
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), _HEIF),
+    **dict.fromkeys((b"avif", b"avis"), _AVIF),
+}
+"""The same for files of any name: phones and messengers give them the ending .jpg, too."""
+_UNREADABLE = {"BUFR", "GRIB", "HDF5", "MPEG"}
+"""Formats that Pillow recognizes and doesn't read."""
+_FRAMES = {
+    **dict.fromkeys(("GIF", "PNG", "WEBP", "AVIF", "FLI", "IM"), "frames"),
+    **dict.fromkeys(("TIFF", "DCX"), "pages"),
+    **dict.fromkeys(("HEIF", "SPIDER"), "images"),
+}
+"""What files of a format may have several of. The further images of others are previews (MPO) or layers (PSD)."""
+_DNG_VERSION = 50706
+_PREVIEW, _MASK = 1, 4  # flags in the tag NewSubfileType
+
+
+def open_picture(path: str | Path) -> ImageFile.ImageFile:
+    """Open a picture file; its pixels are read later. HEIF is read if the package pillow-heif is installed.
+
+    Of several frames or pages, the first one is used, and a `Notice` says so.
+
+    Raises:
+        PictureError: the file is not a picture that can be read; the message says what would help.
+        OSError: the file is missing or can't be read.
+    """
+    try:
+        image = _identify(path)
+    except UnidentifiedImageError:
+        advice = advice_for(path)
+        problem = f"can't be read: {advice}" if advice else "not a picture that can be read"
+        raise PictureError(f"{path}: {problem}") from None
+    if _is_raw(image, path):
+        image.close()
+        raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
+    kind = image.format or ""
+    count = _count_frames(path, kind) if kind in _FRAMES else 1
+    if count > 1:
+        which = "main one" if kind == "HEIF" else "first"
+        warnings.warn(f"{path}: only the {which} of {count} {_FRAMES[kind]} is used", Notice, stacklevel=2)
+    return image
+
+
+def is_readable(path: Path) -> bool:
+    """Whether pictures of the file's ending can be read."""
+    ending = path.suffix.lower()
+    if _ADVICE.get(ending) == _HEIF and not _register_heif():
+        return False
+    kind = Image.registered_extensions().get(ending)
+    return kind in Image.OPEN and kind not in _UNREADABLE
+
+
+def advice_for(path: str | Path) -> str | None:
+    """What helps with a picture file that can't be read; None if it isn't known to be a picture."""
+    advice = _ADVICE.get(Path(path).suffix.lower()) or _advice_by_content(path)
+    installed = {_HEIF: _register_heif, _AVIF: lambda: ".avif" in Image.registered_extensions()}
+    return None if advice in installed and installed[advice]() else advice  # a damaged file
+
+
+def _identify(path: str | Path) -> ImageFile.ImageFile:
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        if _advice_by_content(path) == _HEIF and "HEIF" not in Image.OPEN and _register_heif():
+            return Image.open(path)
+        raise
+
+
+def _register_heif() -> bool:
+    """Let Pillow read HEIF, if the package for it is installed."""
+    if "HEIF" not in Image.OPEN:
+        try:
+            import pillow_heif
+        except ImportError:
+            return False
+        pillow_heif.register_heif_opener()
+    return True
+
+
+def _advice_by_content(path: str | Path) -> str | None:
+    """Advice for HEIF and AVIF files of any name."""
+    header = _header(path)
+    return _BRANDS.get(header[8:12]) if header[4:8] == b"ftyp" else None
+
+
+def _header(path: str | Path) -> bytes:
+    with contextlib.suppress(OSError), Path(path).open("rb") as file:
+        return file.read(12)
+    return b""
+
+
+def _is_raw(image: ImageFile.ImageFile, path: str | Path) -> bool:
+    """Whether an image is the preview in a camera's raw file, which may be named .tif."""
+    ending = Path(path).suffix.lower()
+    if _ADVICE.get(ending) == _RAW and ending not in Image.registered_extensions():  # unless a plugin reads it
+        return True
+    if image.format != "TIFF":
+        return False
+    return _DNG_VERSION in getattr(image, "tag_v2", ()) or _header(path)[8:10] == b"CR" or _is_kind(image, _PREVIEW)
+
+
+def _is_kind(page: Image.Image, flags: int) -> bool:
+    """Whether the tag of a TIFF's page says that it is a preview or a mask."""
+    value = getattr(page, "tag_v2", {}).get(ExifTags.Base.NewSubfileType, 0)
+    return isinstance(value, int) and bool(value & flags)
+
+
+def _count_frames(path: str | Path, kind: str) -> int:
+    """The number of frames or pages in a file, without previews and masks. Seeking them must not disturb the reader."""
+    with contextlib.suppress(Exception), Image.open(path) as image:  # decoders raise exceptions of any kind
+        count = getattr(image, "n_frames", 1)
+        if kind != "TIFF" or count == 1:
+            return count
+        pages = 0
+        for number in range(count):
+            image.seek(number)
+            pages += not _is_kind(image, _PREVIEW | _MASK)
+        return pages
+    return 1

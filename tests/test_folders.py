@@ -1,0 +1,291 @@
+"""Folders are searched whole, and what is left out is said, in the library and by every command that takes folders."""
+
+import shutil
+import sys
+import warnings
+
+import pytest
+from PIL import Image
+
+from nst_lightning.cli import main
+from nst_lightning.errors import Notice
+from nst_lightning.images import PictureError, expand_wildcards, list_pictures, read_picture, read_rgb
+
+RAW = "camera raw, which must be developed to JPEG or TIFF first"
+
+
+def said(call, *arguments):
+    """The result of a call, and its notices."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = call(*arguments)
+    assert {warning.category for warning in caught} <= {Notice}
+    return result, [str(warning.message) for warning in caught]
+
+
+@pytest.fixture
+def no_heif(monkeypatch):
+    """As if pillow-heif were not installed."""
+    Image.init()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(Image, "OPEN", {kind: opened for kind, opened in Image.OPEN.items() if kind != "HEIF"})
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])
+
+
+def test_what_is_left_out_is_counted_with_what_would_help(tmp_path, picture, no_heif):
+    picture(40, 30).save(tmp_path / "a.jpg")
+    picture(40, 30).save(tmp_path / "tile.png")
+    (tmp_path / "tile.png").rename(tmp_path / "tile")
+    for name in (
+        "b.HEIC",
+        "c.heic",
+        "d.nef",
+        "e.cr2",
+        "f.mp4",
+        "g.svg",
+        "h.mpg",
+        "Thumbs.db",
+        "a.xmp",
+        "n.txt",
+        ".x.heic",
+    ):
+        (tmp_path / name).write_bytes(b"something")
+    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+    found, notices = said(list_pictures, tmp_path)
+    assert [path.name for path in found] == ["a.jpg"]
+    (notice,) = notices
+    assert notice.startswith(f"{tmp_path}: 9 files left out: ")
+    for part in (
+        '.heic (2): "pip install pillow-heif" adds this format',
+        f".nef (1), .cr2 (1): {RAW}",
+        ".mp4 (1), .mpg (1): video, whose frames must be exported as pictures first",
+        ".svg (1): export to JPEG, PNG or TIFF first",
+        ".jpg (1): links that lead nowhere",
+        "no ending (1): pictures, but named without an ending such as .jpg",
+    ):
+        assert part in notice
+    assert "txt" not in notice
+    assert "\n" not in notice
+
+
+def test_nothing_is_said_of_a_folder_that_is_used_whole(photos):
+    assert len(said(list_pictures, photos)[0]) == 8
+    assert not said(list_pictures, photos)[1]
+
+
+def test_a_folder_without_readable_pictures_says_what_would_help(tmp_path):
+    (tmp_path / "a.nef").write_bytes(b"raw")
+    with pytest.raises(
+        PictureError, match=rf"no pictures in this folder or below it; 1 file left out: \.nef \(1\): {RAW}"
+    ):
+        list_pictures(tmp_path)
+
+
+def test_linked_folders_are_searched_once_and_loops_end(tmp_path, picture):
+    for folder in ("photos/own", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        picture(40, 30).save(tmp_path / folder / "a.png")
+    (tmp_path / "photos/a_link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos/another").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos/0_own_again").symlink_to(tmp_path / "photos/own")
+    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos/itself").symlink_to("itself")
+    found, notices = said(list_pictures, tmp_path / "photos")
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["photos/a_link/a.png", "photos/own/a.png"]
+    assert not notices
+
+
+def test_folders_of_devices_and_systems_are_not_searched(tmp_path, picture):
+    for folder in (
+        "@eaDir",
+        "#recycle",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        ".thumbnails",
+        "__MACOSX",
+        "2020",
+    ):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        picture(40, 30).save(tmp_path / "photos" / folder / "a.png")
+    assert [path.parent.name for path in list_pictures(tmp_path / "photos")] == ["2020"]
+    assert len(list_pictures(tmp_path / "photos/@eaDir")) == 1  # asked for by name
+
+
+def test_a_folder_that_cannot_be_opened_is_named(tmp_path, picture, monkeypatch):
+    from nst_lightning.images import folders
+
+    picture(40, 30).save(tmp_path / "a.png")
+    (tmp_path / "private").mkdir()
+    scan = folders.os.scandir
+
+    def refuse(path):
+        if path.name == "private":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(folders.os, "scandir", refuse)
+    found, notices = said(list_pictures, tmp_path)
+    assert len(found) == 1
+    assert notices == [f"{tmp_path}: private can't be opened (Permission denied)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("a.nef", RAW), ("a.HEIC", "pip install pillow-heif"), ("a.jpg", "pip install")]
+)
+def test_a_file_given_by_name_says_what_would_help(tmp_path, no_heif, name, advice):
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0 and more" if "nef" not in name else b"raw")
+    with pytest.raises(PictureError, match=f"{name}: can't be read: .*{advice}"):
+        read_rgb(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["photo.heic", "photo.jpg"])
+def test_heic_is_read_where_its_package_is_installed(tmp_path, picture, monkeypatch, name):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    Image.init()
+    monkeypatch.setattr(Image, "OPEN", {kind: opened for kind, opened in Image.OPEN.items() if kind != "HEIF"})
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])
+    pillow_heif.from_pillow(picture(64, 48)).save(tmp_path / "photo.heic", quality=90)
+    (tmp_path / "photo.heic").rename(tmp_path / name)
+    assert said(list_pictures, tmp_path) == ([tmp_path / name], [])
+    assert read_picture(tmp_path / name).image.size == (64, 48)
+
+
+@pytest.mark.parametrize("tags", [{50706: b"\1\4\0\0"}, {254: 1}])
+@pytest.mark.parametrize("name", ["photo.dng", "renamed.tif"])
+def test_the_preview_of_a_raw_file_is_not_taken_for_the_photo(tmp_path, picture, name, tags):
+    picture(40, 30).save(tmp_path / "photo.tif", tiffinfo=tags)
+    (tmp_path / "photo.tif").rename(tmp_path / name)
+    with pytest.raises(PictureError, match=f"{name}: can't be read, only its preview: {RAW}"):
+        read_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("a.gif", "3 frames"),
+        ("a.webp", "3 frames"),
+        ("a.png", "3 frames"),
+        ("a.tif", "3 pages"),
+        ("a.avif", "3 frames"),
+    ],
+)
+def test_only_the_first_of_several_frames_or_pages_is_used_and_said(tmp_path, picture, name, unit):
+    if name == "a.avif" and ".avif" not in Image.registered_extensions():
+        pytest.skip("this Pillow has no AVIF")
+    frames = [picture(40, 30, seed).quantize(64) if name == "a.gif" else picture(40, 30, seed) for seed in range(3)]
+    frames[0].save(
+        tmp_path / name, save_all=True, append_images=frames[1:], **({"lossless": True} if "webp" in name else {})
+    )
+    read, notices = said(read_rgb, tmp_path / name)
+    assert set(notices) == {f"{tmp_path / name}: only the first of {unit} is used"}
+    with Image.open(tmp_path / name) as image:
+        assert read.tobytes() == image.convert("RGB").tobytes()
+
+
+def test_previews_are_not_frames(tmp_path, picture):
+    picture(40, 30).save(tmp_path / "phone.mpo", save_all=True, append_images=[picture(40, 30, 1)])
+    picture(40, 30).save(tmp_path / "one.gif")
+    small = picture(20, 15)
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    picture(40, 30).save(tmp_path / "preview.tif", save_all=True, append_images=[small])
+    with Image.open(tmp_path / "preview.tif") as image:
+        assert image.n_frames == 2
+    for name in ("phone.mpo", "one.gif", "preview.tif"):
+        assert not said(read_picture, tmp_path / name)[1]
+
+
+def test_wildcards(tmp_path, monkeypatch, picture):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/a.jpg", "photos/b.jpg", "photos/c[1].png", "photos/below/d.jpg", "photos/@eaDir/e.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(40, 30).save(tmp_path / name)
+    (tmp_path / "photos/notes.txt").write_text("not a picture")
+    (tmp_path / "photos/x.nef").write_text("raw")
+
+    def expanded(pattern):
+        found, notices = said(expand_wildcards, pattern)
+        return [str(path) for path in found], notices
+
+    assert expanded("photos/*.jpg") == (["photos/a.jpg", "photos/b.jpg"], [])
+    assert expanded("photos/c[1].png") == (["photos/c[1].png"], [])  # it exists
+    assert expanded("photos/[ab].jpg") == (["photos/a.jpg", "photos/b.jpg"], [])
+    assert expanded("photos/**/*.jpg") == (["photos/a.jpg", "photos/b.jpg", "photos/below/d.jpg"], [])
+    assert expanded("pho*/below") == (["photos/below"], [])
+    assert expanded("photos/new.jpg") == (["photos/new.jpg"], [])
+    found, notices = expanded("photos/*")
+    assert found == ["photos/a.jpg", "photos/b.jpg", "photos/below", "photos/c[1].png"]
+    assert notices == [f"photos/*: 1 file left out: .nef (1): {RAW}"]
+    for pattern, message in (
+        ("photos/*.bmp", r"photos/\*.bmp: no picture fits this pattern"),
+        ("photos/*.nef", rf"photos/\*.nef: no picture fits this pattern; 1 file left out: .nef \(1\): {RAW}"),
+        ("photos/*.txt", r"photos/\*.txt: no picture fits this pattern"),
+    ):
+        with pytest.raises(PictureError, match=message):
+            expand_wildcards(pattern)
+
+
+@pytest.fixture
+def mixed(tmp_path, picture):
+    """A folder with two photos, one of them animated, and a raw file."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    picture(140, 130).save(folder / "a.png")
+    picture(140, 130, 1).save(folder / "moving.gif", save_all=True, append_images=[picture(140, 130, 2)])
+    (folder / "c.nef").write_text("raw")
+    return folder
+
+
+SMALL = ["--compact", "compact.safetensors", "--vgg19", "null"]
+TINY = ["--long-side", "48", "--iterations", "1", "--levels", "1", "--device", "cpu"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["stylize", "mixed", "--model", "style.onnx"],
+        ["optimize", "mixed", "--style", "painting.png", "--output", "out", *SMALL, *TINY],
+        [
+            "evaluate",
+            "network",
+            "style.onnx",
+            "--photos",
+            "mixed",
+            "--paintings",
+            "painting.png",
+            "--short-side",
+            "128",
+            *SMALL,
+        ],
+        [
+            *["evaluate", "optimizer", "--photos", "mixed", "--paintings", "painting.png", "--method", "pyramid"],
+            *["--seconds", "[0.1]", *SMALL, *TINY],
+        ],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_commands_say_each_thing_in_one_line(
+    tmp_path, mixed, monkeypatch, capsys, model, painting, compact_weights, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    for file, name in ((model, "style.onnx"), (painting, "painting.png"), (compact_weights, "compact.safetensors")):
+        shutil.copy(file, name)
+    assert main(arguments) == 0
+    errors = capsys.readouterr().err.splitlines()
+    assert errors.count(f"nst-lightning: mixed: 1 file left out: .nef (1): {RAW}") == 1
+    assert errors.count("nst-lightning: mixed/moving.gif: only the first of 2 frames is used") == 1
+    assert not [line for line in errors if "Notice" in line]
+
+
+def test_fit_and_predict_say_it_too(tmp_path, mixed, config, capfd):
+    data = ["--data.train", str(mixed), "--data.val", str(mixed), "--data.workers", "2"]
+    quick = ["--sheet.every_n_steps", "0", "--export.filename=", "--trainer.max_steps", "2"]
+    assert main(["fit", "--config", config, *data, *quick]) == 0
+    checkpoint = tmp_path / "runs/version_0/checkpoints/last.ckpt"
+    told = [f"{mixed}: 1 file left out: .nef (1): {RAW}", f"{mixed}/moving.gif: only the first of 2 frames is used"]
+    errors = capfd.readouterr().err.splitlines()
+    assert [errors.count(f"nst-lightning: {line}") for line in told] == [1, 1]
+    predict = ["--data.predict", str(mixed), "--writer.output", str(tmp_path / "out"), "--ckpt_path", str(checkpoint)]
+    assert main(["predict", "--config", config, *predict]) == 0
+    errors = capfd.readouterr().err.splitlines()
+    assert [errors.count(f"nst-lightning: {line}") for line in told] == [1, 1]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png.png", "moving.gif.png"]
