@@ -91,7 +91,7 @@ def test_works_as_a_module_and_imports_nothing_heavy():
     "arguments",
     [
         ["export", "nowhere.ckpt", "--output", "a.onnx"],
-        ["evaluate", "pictures", "a", "--photos", "nowhere.jpg", "--paintings", "c"],
+        ["evaluate", "pictures", "a.jpg", "--photos", "nowhere.jpg", "--paintings", "c.jpg"],
     ],
 )
 def test_bad_requests_are_one_line(capsys, monkeypatch, arguments):

@@ -4,10 +4,13 @@ import subprocess
 import sys
 import warnings
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
+from training_runs import module_of
 
 from nst_lightning.training import PhotoDataModule
 from nst_lightning.training.datasets import Place
@@ -210,3 +213,16 @@ print(*(batch.pictures.shape for batch in loader))
     line = f"{mount} && exec {shlex.join([sys.executable, '-c', code])}"
     done = subprocess.run([*space, line], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "(4, 3, 512, 512)\n"), done.stderr
+
+
+@pytest.mark.parametrize("folders", [{"train": None}, {"val": "nowhere"}])
+def test_missing_photos_are_noticed_before_anything_is_done(
+    tmp_path, compact_weights, painting, photos, monkeypatch, folders
+):
+    module = module_of(compact_weights, painting)
+    monkeypatch.setattr(type(module), "validation_step", lambda *_: pytest.fail("validated"))
+    trainer = L.Trainer(accelerator="cpu", max_steps=1, default_root_dir=tmp_path / "runs", logger=CSVLogger(tmp_path))
+    data = PhotoDataModule(**{"train": str(photos), "val": str(photos), "short_side": 64, "workers": 0, **folders})
+    with pytest.raises(ValueError, match=r"(train must be a folder of photos, got none|val: nowhere: no such folder)"):
+        trainer.fit(module, data)
+    assert not list(tmp_path.iterdir())

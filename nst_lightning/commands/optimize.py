@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from PIL import Image
 
-from nst_lightning.commands.optimize_files import Files, beside
+from nst_lightning.commands.optimize_files import Files, beside, sole_maker
 from nst_lightning.commands.optimize_progress import Meter
 from nst_lightning.commands.pictures import expand_argument, find_pictures
 from nst_lightning.commands.types import NonNegativeInt
@@ -83,8 +83,8 @@ def optimize(
 
     The photo's transparency and EXIF data are kept; colors are converted to sRGB. The file `picture.png.json` beside
     `picture.png` records all settings, the command that makes the picture again, and the losses of every iteration.
-    After Ctrl-C or an error, the picture so far is written, and `picture.png.state`, from which `--resume` continues
-    exactly.
+    After Ctrl-C, SIGTERM, SIGHUP or an error, the picture so far is written, and `picture.png.state`, from which
+    `--resume` continues exactly.
 
     Args:
         photo: the photo, or a folder of photos, or a pattern with wildcards in quotes.
@@ -104,7 +104,7 @@ def optimize(
             with the same result; if tiles would be small, L-BFGS remembers fewer steps. By default 80 % of the free
             memory.
         preview: number of iterations between two previews, which write the picture so far; 0 for none.
-        resume: continue where Ctrl-C stopped the same command; for a folder, make the missing pictures.
+        resume: continue where a signal stopped the same command; for a folder, make the missing pictures.
         pyramid: the sizes at which the picture is optimized in turn.
         objective: what the losses compare, and the weights.
         minimizer: the optimizer and its settings.
@@ -195,7 +195,11 @@ class _Studio:
         return record.get("resumes") == self._resumable_command(source, target)
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
-        """Optimize one photo and write the picture and its record."""
+        """Optimize one photo and write the picture and its record, unless another process does so."""
+        with sole_maker(target):
+            self._make(source, target, resume=resume)
+
+    def _make(self, source: Path, target: Path, *, resume: bool) -> None:
         writing, masks = self.arguments["writing"], len(self.masks or ())
         with naming("photo"):
             photo = read_picture(source, bits=writing.bits)

@@ -1,9 +1,7 @@
 """The commands `fit`, `validate`, `test`, `predict` and `distill`, based on LightningCLI."""
 
 import json
-import logging
 import sys
-import warnings
 from argparse import ArgumentError
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +9,15 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nst_lightning.commands.arguments import TYPED
 from nst_lightning.commands.slurm import run_as_one_process
+from nst_lightning.commands.training_messages import silence
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
-from nst_lightning.errors import Notice, UserError, naming
+from nst_lightning.errors import SignalExit, UserError, naming
 from nst_lightning.images import expand_path
 from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
@@ -72,7 +71,6 @@ class StyleTransferCLI(RunCLI):
 
     def after_fit(self) -> None:
         """Report the files of the run, and how to use them."""
-        super().after_fit()
         folder = run_folder(self.trainer)
         files = {
             "sheet": max((folder / "sheets").glob("*.png"), default=None),
@@ -95,6 +93,7 @@ class DistillationCLI(RunCLI):
 
     record = RECORD
     encoder = "teacher"
+    command = "distill"
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -157,16 +156,7 @@ def _run(
 ) -> None:
     keep_freed_memory()
     run_as_one_process()
-    for message in (
-        ".*dataloader is not resumable.*",  # the data module resumes by itself
-        ".*in eval mode at the start of training.*",  # encoders stay frozen
-        ".*LeafSpec.*",  # not caused by this package
-        ".*args parameter is intended.*",  # the command's own name is not LightningCLI's
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    if getattr(rank_zero_only, "rank", 0):
-        warnings.simplefilter("ignore", Notice)  # the first process says the same
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+    silence()
     common = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": TYPED}
     options = {name: {"usage": usage, **common} for name, usage in usages.items()}
     try:
@@ -189,6 +179,13 @@ def _run(
         if (error.name or "").startswith("nst_lightning"):
             raise
         raise UserError(str(error)) from error
+    except SignalExit:
+        _leave_process_group()
+        raise
+    _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """End gloo's threads, which can abort the interpreter if they are alive when it ends (pytorch issue 190489)."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)
         torch.distributed.destroy_process_group()
