@@ -8,20 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.commands.training import StyleTransferCLI
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig
 from nst_lightning.inference import Stylizer
-from nst_lightning.training.folder import run_folder
-
-
-class Elsewhere(DummyLogger):
-    """A logger whose folder all runs share."""
-
-    save_dir = "shared"
 
 
 def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys, monkeypatch):
@@ -162,33 +154,6 @@ def test_a_misspelt_key_in_a_config_is_named(tmp_path, config, capsys):
     (tmp_path / "wrong.yaml").write_text(spelt)
     assert main(["fit", "--config", str(tmp_path / "wrong.yaml")]) == 2
     assert "batchsize" in capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        [],
-        ["--trainer.logger", "true"],
-        ["--trainer.logger", "false"],
-        ["--trainer.logger", f"{__name__}.Elsewhere"],
-        ["--trainer.fast_dev_run", "true"],
-    ],
-)
-def test_each_run_has_a_folder_of_its_own(tmp_path, config, monkeypatch, options):
-    monkeypatch.setattr(StyleTransferCLI, "after_fit", lambda self: None)
-    folders, best = [], []
-
-    def note(cli, name):
-        folders.append(run_folder(cli.trainer))
-        best.append(Path(cli.config_init.fit.best.dirpath))
-
-    monkeypatch.setattr(RunCLI, "_run_subcommand", note)
-    monkeypatch.setenv("MY_RUNS", str(tmp_path / "runs"))
-    for _ in range(2):
-        assert main(["fit", "--config", config, "--trainer.default_root_dir", "$MY_RUNS", *options]) == 0
-        folders[-1].mkdir(parents=True)
-    assert folders == [tmp_path / "runs/version_0", tmp_path / "runs/version_1"]
-    assert best == [folder / "checkpoints" for folder in folders]
 
 
 def test_a_saved_config_is_one_file(tmp_path, config, monkeypatch):

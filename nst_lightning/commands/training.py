@@ -1,9 +1,7 @@
 """The commands `fit`, `validate`, `test`, `predict` and `distill`, based on LightningCLI."""
 
 import json
-import logging
 import sys
-import warnings
 from argparse import ArgumentError
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +12,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from nst_lightning.commands.training_messages import silence
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
-from nst_lightning.errors import UserError
+from nst_lightning.errors import SignalExit, UserError
 from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training import ExportOnnx, PhotoDataModule, PictureWriter, SampleSheet, build_style_transfer
@@ -69,7 +68,6 @@ class StyleTransferCLI(RunCLI):
 
     def after_fit(self) -> None:
         """Report the files of the run, and how to use them."""
-        super().after_fit()
         folder = run_folder(self.trainer)
         files = {
             "sheet": max((folder / "sheets").glob("*.png"), default=None),
@@ -85,6 +83,7 @@ class StyleTransferCLI(RunCLI):
                 words += ["--style", [*self.model.paintings][-1]]
             lines += ["Stylize a photo of your own:", f"  {shell_line(words)}"]
         rank_zero_info("\n".join(["Trained:", *lines]))
+        super().after_fit()
 
 
 class DistillationCLI(RunCLI):
@@ -92,6 +91,7 @@ class DistillationCLI(RunCLI):
 
     record = RECORD
     encoder = "teacher"
+    command = "distill"
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -138,14 +138,7 @@ def _run(
     cli: type[RunCLI], module: Callable[..., L.LightningModule], arguments: list[str], usages: dict[str, str]
 ) -> None:
     keep_freed_memory()
-    for message in (
-        ".*dataloader is not resumable.*",  # the data module resumes by itself
-        ".*in eval mode at the start of training.*",  # encoders stay frozen
-        ".*LeafSpec.*",  # not caused by this package
-        ".*args parameter is intended.*",  # the command's own name is not LightningCLI's
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+    silence()
     options = {name: {"usage": usage, "exit_on_error": False, "allow_abbrev": False} for name, usage in usages.items()}
     try:
         cli(
@@ -167,6 +160,13 @@ def _run(
         if (error.name or "").startswith("nst_lightning"):
             raise
         raise UserError(str(error)) from error
+    except SignalExit:
+        _leave_process_group()
+        raise
+    _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """End gloo's threads, which can abort the interpreter if they are alive when it ends (pytorch issue 190489)."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)
         torch.distributed.destroy_process_group()
