@@ -88,11 +88,11 @@ class StopSignals:
         self.restore()
 
     def _handle(self, number: int, _: object) -> None:
-        now = time.monotonic()
+        now, earlier = time.monotonic(), self.received
+        self.received = earlier or number
         if now - self._since.setdefault(number, now) >= _SAME_REQUEST:
             self._again(number)
-        elif self.received is None:
-            self.received = number
+        elif earlier is None:
             self._first(number)
 
 

@@ -16,8 +16,13 @@ from nst_lightning.commands.training_run import RunCLI, SaveRunConfig
 from nst_lightning.inference import Stylizer
 
 
-def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys, monkeypatch):
+def test_fit_leaves_everything_and_the_other_commands_take_it_up(
+    tmp_path, config, photos, capsys, monkeypatch, recwarn
+):
     assert main(["fit", "--config", config]) == 0
+    steps, *others = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"step 4/4  100%  train/loss [\d.]+  .*  pictures_per_second [\d.]+  0 s left", steps)
+    assert not others
     run = tmp_path / "runs/version_0"
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert {
@@ -47,11 +52,15 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
 
     saved, last = ["--config", str(run / "config.yaml")], ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
     before = {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
-    capsys.readouterr()
     assert main(["validate", *saved, *last]) == 0
-    assert "val/style_median" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "val/style_median" in shown.out
+    assert shown.err == "photo 8/8  100%  0 s left\n"
     assert main(["test", *saved, *last]) == 0
-    assert "test/photo_style_median" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "test/photo_style_median" in shown.out
+    assert shown.err == "photo 8/8  100%  0 s left\n"
+    assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
     out = tmp_path / "out"
     (tmp_path / "new").mkdir()
     (tmp_path / "new/broken.jpg").write_text("no picture")
@@ -78,6 +87,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
     assert torch.load(tmp_path / "runs/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
     assert main(["fit", *saved, *last, "--trainer.max_steps", "6", "--trainer.max_epochs", "1"]) == 2
     assert f"--ckpt_path: {run}/checkpoints/last.ckpt is at the end of its run" in capsys.readouterr().err
+    assert sorted(path.name for path in run.parent.iterdir()) == ["version_0", "version_1"]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,7 @@ def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("nst-lightning: fit: ")
     assert message in last
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("command", ["fit", "validate"])
@@ -210,3 +221,19 @@ def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
     assert all(first[key].equal(second[key]) for key in first)
     assert len(list((tmp_path / "runs").rglob("style.onnx"))) == 1
     assert (result.stdout + result.stderr).count("ONNX file:") == 1
+
+
+def test_whole_limits_are_numbers_and_others_are_shares(tmp_path, config, monkeypatch):
+    names = ["limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"]
+    found = []
+    monkeypatch.setattr(StyleTransferCLI, "after_fit", lambda self: None)
+    monkeypatch.setattr(
+        RunCLI, "_run_subcommand", lambda self, _: found.append([getattr(self.trainer, name) for name in names])
+    )
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump({"trainer": dict.fromkeys(names, 1)}))
+    assert main(["fit", "--config", config, "--config", str(tmp_path / "one.yaml")]) == 0
+    for value in ("1", "1.0", "3", "0.5"):
+        limits = [word for name in names for word in (f"--trainer.{name}", value)]
+        assert main(["fit", "--config", config, *limits]) == 0
+    assert found == [[value] * 4 for value in (1, 1, 1.0, 3, 0.5)]
+    assert [type(row[0]) for row in found] == [int, int, float, int, float]

@@ -65,7 +65,7 @@ class LastCheckpoint(Checkpoint):
         self._signals: StopSignals | None = None
         self._progress: Progress | None = None
         self._resumed: Progress | None = None
-        self._updating = False
+        self._updating_from = -1
 
     @property
     def received(self) -> int | None:
@@ -75,7 +75,7 @@ class LastCheckpoint(Checkpoint):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Forget an earlier run."""
         self._last = self._signals = self._progress = None
-        self._saved_at, self._updating = -1, False
+        self._saved_at = self._updating_from = -1
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over the signals."""
@@ -90,13 +90,13 @@ class LastCheckpoint(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Note that the weights are about to change."""
-        self._updating = True
+        self._updating_from = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save a checkpoint if one is due, and stop if asked to, but not between the batches of a step."""
-        self._updating = False
+        self._updating_from = -1
         before = self._saved_at if self._progress is None else self._progress.step
         if trainer.global_step == before:
             return
@@ -122,8 +122,9 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save what can be saved, and report how to resume the run."""
         if isinstance(exception, Exception) and trainer.world_size == 1:  # other processes would not take part
+            updated = self._updating_from == trainer.global_step and not isinstance(exception, WorkError)
             try:
-                self._save_complete_step(trainer, updated=self._updating and not isinstance(exception, WorkError))
+                self._save_complete_step(trainer, updated=updated)
             except (OSError, RuntimeError) as error:
                 rank_zero_info(f"step {trainer.global_step} could not be saved: {error}")
         if self._signals is not None:
