@@ -10,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from PIL import Image
 from training_runs import data_of, module_of, trainer_of, weights_of
 
 from nst_lightning import system
@@ -231,3 +232,18 @@ def test_two_processes_stop_together(tmp_path, short):
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["version_0"]
     assert state_of(tmp_path / "runs/version_0")["global_step"] == 2
     assert result.stderr.count("To go on") == 1
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_commands_clean_up_when_they_are_stopped(tmp_path, model, picture, monkeypatch, name):
+    """Here `stylize`, while it writes a picture."""
+
+    def save(image, path, **_):
+        Path(path).write_bytes(b"half")
+        os.kill(os.getpid(), getattr(signal, name))
+
+    picture(64, 48).save(tmp_path / "photo.png")
+    monkeypatch.setattr(Image.Image, "save", save)
+    arguments = ["stylize", str(tmp_path / "photo.png"), "--model", model, "--output", str(tmp_path / "out")]
+    assert main(arguments) == CODES[name]
+    assert not list((tmp_path / "out").iterdir())

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from PIL import Image, ImageChops
 
-from nst_lightning.commands.optimize_files import Files, beside
+from nst_lightning.commands.optimize_files import Files, beside, sole_maker
 from nst_lightning.commands.optimize_progress import Meter
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Painter, load_init
@@ -184,7 +184,11 @@ class _Studio:
         return record.get("resumes") == self._resumable_command(source, target)
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
-        """Optimize one photo and write the picture and its record."""
+        """Optimize one photo and write the picture and its record, unless another process does so."""
+        with sole_maker(target):
+            self._make(source, target, resume=resume)
+
+    def _make(self, source: Path, target: Path, *, resume: bool) -> None:
         bits, masks = self.arguments["bits"], len(self.masks or ())
         with naming("photo"):
             photo = read_picture(source, bits=bits)
