@@ -117,11 +117,13 @@ def test_before_the_first_step_nothing_is_left(tmp_path, short, kill, messages):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_that_is_about_to_end_is_completed(tmp_path, short, kill):
-    kill("SIGINT", "end", 4)
+@pytest.mark.parametrize("place", [("step", 3), ("validation", 4), ("end", 4)])
+def test_a_run_that_is_about_to_end_is_completed(tmp_path, short, kill, messages, place):
+    kill("SIGINT", *place)
     assert main([*short, "--sheet.every_n_steps", "4"]) == 130
     assert state_of(tmp_path / "runs/version_0")["global_step"] == 4
     assert (tmp_path / "runs/version_0/sheets/step-000004.png").exists()
+    assert messages[-1] == f"stopped after the last step, which is in {tmp_path}/runs/version_0/checkpoints/last.ckpt"
 
 
 def test_a_second_signal_stops_at_once(tmp_path, short, kill, monkeypatch):

@@ -77,8 +77,9 @@ def optimize(
     """Paint a photo in the style of one or several paintings, by optimizing the picture.
 
     The photo's transparency, color profile and EXIF data are kept. The file `picture.png.json` beside `picture.png`
-    records all settings, the command that makes the picture again, and the losses of every iteration. After Ctrl-C or
-    an error, the picture so far is written, and `picture.png.state`, from which `--resume` continues exactly.
+    records all settings, the command that makes the picture again, and the losses of every iteration. After Ctrl-C,
+    SIGTERM, SIGHUP or an error, the picture so far is written, and `picture.png.state`, from which `--resume` continues
+    exactly.
 
     Args:
         photo: the photo, or a folder of photos.
@@ -99,7 +100,7 @@ def optimize(
             memory.
         bits: bits per channel; 16 for .png and .tif only.
         preview: number of iterations between two previews, which write the picture so far; 0 for none.
-        resume: continue where Ctrl-C stopped the same command; for a folder, make the missing pictures.
+        resume: continue where a signal stopped the same command; for a folder, make the missing pictures.
         pyramid: the sizes at which the picture is optimized in turn.
         objective: what the losses compare, and the weights.
         minimizer: the optimizer and its settings.

@@ -83,7 +83,6 @@ class StyleTransferCLI(RunCLI):
                 words += ["--style", [*self.model.paintings][-1]]
             lines += ["Stylize a photo of your own:", f"  {shell_line(words)}"]
         rank_zero_info("\n".join(["Trained:", *lines]))
-        super().after_fit()
 
 
 class DistillationCLI(RunCLI):

@@ -247,16 +247,6 @@ class RunCLI(LightningCLI):
                 "trainer.max_steps, trainer.max_epochs or trainer.max_time"
             )
 
-    def after_fit(self) -> None:
-        """Exit as the signal asks that came when the run was about to end, and was complete first.
-
-        Raises:
-            SignalExit: there was a signal.
-        """
-        received = self._get(self.config_init, "checkpoint").received
-        if received:
-            raise SignalExit(exit_code(received))
-
 
 def _build_with_prefix(prefix: str) -> Callable[..., Any]:
     """An instantiator for jsonargparse that adds a prefix to the arguments that errors name."""

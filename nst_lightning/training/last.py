@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
@@ -116,8 +116,13 @@ class LastCheckpoint(Checkpoint):
             self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the last checkpoint. What follows is short: a signal doesn't end it any more."""
+        """Save the last checkpoint."""
         self._save(trainer)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """End the process if it was asked to when training was about to end anyway, and has ended now."""
+        if self.received:
+            self._exit(trainer, self.received)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save what can be saved, and report how to resume the run."""
@@ -129,7 +134,9 @@ class LastCheckpoint(Checkpoint):
                 rank_zero_info(f"step {trainer.global_step} could not be saved: {error}")
         if self._signals is not None:
             self._signals.restore()
-        if self._last is not None:
+        if self._last is not None and 0 < trainer.max_steps <= self._saved_at:
+            rank_zero_info(f"stopped after the last step, which is in {self._last}")
+        elif self._last is not None:
             rank_zero_info(f"stopped; step {self._saved_at} is saved. To go on:\n  {self._advice(self._last)}")
         elif isinstance(exception, SignalExit):
             rank_zero_info("stopped before a step was trained")
@@ -159,8 +166,12 @@ class LastCheckpoint(Checkpoint):
             number = int(trainer.strategy.reduce(received, reduce_op="max"))
         if number:
             self._save_complete_step(trainer, updated=False)
-            # Lightning kills the other processes at once if one that it launched reports a failure
-            raise SignalExit(exit_code(number) if trainer.is_global_zero else 0)
+            if not 0 < trainer.max_steps <= trainer.global_step:  # then there is no step to go on with
+                self._exit(trainer, number)
+
+    def _exit(self, trainer: L.Trainer, number: int) -> NoReturn:
+        """End the process; Lightning kills all others at once if one that it launched reports a failure."""
+        raise SignalExit(exit_code(number) if trainer.is_global_zero else 0)
 
     def _save_complete_step(self, trainer: L.Trainer, *, updated: bool) -> None:
         """Save the last complete step, from amid the next one or from validation.

@@ -96,12 +96,12 @@ class SampleSheet(L.Callback):
         step, folder = trainer.global_step, run_folder(trainer)
         if step == self._drawn_at or not trainer.is_global_zero:
             return
-        self._drawn_at = step
         module = cast(StyleTransfer, pl_module)
         try:
             sheet = self._sheet(module, step, wanted=lambda: last or not stop_requested(trainer))
         except _UnwantedError:
             return
+        self._drawn_at = step
         path = folder / "sheets" / f"step-{step:06d}.png"
         write_picture(path, sheet)
         rank_zero_info(f"sample sheet: {path}")
