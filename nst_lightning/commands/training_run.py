@@ -8,6 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from nst_lightning.distillation.module import Distillation
@@ -27,7 +28,9 @@ from nst_lightning.training import (
     SampleSheet,
     StyleTransfer,
 )
+from nst_lightning.training.companions import check_callbacks
 from nst_lightning.training.folder import run_folder
+from nst_lightning.training.resume import newest_checkpoint
 
 PREFIXES = {
     PhotoDataModule: "data.",
@@ -97,6 +100,8 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Give the run a folder, to which TensorBoard and CSV loggers write unless other loggers are configured."""
         command_config = self.config_init[self.subcommand]
+        if self.subcommand == "fit":
+            self.check_run(command_config)
         config = command_config.trainer
         config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
         board = TensorBoardLogger(root, name=None)
@@ -112,6 +117,17 @@ class RunCLI(LightningCLI):
         config.callbacks = [*(callbacks if isinstance(callbacks, list) else [callbacks]), PictureRate()]
         return super().instantiate_trainer(**kwargs)
 
+    def check_run(self, config: Any) -> None:
+        """Refuse what would fail in training, before the run has a folder.
+
+        Args:
+            config: the command's configuration, with all objects built but the Trainer.
+        """
+        chosen = config.trainer.callbacks or []
+        chosen = [*(chosen if isinstance(chosen, list) else [chosen]), config.best, config.checkpoint]
+        by_steps = config.trainer.max_steps > 0 and config.trainer.max_epochs is None
+        check_callbacks(chosen, by_steps=by_steps, resumes=config.ckpt_path is not None)
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse arguments, and check the checkpoint before anything is built or loaded."""
         super().parse_arguments(parser, args)
@@ -121,7 +137,7 @@ class RunCLI(LightningCLI):
             if self.config.subcommand != "fit" and not config.model.init_from:
                 raise UserError("--ckpt_path must name a checkpoint, got none")
             return
-        config.ckpt_path = str(expand_path(config.ckpt_path))
+        config.ckpt_path = str(self._find_checkpoint(config))
         with naming("--ckpt_path"):
             content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
         if "pytorch-lightning_version" not in content:
@@ -136,6 +152,19 @@ class RunCLI(LightningCLI):
         if self.config.subcommand == "fit" and steps >= last > 0:
             raise UserError(f"trainer.max_steps must be > {steps}, the step of {config.ckpt_path}, got {last}")
         self.resumed_at = steps
+
+    def _find_checkpoint(self, config: Any) -> Path:
+        """The checkpoint that `--ckpt_path` means, which may be `last` or `best` of the newest run that has one."""
+        name, root = config.ckpt_path, expand_path(config.trainer.default_root_dir or "runs")
+        if name in ("last", "best"):
+            found = newest_checkpoint(root, f"{name}.ckpt")
+            if found is None:
+                raise UserError(f"--ckpt_path {name}: no run in {root} has checkpoints/{name}.ckpt")
+            rank_zero_info(f"--ckpt_path {name} is {found}")
+            return found
+        if name == "hpc" or str(name).startswith("registry"):
+            raise UserError(f"--ckpt_path must be a file, last or best, got {name}, which is read from elsewhere")
+        return expand_path(name)
 
     def after_fit(self) -> None:
         """Refuse a run that had ended before it was resumed, by its steps, epochs or time.

@@ -20,7 +20,8 @@ from nst_lightning.errors import WorkError, require, require_above, require_at_l
 from nst_lightning.images import expand_path
 from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
 from nst_lightning.metrics import STYLE_LAYERS, ChannelCorrelation
-from nst_lightning.networks.checkpoint import check_state, network_state
+from nst_lightning.networks.checkpoint import PREFIX, check_state, network_state
+from nst_lightning.training.companions import check_trainer, limit_state, restore_accumulation, save_averages
 from nst_lightning.training.folder import run_folder
 from nst_lightning.training.schedule import cosine_with_warmup
 
@@ -86,14 +87,24 @@ class Distillation(L.LightningModule):
         self.teacher = teacher
         for layer, channels in zip(self.layers, channels_of(teacher, self.layers)):
             self.register_buffer(f"scale_{layer}", torch.ones(channels, 1, 1))
-        self.register_buffer("measured", torch.tensor(init_from is not None))  # its features have the teacher's scale
+        started = float(init_from is not None)  # its features have the teacher's scale
+        self.register_buffer("measured", torch.tensor(started))  # a number, so that it can be averaged
         self.metrics = nn.ModuleDict({layer: ChannelCorrelation() for layer in self.layers})
         folder = None if paintings is None else expand_path(paintings)
         self.paintings = PaintingCrops(folder, share=painting_share)
         self.gram_weight, self.seed = gram_weight, seed
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
-        self.strict_loading = False  # checkpoints leave the frozen teacher out
+        limit_state(self, PREFIX, "scale_", "measured")  # checkpoints leave the frozen teacher out
         self.metadata = {"teacher": teacher.description, "version": __version__}
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Refuse callbacks that can't work; add none."""
+        check_trainer(self.trainer)
+        return []
+
+    def on_train_start(self) -> None:
+        """Accumulate gradients as the epoch asks for, where a run resumes within it."""
+        restore_accumulation(self.trainer)
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The loss of a batch of photos, paintings and variations, which are reproducible for each step of a run."""
@@ -143,13 +154,14 @@ class Distillation(L.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the teacher, and add its description."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith(("teacher.", "metrics."))}
+        """Add the teacher's description."""
+        save_averages(self.trainer, self, checkpoint)
         checkpoint[RECORD] = self.metadata
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of a different network, and warn if it had a different teacher."""
+        if self._trainer is not None and not self.trainer.optimizers:  # Lightning's BatchSizeFinder loads a state later
+            check_trainer(self.trainer, resumes=True)
         check_state(network_state(checkpoint), self.network, "ckpt_path")
         before, now = checkpoint[RECORD]["teacher"], self.metadata["teacher"]
         if before != now:

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from nst_lightning.errors import require_at_least
+from nst_lightning.training.companions import averages_weights
 from nst_lightning.training.folder import run_folder
+from nst_lightning.training.resume import FoundAsLast
 
 
-class LastCheckpoint(Checkpoint):
+class LastCheckpoint(FoundAsLast):
     """Keeps the checkpoint `checkpoints/last.ckpt` in the run's folder, from which `ckpt_path` resumes exactly.
 
     Checkpoints are written under another name and then renamed, so that there is always a complete one.
@@ -24,6 +25,7 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, every_n_steps: int = 250, keep_all: bool = False) -> None:
         require_at_least(1, every_n_steps=every_n_steps)
+        super().__init__()
         self.every_n_steps, self.keep_all = every_n_steps, keep_all
         self._saved_at = -1
         self._last: Path | None = None
@@ -37,6 +39,11 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save a checkpoint if one is due."""
         if trainer.global_step % self.every_n_steps == 0:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save a checkpoint before a callback puts averaged weights in place of those that training continues with."""
+        if averages_weights(trainer):
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

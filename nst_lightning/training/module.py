@@ -17,6 +17,13 @@ from nst_lightning.losses import PerceptualLoss
 from nst_lightning.metrics import STYLE_LAYERS, Evaluator
 from nst_lightning.networks import network_record
 from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, per_style_metadata
+from nst_lightning.training.companions import (
+    check_trainer,
+    copy_again,
+    limit_state,
+    restore_accumulation,
+    save_averages,
+)
 from nst_lightning.training.crop import crop_at_random
 from nst_lightning.training.metadata import Record
 from nst_lightning.training.optimizer import OptimizerOptions
@@ -66,7 +73,7 @@ class StyleTransfer(L.LightningModule):
         self.network, self.loss, self.sampler = network, loss, sampler
         self.paintings, self.record = dict(paintings), record
         self.short_side, self.stability_weight, self.optimizer_options = short_side, stability_weight, optimizer
-        self.strict_loading = False  # checkpoints leave the frozen encoder out
+        limit_state(self, PREFIX)  # checkpoints leave the frozen encoder out
         self._bad_steps = 0
         can_evaluate = set(STYLE_LAYERS) <= set(loss.encoder.layers)
         tensors = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
@@ -78,6 +85,11 @@ class StyleTransfer(L.LightningModule):
         """The metadata for checkpoints and ONNX files."""
         return self.record.text(self.network)
 
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Refuse callbacks that can't work; add none."""
+        check_trainer(self.trainer)
+        return []
+
     def setup(self, stage: str) -> None:
         """Refuse precisions in which losses and Gram matrices would not be float32.
 
@@ -88,6 +100,10 @@ class StyleTransfer(L.LightningModule):
             raise UserError(
                 f"trainer.precision must be 32-true, bf16-mixed or 16-mixed, got {self.trainer.precision!r}"
             )
+
+    def on_train_start(self) -> None:
+        """Accumulate gradients as the epoch asks for, where a run resumes within it."""
+        restore_accumulation(self.trainer)
 
     def forward(self, photos: Tensor, style: int = 0) -> Tensor:
         """Stylize photos in one of the run's styles.
@@ -181,21 +197,23 @@ class StyleTransfer(L.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the encoder and the metrics, and add a description of the network."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith(PREFIX)}
+        """Add a description of the network."""
+        save_averages(self.trainer, self, checkpoint)
         checkpoint[_OPTIMIZER] = self.optimizer_options.name
         metadata = {**self.metadata, "steps": str(self.trainer.global_step)}
         checkpoint[RECORD] = network_record(self.network, metadata)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of a different network or optimizer, and adopt all of its styles."""
+        if self._trainer is not None and not self.trainer.optimizers:  # Lightning's BatchSizeFinder loads a state later
+            check_trainer(self.trainer, resumes=True)
         before, now = checkpoint.get(_OPTIMIZER, "adam"), self.optimizer_options.name
         if before != now and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             raise UserError.about("ckpt_path", f"the checkpoint was trained with {before}; {now} can't continue it")
         record = checkpoint.get(RECORD, {})
         if styles := record.get("init_args", {}).get("styles"):
-            self.sampler.adopt(styles)
+            if self.sampler.adopt(styles) and self._trainer is not None:
+                copy_again(self.trainer, self)
             self.record = self.record.with_earlier(per_style_metadata(record["metadata"], styles))
         check_state(network_state(checkpoint), self.network, "ckpt_path")
 
