@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import warnings
 from argparse import ArgumentError
@@ -16,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, prefixing
 from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training import ExportOnnx, PhotoDataModule, PictureWriter, SampleSheet, build_style_transfer
@@ -66,6 +67,16 @@ class StyleTransferCLI(RunCLI):
         files = styles if isinstance(styles, list) else list(styles.values())
         require_examples({"model.style": model.style} | {f"model.styles ({file})": file for file in files})
         super().before_instantiate_classes()
+
+    def check_run(self, config: Any) -> None:
+        """Try the network, too, at the sizes of the run, and its export."""
+        super().check_run(config)
+        validates = config.trainer.limit_val_batches != 0
+        is_first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # other processes are started after this one's trial
+        with prefixing("model."):
+            self.model.try_network(trains=True, validates=validates, surroundings=config.data.surroundings)
+            if is_first:
+                config.export.try_export(self.model.network)
 
     def after_fit(self) -> None:
         """Report the files of the run, and how to use them."""

@@ -14,12 +14,12 @@ from nst_lightning.errors import UserError
 from nst_lightning.training.resume import FoundAsLast
 
 _REFUSED = {
-    callbacks.StochasticWeightAveraging: "averages at the start of epochs, so a run by trainer.max_steps would end with "
-    "its first weights, and it can't be resumed exactly; use WeightAveraging or EMAWeightAveraging",
+    callbacks.StochasticWeightAveraging: "averages at the start of epochs: a run by trainer.max_steps ends with its "
+    "first weights, and no run can be resumed exactly; use WeightAveraging or EMAWeightAveraging",
     callbacks.LearningRateFinder: "changes an attribute that the optimizer doesn't read; set optimizer.learning_rate",
     callbacks.BackboneFinetuning: "needs a module with a `backbone`; freeze_shared trains only what belongs to a style",
     callbacks.ModelPruning: "prunes the encoder of the losses as well, and renames tensors, so that no checkpoint fits",
-    callbacks.SpikeDetection: "fails when a checkpoint is saved; steps with non-finite gradients are handled without it",
+    callbacks.SpikeDetection: "fails when a checkpoint is saved; non-finite gradients are handled without it",
 }
 """Callbacks that can't work, and why."""
 
@@ -53,8 +53,13 @@ def check_callbacks(chosen: Sequence[L.Callback], *, by_steps: bool, resumes: bo
                 "needs epochs, but a run by trainer.max_steps has one; set trainer.accumulate_grad_batches instead",
             )
         if isinstance(callback, callbacks.BatchSizeFinder) and resumes:
-            _refuse(callback, "would count the steps of a resumed run anew; set data.batch_size to what it found before")
-        if isinstance(callback, callbacks.ModelCheckpoint) and callback.save_last and keeps_last and not callback.dirpath:
+            _refuse(callback, "would count the steps of a resumed run anew; set data.batch_size to what it found")
+        if (
+            isinstance(callback, callbacks.ModelCheckpoint)
+            and callback.save_last
+            and not callback.dirpath
+            and keeps_last
+        ):
             _refuse(callback, "with save_last would write over last.ckpt; give it a dirpath, or leave save_last out")
 
 
@@ -97,7 +102,7 @@ def copy_again(trainer: L.Trainer, module: L.LightningModule) -> None:
 
 def save_averages(trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
     """Put averaged weights into a checkpoint of weights alone, for which Lightning doesn't ask callbacks."""
-    if "callbacks" in checkpoint or not trainer.training and not trainer.validating:
+    if "callbacks" in checkpoint or not (trainer.training or trainer.validating):
         return
     for callback in _averaging(trainer):
         callback.on_save_checkpoint(trainer, module, checkpoint)

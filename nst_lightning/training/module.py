@@ -30,6 +30,7 @@ from nst_lightning.training.optimizer import OptimizerOptions
 from nst_lightning.training.schedule import cosine_with_warmup
 from nst_lightning.training.stability import disturb, unsteadiness
 from nst_lightning.training.styles import StyleSampler, Targets
+from nst_lightning.training.trial import try_network, uses_of
 
 _OPTIMIZER = "optimizer"
 """Checkpoint key of the optimizer's name."""
@@ -74,7 +75,7 @@ class StyleTransfer(L.LightningModule):
         self.paintings, self.record = dict(paintings), record
         self.short_side, self.stability_weight, self.optimizer_options = short_side, stability_weight, optimizer
         limit_state(self, PREFIX)  # checkpoints leave the frozen encoder out
-        self._bad_steps = 0
+        self._bad_steps, self._tried = 0, False
         can_evaluate = set(STYLE_LAYERS) <= set(loss.encoder.layers)
         tensors = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
         self.evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
@@ -91,15 +92,35 @@ class StyleTransfer(L.LightningModule):
         return []
 
     def setup(self, stage: str) -> None:
-        """Refuse precisions in which losses and Gram matrices would not be float32.
+        """Refuse precisions in which losses and Gram matrices would not be float32, and networks that fail a trial.
 
         Raises:
-            UserError: the Trainer's precision is another one than 32-bit or mixed.
+            UserError: the Trainer's precision is another one than 32-bit or mixed, or see `try_network`.
         """
         if self.trainer.precision.endswith("-true") and self.trainer.precision != "32-true":
             raise UserError(
                 f"trainer.precision must be 32-true, bf16-mixed or 16-mixed, got {self.trainer.precision!r}"
             )
+        validates = self.trainer.limit_val_batches != 0
+        surroundings = getattr(getattr(self.trainer, "datamodule", None), "surroundings", 0)
+        self.try_network(trains=stage == "fit", validates=validates, surroundings=surroundings)
+
+    def try_network(self, *, trains: bool, validates: bool = True, surroundings: int = 0) -> None:
+        """Let a copy of the network paint noise at the sizes that a run will ask for, once.
+
+        Args:
+            trains: whether the run trains.
+            validates: whether a run that trains paints whole photos, too.
+            surroundings: pixels by which some training crops are larger than `short_side`.
+
+        Raises:
+            UserError: the network fails, or its pictures are not what pictures of photos are.
+        """
+        if not self._tried:
+            uses = uses_of(self.sampler, self.short_side, trains=trains, surroundings=surroundings)
+            kept = [use for use in uses if validates or not trains or use.purpose == "training"]
+            try_network(self.network, kept)
+            self._tried = True
 
     def on_train_start(self) -> None:
         """Accumulate gradients as the epoch asks for, where a run resumes within it."""

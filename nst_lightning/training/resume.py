@@ -54,11 +54,11 @@ class FoundAsLast(ModelCheckpoint):
             if isinstance(callback, OnExceptionCheckpoint):
                 return _refuse_unnamed(Path(callback.ckpt_path))
         folder = run_folder(trainer)
-        found: Path | None = folder / "checkpoints" / "last.ckpt"
-        if not found.is_file():
-            found = newest_checkpoint(folder.parent, "last.ckpt") if folder.name.startswith("version_") else None
+        own = folder / "checkpoints" / "last.ckpt"
+        earlier = newest_checkpoint(folder.parent, own.name) if folder.name.startswith("version_") else None
+        found = own if own.is_file() else earlier
         if found is None:
-            raise UserError.about("ckpt_path", f"there is no checkpoints/last.ckpt in {folder}, nor in an earlier run's")
+            raise UserError.about("ckpt_path", f"there is no last checkpoint, neither {own} nor that of an earlier run")
         return {str(found)}
 
 
