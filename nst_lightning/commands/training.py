@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from nst_lightning.commands.network_class import search_here
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
 from nst_lightning.errors import UserError, prefixing
@@ -149,6 +150,7 @@ def _run(
     cli: type[RunCLI], module: Callable[..., L.LightningModule], arguments: list[str], usages: dict[str, str]
 ) -> None:
     keep_freed_memory()
+    search_here()
     for message in (
         ".*dataloader is not resumable.*",  # the data module resumes by itself
         ".*in eval mode at the start of training.*",  # encoders stay frozen

@@ -184,7 +184,10 @@ def _build_with_prefix(prefix: str) -> Callable[..., Any]:
 
     def instantiate(cls: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with prefixing(prefix):
-            return cls(*args, **kwargs)
+            built = cls(*args, **kwargs)
+        if isinstance(built, nn.Module):
+            checkpoint.remember_arguments(built, kwargs)
+        return built
 
     return instantiate
 

@@ -21,8 +21,10 @@ from nst_lightning.images import expand_path
 from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
 from nst_lightning.metrics import STYLE_LAYERS, ChannelCorrelation
 from nst_lightning.networks.checkpoint import PREFIX, check_state, network_state
+from nst_lightning.training.batches import check_batch
 from nst_lightning.training.companions import check_trainer, limit_state, restore_accumulation, save_averages
 from nst_lightning.training.folder import run_folder
+from nst_lightning.training.loading import require_arguments
 from nst_lightning.training.schedule import cosine_with_warmup
 
 RECORD = "compact_encoder"
@@ -97,6 +99,17 @@ class Distillation(L.LightningModule):
         limit_state(self, PREFIX, "scale_", "measured")  # checkpoints leave the frozen teacher out
         self.metadata = {"teacher": teacher.description, "version": __version__}
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> "Distillation":  # type: ignore[override]
+        """Make a module with the weights of a checkpoint, given the teacher and the widths.
+
+        Raises:
+            UserError: the teacher is missing; the message says what to use instead.
+        """
+        hint = "for the network alone, use encoders.CompactEncoder with the run's compact_encoder.safetensors"
+        require_arguments(cls, options, hint)
+        return super().load_from_checkpoint(checkpoint_path, **{"weights_only": True, **options})
+
     def configure_callbacks(self) -> list[L.Callback]:
         """Refuse callbacks that can't work; add none."""
         check_trainer(self.trainer)
@@ -108,6 +121,8 @@ class Distillation(L.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The loss of a batch of photos, paintings and variations, which are reproducible for each step of a run."""
+        if batch_idx == 0:
+            check_batch(photos)
         position = (self.seed, self.global_step, self.global_rank, batch_idx)
         generator = torch.Generator().manual_seed(int(np.random.default_rng(position).integers(2**63)))
         pictures = vary(self.paintings.mix_in(photos.cpu(), generator), generator).to(photos.device)
@@ -121,6 +136,8 @@ class Distillation(L.LightningModule):
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses on held-out photos, and the correlation of features at each layer."""
+        if batch_idx == 0:
+            check_batch(photos)
         targets, features = self.teacher(photos, self.layers), self.network(photos, self.layers)
         for name, value in self._losses(features, targets).items():
             self.log(f"val/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
@@ -16,7 +16,7 @@ from nst_lightning.export import export_onnx
 from nst_lightning.images import array_to_image, expand_path, write_picture
 from nst_lightning.training.data import PhotoDataModule
 from nst_lightning.training.folder import run_folder
-from nst_lightning.training.module import StyleTransfer
+from nst_lightning.training.module import require_style_transfer
 from nst_lightning.training.trial import try_export
 
 
@@ -35,7 +35,7 @@ class ExportOnnx(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Try the export before training."""
         if stage == "fit" and trainer.is_global_zero:
-            self.try_export(cast(StyleTransfer, pl_module).network)
+            self.try_export(require_style_transfer(self, pl_module).network)
 
     def try_export(self, network: nn.Module) -> None:
         """Export a network to a temporary folder, once, unless no file is to be written.
@@ -52,7 +52,7 @@ class ExportOnnx(L.Callback):
         path = run_folder(trainer) / self.filename
         if not self.filename or not trainer.is_global_zero:
             return
-        module = cast(StyleTransfer, pl_module)
+        module = require_style_transfer(self, pl_module)
         metadata = {**module.metadata, "steps": str(trainer.global_step)}
         difference = export_onnx(module.network, path, metadata=metadata)
         rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference:.1e})")

@@ -17,6 +17,7 @@ from nst_lightning.losses import PerceptualLoss
 from nst_lightning.metrics import STYLE_LAYERS, Evaluator
 from nst_lightning.networks import network_record
 from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, per_style_metadata
+from nst_lightning.training.batches import check_batch
 from nst_lightning.training.companions import (
     check_trainer,
     copy_again,
@@ -25,6 +26,7 @@ from nst_lightning.training.companions import (
     save_averages,
 )
 from nst_lightning.training.crop import crop_at_random
+from nst_lightning.training.loading import require_arguments
 from nst_lightning.training.metadata import Record
 from nst_lightning.training.optimizer import OptimizerOptions
 from nst_lightning.training.schedule import cosine_with_warmup
@@ -80,6 +82,20 @@ class StyleTransfer(L.LightningModule):
         tensors = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
         self.evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
         self.photo_evaluators = nn.ModuleList()
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> "StyleTransfer":  # type: ignore[override]
+        """Make a module with the weights of a checkpoint, given all of the constructor's arguments.
+
+        Raises:
+            UserError: an argument is missing; the message says what to use instead.
+        """
+        hint = (
+            "use networks.load_network(path) for the network alone, or build_style_transfer(...) with "
+            "trainer.fit, validate, test or predict(module, ckpt_path=path)"
+        )
+        require_arguments(cls, options, hint)
+        return super().load_from_checkpoint(checkpoint_path, **{"weights_only": True, **options})
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -140,6 +156,7 @@ class StyleTransfer(L.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
+        self._check(photos, batch_idx)
         data_seed = getattr(getattr(self.trainer, "datamodule", None), "seed", None) or 0  # other crops, other targets
         seed = (data_seed, self.current_epoch, batch_idx, self.global_rank)
         targets = self.sampler.sample(len(photos), seed=seed)
@@ -172,6 +189,7 @@ class StyleTransfer(L.LightningModule):
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and quality figures on held-out photos, with the styles in turn."""
+        self._check(photos, batch_idx)
         self._evaluate(photos, "val", batch_idx % len(self.paintings))
 
     def on_test_start(self) -> None:
@@ -182,12 +200,16 @@ class StyleTransfer(L.LightningModule):
 
     def test_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and quality figures of each photo in each style, and the style figures of the photos themselves."""
+        self._check(photos, batch_idx)
         for style in range(len(self.paintings)):
             self._evaluate(photos, "test", style)
 
     def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
         """Stylize photos in the run's first style; None stands for a photo that can't be read."""
-        return None if photos is None else self(photos)
+        if photos is None:
+            return None
+        self._check(photos, batch_idx)
+        return self(photos)
 
     def on_validation_start(self) -> None:
         """Warn if there are fewer held-out photos than styles."""
@@ -243,6 +265,11 @@ class StyleTransfer(L.LightningModule):
         paintings, factors = targets.paintings.to(photos.device), targets.style_factors.to(photos)
         return self.loss(pictures, photos, styles=paintings, style_factors=factors)
 
+    def _check(self, photos: Tensor, batch_idx: int) -> None:
+        """Check the first batch of an epoch; to check all would take time, on a GPU."""
+        if batch_idx == 0:
+            check_batch(photos)
+
     def _paint(self, photos: Tensor, targets: Targets) -> Tensor:
         return self.network(photos, **{name: value.to(photos.device) for name, value in targets.controls.items()})
 
@@ -269,6 +296,18 @@ class StyleTransfer(L.LightningModule):
                     self.log(f"{stage}/{style}/{name}", value, sync_dist=True)
         for name, values in averages.items():
             self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
+
+
+def require_style_transfer(callback: L.Callback, module: L.LightningModule) -> StyleTransfer:
+    """The module of a Trainer, for a callback that needs a `StyleTransfer`.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if not isinstance(module, StyleTransfer):
+        needed = f"{type(callback).__name__} needs a StyleTransfer, as build_style_transfer makes one"
+        raise UserError(f"{needed}, got {type(module).__name__}")
+    return module
 
 
 def _medians(evaluators: Sequence[tuple[str, Evaluator]]) -> Iterator[tuple[str, Tensor]]:
