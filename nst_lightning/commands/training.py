@@ -110,6 +110,12 @@ class DistillationCLI(RunCLI):
         """Offer only `fit`."""
         return {"fit": LightningCLI.subcommands()["fit"]}
 
+    def check_run(self, config: Any) -> None:
+        """Try the teacher, too, at the size of the run."""
+        super().check_run(config)
+        with prefixing("model."):
+            self.model.try_teacher(config.data.short_side)
+
 
 def main(command: str, arguments: list[str]) -> None:
     """Run one of `COMMANDS`, or `distill`.

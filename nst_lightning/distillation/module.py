@@ -11,7 +11,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nst_lightning import __version__
-from nst_lightning.distillation.network import channels_of, fold_norms, freeze_blocks, load_narrow_vgg, new_narrow_vgg
+from nst_lightning.distillation.network import (
+    channels_of,
+    check_teacher,
+    fold_norms,
+    freeze_blocks,
+    load_narrow_vgg,
+    new_narrow_vgg,
+)
 from nst_lightning.distillation.paintings import PaintingCrops
 from nst_lightning.distillation.variations import vary
 from nst_lightning.encoders import Encoder, Features
@@ -114,6 +121,16 @@ class Distillation(L.LightningModule):
         """Refuse callbacks that can't work; add none."""
         check_trainer(self.trainer)
         return []
+
+    def setup(self, stage: str) -> None:
+        """Try the teacher at the sizes of the photos."""
+        short_side = getattr(getattr(self.trainer, "datamodule", None), "short_side", None)
+        if short_side is not None:
+            self.try_teacher(short_side)
+
+    def try_teacher(self, short_side: int) -> None:
+        """Refuse a teacher whose features don't fit the network's, for photos of a short side, in pixels."""
+        check_teacher(self.teacher, self.network, self.layers, short_side=short_side)
 
     def on_train_start(self) -> None:
         """Accumulate gradients as the epoch asks for, where a run resumes within it."""

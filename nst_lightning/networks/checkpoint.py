@@ -158,6 +158,21 @@ def check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) 
             )
 
 
+def check_arguments(init_args: Mapping[str, Any], network: nn.Module, argument: str) -> None:
+    """Refuse a network with other arguments than a checkpoint's, such as another upsampling, whose tensors fit anyway.
+
+    Raises:
+        UserError: an argument differs; the message names `argument` and the first such argument.
+    """
+    own = getattr(network, "init_args", {})
+    for name in sorted(init_args.keys() & own.keys()):
+        if init_args[name] != own[name]:
+            problem = (
+                f"the checkpoint holds a different network: {name} is {init_args[name]!r} there and {own[name]!r} here"
+            )
+            raise UserError.about(argument, problem)
+
+
 def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of the network in a checkpoint, under the network's own names."""
     return {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}

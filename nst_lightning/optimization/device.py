@@ -56,3 +56,12 @@ def _allowed_memory() -> float:
         return float("inf")
     cached = sum(float(line.split()[1]) for line in details.splitlines() if line.startswith("inactive_file "))
     return float("inf") if limit.strip() == "max" else float(limit) - float(current) + cached
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory ran out, for which torch has a class on CUDA only."""
+    text = str(error).lower()
+    signs = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+    )

@@ -16,7 +16,14 @@ from nst_lightning.errors import UserError, WorkError, require_at_least
 from nst_lightning.losses import PerceptualLoss
 from nst_lightning.metrics import STYLE_LAYERS, Evaluator
 from nst_lightning.networks import network_record
-from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, per_style_metadata
+from nst_lightning.networks.checkpoint import (
+    PREFIX,
+    RECORD,
+    check_arguments,
+    check_state,
+    network_state,
+    per_style_metadata,
+)
 from nst_lightning.training.batches import check_batch
 from nst_lightning.training.companions import (
     check_trainer,
@@ -254,11 +261,13 @@ class StyleTransfer(L.LightningModule):
         if before != now and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             raise UserError.about("ckpt_path", f"the checkpoint was trained with {before}; {now} can't continue it")
         record = checkpoint.get(RECORD, {})
-        if styles := record.get("init_args", {}).get("styles"):
+        init_args = record.get("init_args") or {}
+        if styles := init_args.get("styles"):
             if self.sampler.adopt(styles) and self._trainer is not None:
                 copy_again(self.trainer, self)
             self.record = self.record.with_earlier(per_style_metadata(record["metadata"], styles))
         check_state(network_state(checkpoint), self.network, "ckpt_path")
+        check_arguments(init_args, self.network, "ckpt_path")
 
     def losses(self, pictures: Tensor, photos: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The losses of pictures of shape (N, 3, H, W), see `PerceptualLoss`."""
