@@ -89,6 +89,23 @@ def test_a_checkpoint_of_weights_alone_has_the_averages(tmp_path, compact_weight
     close(saved(tmp_path / "step=3.ckpt"), average_of(watch.weights))
 
 
+def test_averages_are_right_in_a_checkpoint_that_is_saved_amid_validation(tmp_path, compact_weights, painting, photos):
+    class Save(L.Callback):
+        def on_validation_batch_end(self, trainer, *_):
+            if not trainer.sanity_checking:
+                trainer.save_checkpoint(tmp_path / "amid.ckpt", weights_only=False)
+                trainer.save_checkpoint(tmp_path / "alone.ckpt", weights_only=True)
+
+    watch, size = Watch(), {"short_side": 128}
+    options = {"max_steps": 3, "val_check_interval": 3, "check_val_every_n_epoch": None, "limit_val_batches": 1}
+    chosen = [callbacks.EMAWeightAveraging(decay=DECAY), watch, Save()]
+    trainer = trainer_of(tmp_path, **options, callbacks=chosen, enable_checkpointing=False)
+    trainer.fit(module_of(compact_weights, painting, **size), data_of(photos, **size))
+    for name in ("amid", "alone"):
+        close(saved(tmp_path / f"{name}.ckpt"), average_of(watch.weights))
+    close(saved(tmp_path / "amid.ckpt", "current_model_state"), watch.weights[-1])
+
+
 def test_averages_of_a_network_that_adopts_styles_resume(tmp_path, compact_weights, painting, photos):
     def network(*styles):
         return MultiStyleNet(list(styles), [4, 6, 8], 4, [1])

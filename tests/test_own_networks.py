@@ -210,6 +210,10 @@ def test_a_network_of_ones_own_is_trained_exported_and_exported_later(
     ]
     assert (made[0] == made[1]).all()
 
+    for call in (["stylize", "photo.jpg"], ["styles"]):
+        assert main([*call, "--model", str(last)]) == 2
+        assert f"model: {last} is a checkpoint; the command `export` makes an ONNX file" in capsys.readouterr().err
+
     network, metadata = load_network(last, network=cls)
     assert metadata["steps"] == "4"
     assert load_network(last, network=cls(5, 2.0))[0].state_dict().keys() == network.state_dict().keys()

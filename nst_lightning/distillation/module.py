@@ -103,6 +103,7 @@ class Distillation(L.LightningModule):
         self.paintings = PaintingCrops(folder, share=painting_share)
         self.gram_weight, self.seed = gram_weight, seed
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
+        self._swapped = False
         limit_state(self, PREFIX, "scale_", "measured")  # checkpoints leave the frozen teacher out
         self.metadata = {"teacher": teacher.description, "version": __version__}
 
@@ -134,6 +135,7 @@ class Distillation(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Accumulate gradients as the epoch asks for, where a run resumes within it."""
+        self._swapped = False  # an earlier run may have failed amid validation
         restore_accumulation(self.trainer)
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
@@ -161,8 +163,13 @@ class Distillation(L.LightningModule):
         for layer in self.layers:
             cast(ChannelCorrelation, self.metrics[layer]).update(features[layer], targets[layer])
 
+    def on_validation_epoch_start(self) -> None:
+        """Remember that callbacks have put averaged weights in place."""
+        self._swapped = True
+
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
+        self._swapped = False
         for layer in self.layers:
             metric = cast(ChannelCorrelation, self.metrics[layer])
             self.log(f"val/correlation_{layer}", metric.compute(), sync_dist=True)
@@ -189,7 +196,7 @@ class Distillation(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the teacher's description."""
-        save_averages(self.trainer, self, checkpoint)
+        save_averages(self.trainer, self, checkpoint, swapped=self._swapped)
         checkpoint[RECORD] = self.metadata
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:

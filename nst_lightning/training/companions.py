@@ -100,14 +100,27 @@ def copy_again(trainer: L.Trainer, module: L.LightningModule) -> None:
         callback.setup(trainer, module, "fit")
 
 
-def save_averages(trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-    """Put averaged weights into a checkpoint of weights alone, for which Lightning doesn't ask callbacks."""
-    if "callbacks" in checkpoint or not (trainer.training or trainer.validating):
-        return
+def save_averages(
+    trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any], *, swapped: bool = False
+) -> None:
+    """Put averaged weights in a checkpoint where Lightning doesn't: in one of weights alone, and amid validation.
+
+    Args:
+        trainer: the trainer.
+        module: the module that is saved.
+        checkpoint: the checkpoint, to be changed.
+        swapped: whether the module has the averaged weights and the copy those of training, as in validation.
+    """
     for callback in _averaging(trainer):
-        callback.on_save_checkpoint(trainer, module, checkpoint)
-        for key in ("current_model_state", "averaging_state"):  # needed only to resume
-            checkpoint.pop(key, None)
+        alone = "callbacks" not in checkpoint  # callbacks have not been asked
+        if alone:
+            callback.on_save_checkpoint(trainer, module, checkpoint)
+        current = checkpoint.get("current_model_state")
+        if swapped and current is not None:
+            checkpoint["current_model_state"], checkpoint["state_dict"] = checkpoint["state_dict"], current
+        if alone:  # these are needed only to resume
+            for key in ("current_model_state", "averaging_state"):
+                checkpoint.pop(key, None)
 
 
 def restore_accumulation(trainer: L.Trainer) -> None:

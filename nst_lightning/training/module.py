@@ -84,7 +84,7 @@ class StyleTransfer(L.LightningModule):
         self.paintings, self.record = dict(paintings), record
         self.short_side, self.stability_weight, self.optimizer_options = short_side, stability_weight, optimizer
         limit_state(self, PREFIX)  # checkpoints leave the frozen encoder out
-        self._bad_steps, self._tried = 0, False
+        self._bad_steps, self._tried, self._swapped = 0, False, False
         can_evaluate = set(STYLE_LAYERS) <= set(loss.encoder.layers)
         tensors = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
         self.evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
@@ -147,6 +147,7 @@ class StyleTransfer(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Accumulate gradients as the epoch asks for, where a run resumes within it."""
+        self._swapped = False  # an earlier run may have failed amid validation
         restore_accumulation(self.trainer)
 
     def forward(self, photos: Tensor, style: int = 0) -> Tensor:
@@ -227,8 +228,13 @@ class StyleTransfer(L.LightningModule):
                 f"trainer.limit_val_batches): val/loss leaves out {', '.join(styles[batches:])}"
             )
 
+    def on_validation_epoch_start(self) -> None:
+        """Remember that callbacks have put averaged weights in place."""
+        self._swapped = True
+
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
+        self._swapped = False
         self._log_figures("val")
 
     def on_test_end(self) -> None:
@@ -248,7 +254,7 @@ class StyleTransfer(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add a description of the network."""
-        save_averages(self.trainer, self, checkpoint)
+        save_averages(self.trainer, self, checkpoint, swapped=self._swapped)
         checkpoint[_OPTIMIZER] = self.optimizer_options.name
         metadata = {**self.metadata, "steps": str(self.trainer.global_step)}
         checkpoint[RECORD] = network_record(self.network, metadata)
