@@ -3,16 +3,18 @@
 import importlib
 import inspect
 import os
+import signal
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from io import TextIOWrapper
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nst_lightning import __version__
-from nst_lightning.errors import UserError, WorkError, suggest_names
+from nst_lightning.errors import SignalExit, UserError, WorkError, suggest_names
+from nst_lightning.system import StopSignals, exit_code
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -115,8 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command and its arguments; by default the arguments of the process.
 
     Returns:
-        The exit code: 0, 1 when the work failed, 2 when the request was wrong. Errors that are neither the user's nor
-        the machine's are raised.
+        The exit code: 0, 1 when the work failed, 2 when the request was wrong, and 128 and more after a signal. Errors
+        that are neither the user's nor the machine's are raised.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
@@ -139,18 +141,33 @@ def main(arguments: list[str] | None = None) -> int:
         known = [*dict.fromkeys(command.split()[0] for command in COMMANDS)]
     if name not in COMMANDS:
         return _fail(f"unknown command {name!r}; {suggest_names(name, known, 'commands')}", 2)
+    with StopSignals(_interrupt, _interrupt) as signals:
+        try:
+            return _run(name, rest)
+        except SignalExit as stopped:
+            return cast(int, stopped.code)
+        except (KeyboardInterrupt, SystemExit) as interrupted:  # Lightning exits at a KeyboardInterrupt
+            if signals.received is None and isinstance(interrupted, SystemExit):
+                raise
+            return exit_code(signals.received or signal.SIGINT)  # whatever can be saved has been saved
+
+
+def _run(name: str, arguments: list[str]) -> int:
     try:
         if COMMANDS[name].target == TRAINING:
-            load_function(TRAINING)(name, rest)
+            load_function(TRAINING)(name, arguments)
         else:
-            _call(name, rest)
+            _call(name, arguments)
     except (UserError, ArgumentError) as error:
         return _fail(f"{name}: {error}", 2, error)
-    except KeyboardInterrupt:
-        return 130  # as shells report Ctrl-C; whatever can be saved has been saved
     except (WorkError, OSError, MemoryError) as error:
         return _fail(f"{name}: {error or type(error).__name__}", 1, error)
     return 0
+
+
+def _interrupt(number: int) -> None:
+    """End whatever runs: temporary files are removed and unfinished work is saved on the way out, as at Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def load_function(target: str) -> Callable[..., None]:

@@ -65,6 +65,10 @@ class WorkError(RuntimeError):
     """Work that failed although the request was right, such as photos that could not be stylized."""
 
 
+class SignalExit(SystemExit):
+    """The end of a process that a signal asked to end, after its work has been saved. The code is the exit code."""
+
+
 def require(name: str, value: object, condition: bool, allowed: str) -> None:
     """Refuse an argument whose value isn't allowed.
 

@@ -1,11 +1,15 @@
-"""What depends on the operating system: the memory management of the C library, and quoting for the shell."""
+"""What depends on the operating system: memory of the C library, quoting for the shell, and signals."""
 
 import ctypes
 import os
 import platform
 import shlex
+import signal
 import subprocess
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 _GLIBC = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -36,3 +40,72 @@ def give_back_freed_memory() -> None:
 def shell_line(words: Sequence[str]) -> str:
     """Join words into a command line that the system's shell splits into the same words."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals that ask a process to end: Ctrl-C, `kill`, and a terminal that closes (not on Windows)."""
+_SAME_REQUEST = 1.0
+"""Seconds within which a repeated signal is the same request: closing a terminal, or a launcher, may send it twice."""
+
+
+class StopSignals:
+    """Calls functions when the process is asked to end, while it is installed.
+
+    Signals that the process ignores stay ignored, as `nohup` wants it. Nothing is installed outside the main thread,
+    which alone receives signals.
+
+    Args:
+        first: called with the first signal.
+        again: called with a signal that is sent again after a second or more, by somebody who can't wait.
+    """
+
+    def __init__(self, first: Callable[[int], None], again: Callable[[int], None]) -> None:
+        self._first, self._again = first, again
+        self._since: dict[int, float] = {}
+        self._previous: dict[int, Any] = {}
+        self.received: int | None = None
+
+    def install(self) -> None:
+        """Handle signals from now on, in place of the present handlers."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in STOP_SIGNALS:
+            present = signal.getsignal(number)
+            if present not in (signal.SIG_IGN, None, self._handle):
+                self._previous[number] = present
+                signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Give signals back to the handlers that had them before."""
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def __enter__(self) -> "StopSignals":
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def _handle(self, number: int, _: object) -> None:
+        now, earlier = time.monotonic(), self.received
+        self.received = earlier or number
+        if now - self._since.setdefault(number, now) >= _SAME_REQUEST:
+            self._again(number)
+        elif earlier is None:
+            self._first(number)
+
+
+def leave_signals_to_parent(_: int) -> None:
+    """Let a worker process go on at Ctrl-C, which a terminal sends to it as well, until its parent process ends it."""
+    for number in set(STOP_SIGNALS) - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def exit_code(number: int) -> int:
+    """The exit code of a process that a signal ended, as shells report it.
+
+    >>> exit_code(signal.SIGINT)
+    130
+    """
+    return 128 + number

@@ -1,10 +1,13 @@
 import shutil
 import warnings
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
+from training_runs import module_of
 
 from nst_lightning.training import PhotoDataModule
 from nst_lightning.training.data import Place, PlaceSampler
@@ -182,3 +185,16 @@ def test_missing_folders(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "only.png")
     with pytest.raises(ValueError, match=r"val: .* has a single photo, which can't be held out"):
         PhotoDataModule(str(tmp_path)).photos("train")
+
+
+@pytest.mark.parametrize("folders", [{"train": None}, {"val": "nowhere"}])
+def test_missing_photos_are_noticed_before_anything_is_done(
+    tmp_path, compact_weights, painting, photos, monkeypatch, folders
+):
+    module = module_of(compact_weights, painting)
+    monkeypatch.setattr(type(module), "validation_step", lambda *_: pytest.fail("validated"))
+    trainer = L.Trainer(accelerator="cpu", max_steps=1, default_root_dir=tmp_path / "runs", logger=CSVLogger(tmp_path))
+    data = PhotoDataModule(**{"train": str(photos), "val": str(photos), "short_side": 64, "workers": 0, **folders})
+    with pytest.raises(ValueError, match=r"(train must be a folder of photos, got none|val: nowhere: no such folder)"):
+        trainer.fit(module, data)
+    assert not list(tmp_path.iterdir())

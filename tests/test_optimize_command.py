@@ -1,5 +1,7 @@
 import json
+import os
 import shlex
+import signal
 
 import numpy as np
 import onnx
@@ -67,7 +69,9 @@ def test_the_record_makes_the_picture_again(tmp_path, request_of, painting):
     assert (tmp_path / "out/picture.png").read_bytes() == made
 
 
-def test_the_command_is_interrupted_and_resumed(tmp_path, request_of, monkeypatch):
+@pytest.mark.skipif(os.name == "nt", reason="Windows can't send these signals")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_the_command_is_interrupted_and_resumed(tmp_path, request_of, monkeypatch, name, code):
     request_of[request_of.index("--iterations") + 1] = "20"
     whole, target = tmp_path / "out/whole.png", tmp_path / "out/picture.png"
     assert main(["optimize", *[str(whole) if item == str(target) else item for item in request_of]]) == 0
@@ -76,11 +80,11 @@ def test_the_command_is_interrupted_and_resumed(tmp_path, request_of, monkeypatc
     def interrupt(self, progress):
         calls.append(progress)
         if len(calls) == 30:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), getattr(signal, name))
 
     with monkeypatch.context() as patch:
         patch.setattr(Meter, "__call__", interrupt)
-        assert main(["optimize", *request_of]) == 130
+        assert main(["optimize", *request_of]) == code
     assert (tmp_path / "out/picture.png.state").exists()
     assert target.read_bytes() != whole.read_bytes()
     assert main(["optimize", *request_of, "--resume", "--max-memory", "8"]) == 0  # less memory need not stop it
@@ -306,3 +310,19 @@ def test_a_bug_at_one_photo_of_a_folder_does_not_cost_the_others(tmp_path, reque
         main(["optimize", *arguments])
     assert f"nst-lightning: {tmp_path}/photos/a.png: a bug" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "made").iterdir()} == {"a.png.state", "b.png", "b.png.json"}
+
+
+def test_one_picture_is_made_by_one_process(tmp_path, request_of, capsys, monkeypatch):
+    found = []
+
+    def start_another(self, progress):
+        if not found:
+            found.append(0)
+            found[0] = main(["optimize", *request_of])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Meter, "__call__", start_another)
+        assert main(["optimize", *request_of]) == 0
+    assert found == [2]
+    assert f"output: {tmp_path}/out/picture.png is being made by another process" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["picture.png", "picture.png.json"]

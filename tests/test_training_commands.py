@@ -8,24 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from lightning.pytorch.loggers.logger import DummyLogger
 from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.commands.training import StyleTransferCLI
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig
 from nst_lightning.inference import Stylizer
-from nst_lightning.training.folder import run_folder
 
 
-class Elsewhere(DummyLogger):
-    """A logger whose folder all runs share."""
-
-    save_dir = "shared"
-
-
-def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, config, photos, capsys, monkeypatch):
+def test_fit_leaves_everything_and_the_other_commands_take_it_up(
+    tmp_path, config, photos, capsys, monkeypatch, recwarn
+):
     assert main(["fit", "--config", config]) == 0
+    shown = capsys.readouterr()
+    (line,) = (line for line in shown.err.splitlines() if line.startswith("step"))
+    assert re.fullmatch(r"step 4/4  100%  train/loss [\d.]+  .*  pictures_per_second [\d.]+  0 s left", line)
+    assert "it/s" not in shown.out + shown.err
     run = tmp_path / "runs/version_0"
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert {
@@ -55,11 +53,15 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
 
     saved, last = ["--config", str(run / "config.yaml")], ["--ckpt_path", str(run / "checkpoints/last.ckpt")]
     before = {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
-    capsys.readouterr()
     assert main(["validate", *saved, *last]) == 0
-    assert "val/style_median" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "val/style_median" in shown.out
+    assert shown.err.count("photo") == shown.err.count("photo 8/8  100%  0 s left") == 1
     assert main(["test", *saved, *last]) == 0
-    assert "test/photo_style_median" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "test/photo_style_median" in shown.out
+    assert shown.err.count("photo") == shown.err.count("photo 8/8  100%  0 s left") == 1
+    assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
     out = tmp_path / "out"
     (tmp_path / "new").mkdir()
     (tmp_path / "new/broken.jpg").write_text("no picture")
@@ -86,6 +88,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(tmp_path, confi
     assert torch.load(tmp_path / "runs/version_1/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
     assert main(["fit", *saved, *last, "--trainer.max_steps", "6", "--trainer.max_epochs", "1"]) == 2
     assert f"--ckpt_path: {run}/checkpoints/last.ckpt is at the end of its run" in capsys.readouterr().err
+    assert sorted(path.name for path in run.parent.iterdir()) == ["version_0", "version_1"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +133,7 @@ def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("nst-lightning: fit: ")
     assert message in last
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("command", ["fit", "validate"])
@@ -162,33 +166,6 @@ def test_a_misspelt_key_in_a_config_is_named(tmp_path, config, capsys):
     (tmp_path / "wrong.yaml").write_text(spelt)
     assert main(["fit", "--config", str(tmp_path / "wrong.yaml")]) == 2
     assert "batchsize" in capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        [],
-        ["--trainer.logger", "true"],
-        ["--trainer.logger", "false"],
-        ["--trainer.logger", f"{__name__}.Elsewhere"],
-        ["--trainer.fast_dev_run", "true"],
-    ],
-)
-def test_each_run_has_a_folder_of_its_own(tmp_path, config, monkeypatch, options):
-    monkeypatch.setattr(StyleTransferCLI, "after_fit", lambda self: None)
-    folders, best = [], []
-
-    def note(cli, name):
-        folders.append(run_folder(cli.trainer))
-        best.append(Path(cli.config_init.fit.best.dirpath))
-
-    monkeypatch.setattr(RunCLI, "_run_subcommand", note)
-    monkeypatch.setenv("MY_RUNS", str(tmp_path / "runs"))
-    for _ in range(2):
-        assert main(["fit", "--config", config, "--trainer.default_root_dir", "$MY_RUNS", *options]) == 0
-        folders[-1].mkdir(parents=True)
-    assert folders == [tmp_path / "runs/version_0", tmp_path / "runs/version_1"]
-    assert best == [folder / "checkpoints" for folder in folders]
 
 
 def test_a_saved_config_is_one_file(tmp_path, config, monkeypatch):
@@ -245,3 +222,19 @@ def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
     assert all(first[key].equal(second[key]) for key in first)
     assert len(list((tmp_path / "runs").rglob("style.onnx"))) == 1
     assert (result.stdout + result.stderr).count("ONNX file:") == 1
+
+
+def test_whole_limits_are_numbers_and_others_are_shares(tmp_path, config, monkeypatch):
+    names = ["limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"]
+    found = []
+    monkeypatch.setattr(StyleTransferCLI, "after_fit", lambda self: None)
+    monkeypatch.setattr(
+        RunCLI, "_run_subcommand", lambda self, _: found.append([getattr(self.trainer, name) for name in names])
+    )
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump({"trainer": dict.fromkeys(names, 1)}))
+    assert main(["fit", "--config", config, "--config", str(tmp_path / "one.yaml")]) == 0
+    for value in ("1", "1.0", "3", "0.5"):
+        limits = [word for name in names for word in (f"--trainer.{name}", value)]
+        assert main(["fit", "--config", config, *limits]) == 0
+    assert found == [[value] * 4 for value in (1, 1, 1.0, 3, 0.5)]
+    assert [type(row[0]) for row in found] == [int, int, float, int, float]

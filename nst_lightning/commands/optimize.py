@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from PIL import Image, ImageChops
 
-from nst_lightning.commands.optimize_files import Files, beside
+from nst_lightning.commands.optimize_files import Files, beside, sole_maker
 from nst_lightning.commands.optimize_progress import Meter
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Painter, load_init
@@ -78,8 +78,9 @@ def optimize(
     """Paint a photo in the style of one or several paintings, by optimizing the picture.
 
     The photo's transparency, color profile and EXIF data are kept. The file `picture.png.json` beside `picture.png`
-    records all settings, the command that makes the picture again, and the losses of every iteration. After Ctrl-C or
-    an error, the picture so far is written, and `picture.png.state`, from which `--resume` continues exactly.
+    records all settings, the command that makes the picture again, and the losses of every iteration. After Ctrl-C,
+    SIGTERM, SIGHUP or an error, the picture so far is written, and `picture.png.state`, from which `--resume` continues
+    exactly.
 
     Args:
         photo: the photo, or a folder of photos.
@@ -100,7 +101,7 @@ def optimize(
             memory.
         bits: bits per channel; 16 for .png and .tif only.
         preview: number of iterations between two previews, which write the picture so far; 0 for none.
-        resume: continue where Ctrl-C stopped the same command; for a folder, make the missing pictures.
+        resume: continue where a signal stopped the same command; for a folder, make the missing pictures.
         pyramid: the sizes at which the picture is optimized in turn.
         objective: what the losses compare, and the weights.
         minimizer: the optimizer and its settings.
@@ -190,7 +191,11 @@ class _Studio:
         return record.get("resumes") == self._resumable_command(source, target)
 
     def make(self, source: Path, target: Path, *, resume: bool) -> None:
-        """Optimize one photo and write the picture and its record."""
+        """Optimize one photo and write the picture and its record, unless another process does so."""
+        with sole_maker(target):
+            self._make(source, target, resume=resume)
+
+    def _make(self, source: Path, target: Path, *, resume: bool) -> None:
         bits, masks = self.arguments["bits"], len(self.masks or ())
         with naming("photo"):
             photo = read_picture(source, bits=bits)

@@ -1,9 +1,11 @@
 """The files of one optimized picture: the picture, its record, and the state of an unfinished one."""
 
+import contextlib
 import json
 import math
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import PIL
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from nst_lightning import __version__
@@ -111,6 +114,26 @@ class Files:
         }
         with atomic_path(beside(self.target, "json")) as temporary:
             temporary.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def sole_maker(target: Path) -> Iterator[None]:
+    """Keep other processes from making the same picture, whose files would be mixed with those of this one.
+
+    Raises:
+        UserError: another process makes it.
+    """
+    lock = FileLock(target.with_name(f".nst-{target.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"output: {target} is being made by another process") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes it when it is released
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 def beside(target: Path, ending: str) -> Path:

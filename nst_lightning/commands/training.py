@@ -1,10 +1,8 @@
 """The commands `fit`, `validate`, `test`, `predict` and `distill`, based on LightningCLI."""
 
 import json
-import logging
 import os
 import sys
-import warnings
 from argparse import ArgumentError
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +14,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nst_lightning.commands.network_class import search_here
+from nst_lightning.commands.training_messages import silence
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
-from nst_lightning.errors import UserError, prefixing
+from nst_lightning.errors import SignalExit, UserError, prefixing
 from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
 from nst_lightning.training import ExportOnnx, PhotoDataModule, PictureWriter, SampleSheet, build_style_transfer
@@ -81,7 +80,6 @@ class StyleTransferCLI(RunCLI):
 
     def after_fit(self) -> None:
         """Report the files of the run, and how to use them."""
-        super().after_fit()
         folder = run_folder(self.trainer)
         files = {
             "sheet": max((folder / "sheets").glob("*.png"), default=None),
@@ -104,6 +102,7 @@ class DistillationCLI(RunCLI):
 
     record = RECORD
     encoder = "teacher"
+    command = "distill"
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -157,14 +156,7 @@ def _run(
 ) -> None:
     keep_freed_memory()
     search_here()
-    for message in (
-        ".*dataloader is not resumable.*",  # the data module resumes by itself
-        ".*in eval mode at the start of training.*",  # encoders stay frozen
-        ".*LeafSpec.*",  # not caused by this package
-        ".*args parameter is intended.*",  # the command's own name is not LightningCLI's
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in record.msg)
+    silence()
     options = {name: {"usage": usage, "exit_on_error": False, "allow_abbrev": False} for name, usage in usages.items()}
     try:
         cli(
@@ -186,6 +178,13 @@ def _run(
         if (error.name or "").startswith("nst_lightning"):
             raise
         raise UserError(str(error)) from error
+    except SignalExit:
+        _leave_process_group()
+        raise
+    _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """End gloo's threads, which can abort the interpreter if they are alive when it ends (pytorch issue 190489)."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # gloo's threads, alive when the interpreter ends, can abort it (pytorch issue 190489)
         torch.distributed.destroy_process_group()

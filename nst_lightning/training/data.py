@@ -16,6 +16,7 @@ from nst_lightning.encoders import resize_tensor
 from nst_lightning.errors import UserError, require_at_least
 from nst_lightning.images import PictureError, expand_path, list_pictures, read_rgb, resize_short_side
 from nst_lightning.networks.layers import MINIMUM_SIZE
+from nst_lightning.system import leave_signals_to_parent
 
 
 class Batch(NamedTuple):
@@ -113,6 +114,25 @@ class PhotoDataModule(L.LightningDataModule):
             return found[::every] if split == "val" else [path for i, path in enumerate(found) if i % every]
         return self._list(split)
 
+    def prepare_data(self) -> None:
+        """Look for the photos before Lightning's loggers create a folder; of several processes, only one comes here."""
+        if self.trainer is not None and self.trainer.world_size == 1 and self.trainer.state.fn is not None:
+            self._check(self.trainer.state.fn.value)
+
+    def setup(self, stage: str) -> None:
+        """Look for the photos before any work is done.
+
+        Raises:
+            UserError: as for `photos`.
+        """
+        self._check(stage)
+
+    def _check(self, stage: str) -> None:
+        validates = self.trainer is None or self.trainer.limit_val_batches != 0
+        splits = {"fit": ["train", "val"] if validates else ["train"], "validate": ["val"]}
+        for split in splits.get(stage, [stage]):
+            self.photos(split)
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of random crops; in a resumed run, those after the batch at which it stopped."""
         dataset = _Crops(
@@ -192,6 +212,7 @@ class PhotoDataModule(L.LightningDataModule):
             dataset,
             collate_fn=_collate,
             num_workers=self.workers,
+            worker_init_fn=leave_signals_to_parent,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
             **options,

@@ -1,6 +1,7 @@
 """The callback that draws sample sheets."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from nst_lightning.images import (
 from nst_lightning.networks.layers import MINIMUM_SIZE
 from nst_lightning.training.data import PhotoDataModule, read_photo
 from nst_lightning.training.folder import run_folder
+from nst_lightning.training.last import stop_requested
 from nst_lightning.training.module import StyleTransfer, require_style_transfer
 
 
@@ -91,14 +93,18 @@ class SampleSheet(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the last sheet."""
         if self.every_n_steps:
-            self._draw(trainer, pl_module)
+            self._draw(trainer, pl_module, last=True)
 
-    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, *, last: bool = False) -> None:
         step, folder = trainer.global_step, run_folder(trainer)
         if step == self._drawn_at or not trainer.is_global_zero:
             return
+        module = cast(StyleTransfer, pl_module)
+        try:
+            sheet = self._sheet(module, step, wanted=lambda: last or not stop_requested(trainer))
+        except _UnwantedError:
+            return
         self._drawn_at = step
-        sheet = self._sheet(cast(StyleTransfer, pl_module), step)
         path = folder / "sheets" / f"step-{step:06d}.png"
         write_picture(path, sheet)
         rank_zero_info(f"sample sheet: {path}")
@@ -106,17 +112,31 @@ class SampleSheet(L.Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
 
-    def _sheet(self, module: StyleTransfer, step: int) -> Image.Image:
-        """One painting above pairs of photo and picture, or, for several styles, a row of pictures for each."""
+    def _sheet(self, module: StyleTransfer, step: int, *, wanted: Callable[[], bool]) -> Image.Image:
+        """One painting above pairs of photo and picture, or, for several styles, a row of pictures for each.
+
+        Raises:
+            _UnwantedError: `wanted` says before one of the pictures that the sheet isn't wanted any more.
+        """
+
+        def stylize(photo: Image.Image, style: int) -> Image.Image:
+            if not wanted():
+                raise _UnwantedError
+            return _stylize(module, photo, style)
+
         if len(module.paintings) == 1:
             (painting,) = module.paintings.values()
-            pairs = [(photo, _stylize(module, photo, 0)) for photo in self.shown]
+            pairs = [(photo, stylize(photo, 0)) for photo in self.shown]
             caption = f"{module.record.title}\nstep {step}"
             return draw_sheet(painting, pairs, caption=caption, height=self.short_side)
         rows = [[(f"step {step}" if not i else "", photo) for i, photo in enumerate(self.shown)]]
         for style, (name, painting) in enumerate(module.paintings.items()):
-            rows.append([("", _stylize(module, photo, style)) for photo in self.shown] + [(name, painting)])
+            rows.append([("", stylize(photo, style)) for photo in self.shown] + [(name, painting)])
         return draw_labeled(rows, height=self.short_side)
+
+
+class _UnwantedError(Exception):
+    """A sheet that isn't wanted any more."""
 
 
 @torch.no_grad()
