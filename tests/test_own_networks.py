@@ -210,7 +210,7 @@ def test_a_network_of_ones_own_is_trained_exported_and_exported_later(
     ]
     assert (made[0] == made[1]).all()
 
-    for call in (["stylize", "photo.jpg"], ["styles"]):
+    for call in (["stylize", painting], ["styles"]):
         assert main([*call, "--model", str(last)]) == 2
         assert f"model: {last} is a checkpoint; the command `export` makes an ONNX file" in capsys.readouterr().err
 
