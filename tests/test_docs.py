@@ -84,9 +84,10 @@ def words_of(line):
 
 
 @pytest.fixture
-def parse(monkeypatch, capsys):
+def parse(monkeypatch, capsys, workshop):
     """What a command line asks for: options of a function, or the configuration of a run. Nothing is done."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(workshop)  # for networks of one's own
     load_function, calls = cli.load_function, []
 
     def stubbed(target):
@@ -150,7 +151,22 @@ def workshop(tmp_path_factory, photos, painting, compact_weights, model, many_mo
         (folder / f"runs/{run}/version_0/checkpoints").mkdir(parents=True)
         content = {"state_dict": state, "transfer_network": network_record(trained, {})}
         torch.save(content, folder / f"runs/{run}/version_0/checkpoints/last.ckpt")
+    write_own_network(folder)
     return folder
+
+
+def write_own_network(folder):
+    """The network that a page defines, as a module, and a checkpoint of it."""
+    (source,) = [block for block in blocks(ROOT / "docs/guide/train.md", "python") if "class MyUNet" in block]
+    (folder / "my_networks.py").write_text(source, encoding="utf-8")
+    names = {"__name__": "my_networks"}
+    exec(compile(source, "my_networks", "exec"), names)
+    network = names["MyUNet"](24)
+    network.init_args = {"width": 24}
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    (folder / "runs/mine/version_0/checkpoints").mkdir(parents=True)
+    content = {"state_dict": state, "transfer_network": network_record(network, {})}
+    torch.save(content, folder / "runs/mine/version_0/checkpoints/last.ckpt")
 
 
 def runs_here(line):

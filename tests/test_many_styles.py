@@ -155,6 +155,7 @@ def test_the_seed_of_the_data_decides_the_draws(tmp_path, styles_of, photos, oth
     drawn = []
     for seed in (0, other):
         module = styles_of()
+        module.try_network(trains=True)  # which is done once, and would be recorded
         module.network.register_forward_pre_hook(
             lambda _, inputs, controls: drawn.append(torch.cat([x.flatten() for x in controls.values()])),
             with_kwargs=True,

@@ -106,14 +106,14 @@ def test_checkpoints_rebuild_their_network(tmp_path, checkpoint):
             lambda content, path: torch.save(
                 {**content, "transfer_network": {"class": "system", "init_args": {}, "metadata": {}}}, path
             ),
-            "KeyError: 'system'",
+            "network must be system",
         ),
     ],
 )
 def test_foreign_checkpoints(tmp_path, checkpoint, spoil, message):
     path = tmp_path / "a.ckpt"
     spoil(checkpoint[1], path)
-    with pytest.raises(ValueError, match=rf"a\.ckpt: .*({message})"):
+    with pytest.raises(ValueError, match=rf"{message}.*a\.ckpt|a\.ckpt: .*({message})"):
         load_network(path)
 
 

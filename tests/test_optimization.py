@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, WorkError
 from nst_lightning.images import image_to_array
 from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.optimization import (
@@ -15,6 +15,7 @@ from nst_lightning.optimization import (
     MinimizerOptions,
     OptimizationError,
     PyramidOptions,
+    UnexpectedError,
     optimize_picture,
     plan_levels,
 )
@@ -246,6 +247,31 @@ def test_no_memory_costs_no_picture(encoder, picture):
     assert (rest.pixels == whole.pixels).all()
     again = optimize_picture(*pictures, pyramid=small(), state=whole.state)
     assert (again.pixels == whole.pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA"), OptimizationError),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"), OptimizationError),
+        (RuntimeError("MPS backend out of memory"), OptimizationError),
+        (MemoryError(), OptimizationError),
+        (OSError("disk full"), OptimizationError),
+        (WorkError("no luck"), OptimizationError),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), UnexpectedError),
+        (TypeError("a bug"), UnexpectedError),
+    ],
+)
+def test_every_error_keeps_the_state_and_only_foreseen_ones_are_work_errors(encoder, picture, error, expected):
+    def fail(progress):
+        if progress.level == 2:
+            raise error
+
+    with pytest.raises(expected) as stopped:
+        optimize_picture(picture(80, 60), [picture(70, 90, 1)], encoder, pyramid=small(), progress=fail)
+    assert isinstance(stopped.value, WorkError) == (expected is OptimizationError)
+    assert stopped.value.__cause__ is error
+    assert stopped.value.result.pixels.shape[0] == 3
 
 
 def test_a_state_knows_what_it_is_of(encoder, picture):

@@ -16,7 +16,7 @@ from nst_lightning.commands.optimize_progress import Meter
 from nst_lightning.commands.warm_start import load_init
 from nst_lightning.images import WritingOptions, read_picture, resize_short_side, write_picture
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer
-from nst_lightning.optimization import Level
+from nst_lightning.optimization import Level, UnexpectedError
 
 
 @pytest.fixture
@@ -268,6 +268,48 @@ def test_what_cannot_be_written_does_not_cost_the_rest(tmp_path, request_of, mon
     assert "disk full" in capsys.readouterr().err
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert left == ({"picture.png", "picture.png.json"} if fails == "write_state" else {"picture.png.state"})
+
+
+def test_a_bug_keeps_the_state_and_shows_its_traceback(tmp_path, request_of, monkeypatch):
+    def fail(self, progress):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Meter, "__call__", fail)
+        with pytest.raises(UnexpectedError, match="shapes cannot be multiplied") as raised:
+            main(["optimize", *request_of])
+    assert isinstance(raised.value.__cause__, RuntimeError)
+    assert main(["optimize", *request_of, "--resume"]) == 0
+
+
+def test_memory_that_runs_out_is_one_line(tmp_path, request_of, monkeypatch, capsys):
+    def fail(self, progress):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(Meter, "__call__", fail)
+    assert main(["optimize", *request_of]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("nst-lightning: optimize: DefaultCPUAllocator: can't")
+    assert (tmp_path / "out/picture.png.state").exists()
+
+
+def test_a_bug_at_one_photo_of_a_folder_does_not_cost_the_others(tmp_path, request_of, picture, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png"):
+        picture(80, 60).save(tmp_path / "photos" / name)
+    real = Files.write
+
+    def fail(self, result):
+        if self.target.name == "a.png":
+            raise TypeError("a bug")
+        real(self, result)
+
+    monkeypatch.setattr(Files, "write", fail)
+    arguments = [str(tmp_path / "photos"), *request_of[1:]]
+    arguments[arguments.index("--output") + 1] = str(tmp_path / "made")
+    with pytest.raises(TypeError, match="a bug"):
+        main(["optimize", *arguments])
+    assert f"nst-lightning: {tmp_path}/photos/a.png: a bug" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {"a.png.state", "b.png", "b.png.json"}
 
 
 def test_one_picture_is_made_by_one_process(tmp_path, request_of, capsys, monkeypatch):

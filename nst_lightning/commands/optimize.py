@@ -40,12 +40,13 @@ from nst_lightning.optimization import (
     MinimizerOptions,
     OptimizationError,
     PyramidOptions,
+    UnexpectedError,
     estimate_cost,
     optimize_picture,
     plan_levels,
     shorten_for_warm_start,
 )
-from nst_lightning.optimization.device import free_memory, select_device, used_memory
+from nst_lightning.optimization.device import free_memory, is_out_of_memory, select_device, used_memory
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.scene import check_counts
 from nst_lightning.system import ALL_BLOCKS, keep_freed_memory, shell_line
@@ -147,17 +148,22 @@ def _optimize_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resum
 
     Raises:
         WorkError: a photo could not be optimized.
+        Exception: the first error that nobody foresaw, after the other photos.
     """
-    failed = 0
+    failed, bug = 0, None
     for source, target in jobs:
         unfinished = beside(target, "state").exists()
         if resume and not unfinished and studio.has_made(source, target):
             continue
         try:
             studio.make(source, target, resume=resume and unfinished)
-        except (UserError, OSError, RuntimeError, MemoryError) as error:  # torch's own RuntimeErrors, too
-            print(f"nst-lightning: {source}: {error}", file=sys.stderr)
+        except Exception as error:
+            print(f"nst-lightning: {source}: {error or type(error).__name__}", file=sys.stderr)
             failed += 1
+            foreseen = isinstance(error, UserError | WorkError | OSError) or is_out_of_memory(error)
+            bug = bug or (None if foreseen else error)
+    if bug is not None:
+        raise bug
     if failed:
         raise WorkError(f"{failed} of {len(jobs)} photos could not be optimized, see above")
 
@@ -233,7 +239,7 @@ class _Studio:
                     progress=meter,
                     state=state,
                 )
-        except (Interrupted, OptimizationError) as stopped:
+        except (Interrupted, OptimizationError, UnexpectedError) as stopped:
             meter.end()
             files.write_unfinished(stopped.result)
             raise

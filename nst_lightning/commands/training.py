@@ -1,6 +1,7 @@
 """The commands `fit`, `validate`, `test`, `predict` and `distill`, based on LightningCLI."""
 
 import json
+import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from nst_lightning.commands.arguments import TYPED
+from nst_lightning.commands.network_class import search_here
 from nst_lightning.commands.slurm import run_as_one_process
 from nst_lightning.commands.training_messages import silence
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
-from nst_lightning.errors import SignalExit, UserError, naming
+from nst_lightning.errors import SignalExit, UserError, naming, prefixing
 from nst_lightning.images import expand_path
 from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
@@ -69,6 +71,16 @@ class StyleTransferCLI(RunCLI):
         require_examples({"model.style": model.style} | {f"model.styles ({file})": file for file in files})
         super().before_instantiate_classes()
 
+    def check_run(self, config: Any) -> None:
+        """Try the network, too, at the sizes of the run, and its export."""
+        super().check_run(config)
+        validates = config.trainer.limit_val_batches != 0
+        is_first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # other processes are started after this one's trial
+        with prefixing("model."):
+            self.model.try_network(trains=True, validates=validates, surroundings=config.data.surroundings)
+            if is_first:
+                config.export.try_export(self.model.network)
+
     def after_fit(self) -> None:
         """Report the files of the run, and how to use them."""
         folder = run_folder(self.trainer)
@@ -99,6 +111,12 @@ class DistillationCLI(RunCLI):
     def subcommands() -> dict[str, set[str]]:
         """Offer only `fit`."""
         return {"fit": LightningCLI.subcommands()["fit"]}
+
+    def check_run(self, config: Any) -> None:
+        """Try the teacher, too, at the size of the run."""
+        super().check_run(config)
+        with prefixing("model."):
+            self.model.try_teacher(config.data.short_side)
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -156,6 +174,7 @@ def _run(
 ) -> None:
     keep_freed_memory()
     run_as_one_process()
+    search_here()
     silence()
     common = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": TYPED}
     options = {name: {"usage": usage, **common} for name, usage in usages.items()}

@@ -41,7 +41,9 @@ from nst_lightning.training import (
     SampleSheet,
     StyleTransfer,
 )
+from nst_lightning.training.companions import check_callbacks
 from nst_lightning.training.folder import run_folder
+from nst_lightning.training.resume import newest_checkpoint
 
 PREFIXES = {
     PhotoDataModule: "data.",
@@ -135,6 +137,8 @@ class RunCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """A trainer without a folder, which a run of `fit` gets when everything has been checked."""
+        if self.subcommand == "fit":
+            self.check_run(self.config_init.fit)
         config = self.config_init[self.subcommand].trainer
         with naming("trainer.default_root_dir"):
             config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
@@ -209,6 +213,17 @@ class RunCLI(LightningCLI):
 
     before_test = before_predict = before_validate
 
+    def check_run(self, config: Any) -> None:
+        """Refuse what would fail in training, before the run has a folder.
+
+        Args:
+            config: the command's configuration, with all objects built but the Trainer.
+        """
+        chosen = config.trainer.callbacks or []
+        chosen = [*(chosen if isinstance(chosen, list) else [chosen]), config.best, config.checkpoint]
+        by_steps = config.trainer.max_steps > 0 and config.trainer.max_epochs is None
+        check_callbacks(chosen, by_steps=by_steps, resumes=config.ckpt_path is not None)
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse arguments, and check the checkpoint before anything is built or loaded."""
         super().parse_arguments(parser, args)
@@ -221,7 +236,7 @@ class RunCLI(LightningCLI):
                 raise UserError("--ckpt_path must name a checkpoint, got none")
             return
         with naming("--ckpt_path"):
-            config.ckpt_path = str(expand_path(config.ckpt_path))
+            config.ckpt_path = str(self._find_checkpoint(config))
             content = checkpoint.read_checkpoint(Path(config.ckpt_path), record=self.record)
         if "pytorch-lightning_version" not in content:
             raise UserError(f"--ckpt_path: {config.ckpt_path} was not written by Lightning")
@@ -235,6 +250,19 @@ class RunCLI(LightningCLI):
         if self.config.subcommand == "fit" and steps >= last > 0:
             raise UserError(f"trainer.max_steps must be > {steps}, the step of {config.ckpt_path}, got {last}")
         self.resumed_at = steps
+
+    def _find_checkpoint(self, config: Any) -> Path:
+        """The checkpoint that `--ckpt_path` means, which may be `last` or `best` of the newest run that has one."""
+        name, root = config.ckpt_path, expand_path(config.trainer.default_root_dir or "runs")
+        if name in ("last", "best"):
+            found = newest_checkpoint(root, f"{name}.ckpt")
+            if found is None:
+                raise UserError(f"--ckpt_path {name}: no run in {root} has checkpoints/{name}.ckpt")
+            rank_zero_info(f"--ckpt_path {name} is {found}")
+            return found
+        if name == "hpc" or str(name).startswith("registry"):
+            raise UserError(f"--ckpt_path must be a file, last or best, got {name}, which is read from elsewhere")
+        return expand_path(name)
 
     def _refuse_ended_run(self) -> None:
         """Refuse a run that had ended before it was resumed, by its steps, epochs or time.
@@ -254,7 +282,10 @@ def _build_with_prefix(prefix: str) -> Callable[..., Any]:
 
     def instantiate(cls: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with prefixing(prefix):
-            return cls(*args, **kwargs)
+            built = cls(*args, **kwargs)
+        if isinstance(built, nn.Module):
+            checkpoint.remember_arguments(built, kwargs)
+        return built
 
     return instantiate
 

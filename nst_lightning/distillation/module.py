@@ -11,7 +11,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nst_lightning import __version__
-from nst_lightning.distillation.network import channels_of, fold_norms, freeze_blocks, load_narrow_vgg, new_narrow_vgg
+from nst_lightning.distillation.network import (
+    channels_of,
+    check_teacher,
+    fold_norms,
+    freeze_blocks,
+    load_narrow_vgg,
+    new_narrow_vgg,
+)
 from nst_lightning.distillation.paintings import PaintingCrops
 from nst_lightning.distillation.variations import vary
 from nst_lightning.encoders import Encoder, Features
@@ -20,8 +27,11 @@ from nst_lightning.errors import WorkError, naming, require, require_above, requ
 from nst_lightning.images import expand_path
 from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
 from nst_lightning.metrics import STYLE_LAYERS, ChannelCorrelation
-from nst_lightning.networks.checkpoint import check_state, network_state
+from nst_lightning.networks.checkpoint import PREFIX, check_state, network_state
+from nst_lightning.training.batches import check_batch
+from nst_lightning.training.companions import check_trainer, limit_state, restore_accumulation, save_averages
 from nst_lightning.training.folder import run_folder
+from nst_lightning.training.loading import require_arguments
 from nst_lightning.training.schedule import cosine_with_warmup
 
 RECORD = "compact_encoder"
@@ -86,18 +96,53 @@ class Distillation(L.LightningModule):
         self.teacher = teacher
         for layer, channels in zip(self.layers, channels_of(teacher, self.layers)):
             self.register_buffer(f"scale_{layer}", torch.ones(channels, 1, 1))
-        self.register_buffer("measured", torch.tensor(init_from is not None))  # its features have the teacher's scale
+        started = float(init_from is not None)  # its features have the teacher's scale
+        self.register_buffer("measured", torch.tensor(started))  # a number, so that it can be averaged
         self.metrics = nn.ModuleDict({layer: ChannelCorrelation() for layer in self.layers})
         with naming("paintings"):
             folder = None if paintings is None else expand_path(paintings)
             self.paintings = PaintingCrops(folder, share=painting_share)
         self.gram_weight, self.seed = gram_weight, seed
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
-        self.strict_loading = False  # checkpoints leave the frozen teacher out
+        self._swapped = False
+        limit_state(self, PREFIX, "scale_", "measured")  # checkpoints leave the frozen teacher out
         self.metadata = {"teacher": teacher.description, "version": __version__}
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> "Distillation":  # type: ignore[override]
+        """Make a module with the weights of a checkpoint, given the teacher and the widths.
+
+        Raises:
+            UserError: the teacher is missing; the message says what to use instead.
+        """
+        hint = "for the network alone, use encoders.CompactEncoder with the run's compact_encoder.safetensors"
+        require_arguments(cls, options, hint)
+        return super().load_from_checkpoint(checkpoint_path, **{"weights_only": True, **options})
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Refuse callbacks that can't work; add none."""
+        check_trainer(self.trainer)
+        return []
+
+    def setup(self, stage: str) -> None:
+        """Try the teacher at the sizes of the photos."""
+        short_side = getattr(getattr(self.trainer, "datamodule", None), "short_side", None)
+        if short_side is not None:
+            self.try_teacher(short_side)
+
+    def try_teacher(self, short_side: int) -> None:
+        """Refuse a teacher whose features don't fit the network's, for photos of a short side, in pixels."""
+        check_teacher(self.teacher, self.network, self.layers, short_side=short_side)
+
+    def on_train_start(self) -> None:
+        """Accumulate gradients as the epoch asks for, where a run resumes within it."""
+        self._swapped = False  # an earlier run may have failed amid validation
+        restore_accumulation(self.trainer)
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The loss of a batch of photos, paintings and variations, which are reproducible for each step of a run."""
+        if batch_idx == 0:
+            check_batch(photos)
         position = (self.seed, self.global_step, self.global_rank, batch_idx)
         generator = torch.Generator().manual_seed(int(np.random.default_rng(position).integers(2**63)))
         pictures = vary(self.paintings.mix_in(photos.cpu(), generator), generator).to(photos.device)
@@ -111,14 +156,21 @@ class Distillation(L.LightningModule):
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses on held-out photos, and the correlation of features at each layer."""
+        if batch_idx == 0:
+            check_batch(photos)
         targets, features = self.teacher(photos, self.layers), self.network(photos, self.layers)
         for name, value in self._losses(features, targets).items():
             self.log(f"val/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
         for layer in self.layers:
             cast(ChannelCorrelation, self.metrics[layer]).update(features[layer], targets[layer])
 
+    def on_validation_epoch_start(self) -> None:
+        """Remember that callbacks have put averaged weights in place."""
+        self._swapped = True
+
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
+        self._swapped = False
         for layer in self.layers:
             metric = cast(ChannelCorrelation, self.metrics[layer])
             self.log(f"val/correlation_{layer}", metric.compute(), sync_dist=True)
@@ -144,13 +196,14 @@ class Distillation(L.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the teacher, and add its description."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith(("teacher.", "metrics."))}
+        """Add the teacher's description."""
+        save_averages(self.trainer, self, checkpoint, swapped=self._swapped)
         checkpoint[RECORD] = self.metadata
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of a different network, and warn if it had a different teacher."""
+        if self._trainer is not None and not self.trainer.optimizers:  # Lightning's BatchSizeFinder loads a state later
+            check_trainer(self.trainer, resumes=True)
         check_state(network_state(checkpoint), self.network, "ckpt_path")
         before, now = checkpoint[RECORD]["teacher"], self.metadata["teacher"]
         if before != now:

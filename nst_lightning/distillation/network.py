@@ -53,6 +53,34 @@ def load_narrow_vgg(path: str, teacher: Encoder) -> NarrowVGG:
     return network
 
 
+def check_teacher(teacher: Encoder, network: NarrowVGG, layers: Sequence[str], *, short_side: int) -> None:
+    """Refuse a teacher whose features are not those of VGG-19 in shape or kind, at the sizes of a run's photos.
+
+    Args:
+        teacher: the encoder to learn from.
+        network: the network that learns.
+        layers: the layers that are compared.
+        short_side: short side of the photos in pixels.
+
+    Raises:
+        UserError: the features of a layer differ in size, or are not finite numbers of 32 bits.
+    """
+    network = copy.deepcopy(network).eval()
+    for width in (short_side, short_side + short_side // 3 | 1):  # crops in training, whole photos in validation
+        pictures = torch.rand((1, 3, short_side, width), generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            targets, features = teacher(pictures, layers), network(pictures, layers)
+        for layer, expected in features.items():
+            shape, found = tuple(expected.shape), targets[layer]
+            good = tuple(found.shape) == shape and found.dtype == torch.float32 and bool(found.isfinite().all())
+            if not good:
+                raise UserError.about(
+                    "teacher",
+                    f"{type(teacher).__name__} must return finite float32 features of shape {shape} at {layer} for a "
+                    f"picture of {width}x{short_side}, got {found.dtype} of shape {tuple(found.shape)}",
+                )
+
+
 def freeze_blocks(network: NarrowVGG, block: int) -> None:
     """Freeze the convolutions and embeddings on which the first layers of the blocks up to `block` depend."""
     firsts = (f"conv{block}_1", f"embed{block}_1")

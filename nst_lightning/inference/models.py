@@ -25,10 +25,12 @@ def find_model(model: str | Path) -> Path:
     """The ONNX file that a path or a bundled network's name stands for.
 
     Raises:
-        ModelError: there is neither such a file nor such a network.
+        ModelError: there is neither such a file nor such a network, or it is a checkpoint.
     """
     with naming("model"):
         path, bundled = expand_path(model), bundled_models()
+    if path.suffix.lower() == ".ckpt":
+        raise ModelError(f"model: {path} is a checkpoint; the command `export` makes an ONNX file of it")
     if path.is_file():
         return path
     if str(model) in bundled:

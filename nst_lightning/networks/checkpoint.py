@@ -1,5 +1,6 @@
 """Checkpoints of transfer networks: each describes its network, so that it can be rebuilt without the recipe."""
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,11 +32,33 @@ def _bundled() -> dict[str, Path]:
 def network_record(network: nn.Module, metadata: dict[str, str]) -> dict[str, Any]:
     """The description of a network in its checkpoint, in plain values: class, constructor arguments and metadata.
 
-    The arguments of classes outside this package are unknown: training can resume from checkpoints of such networks,
-    but `load_network` can't rebuild them.
+    The arguments are those in the network's `init_args`. They are None, for unknown, if a network that takes arguments
+    has no such attribute, or if they aren't plain values: then only a built network can load the checkpoint.
     """
-    init_args = dict(getattr(network, "init_args", {}))
-    return {"class": type(network).__name__, "init_args": init_args, "metadata": dict(metadata)}
+    cls = type(network)
+    init_args: Any = getattr(network, "init_args", None if inspect.signature(cls).parameters else {})
+    plain = isinstance(init_args, Mapping) and _is_plain(init_args)
+    return {
+        "class": cls.__name__,
+        "class_path": f"{cls.__module__}.{cls.__qualname__}",
+        "init_args": dict(init_args) if plain else None,
+        "metadata": dict(metadata),
+    }
+
+
+def remember_arguments(network: nn.Module, init_args: Mapping[str, Any]) -> None:
+    """Keep the constructor's arguments in a network that doesn't do so itself, for `network_record`."""
+    if not hasattr(network, "init_args"):
+        network.init_args = dict(init_args)  # type: ignore[assignment]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value may be in a checkpoint, from which no other values can be read."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return type(value) in (str, int, float, bool, type(None))
 
 
 PER_STYLE = ("credits", "style_weights", "sizes")
@@ -60,17 +83,21 @@ def per_style_text(values: Mapping[str, Mapping[str, Any]], styles: Sequence[str
     return {key: json.dumps({name: given[name] for name in styles if name in given}) for key, given in values.items()}
 
 
-def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
+def load_network(
+    path: str | Path, network: type[nn.Module] | nn.Module | None = None
+) -> tuple[nn.Module, dict[str, str]]:
     """Rebuild the network of a checkpoint that `fit` wrote.
 
     Args:
         path: the file, or the name of a checkpoint that comes with the package, such as `styles`.
+        network: the network's class, if it is not one of this package: no checkpoint makes code run by itself. Or a
+            network of that class, into which the weights are loaded.
 
     Returns:
         The network, on the CPU in evaluation mode, and its metadata.
 
     Raises:
-        UserError: the file is missing, damaged or not a checkpoint of a transfer network.
+        UserError: the file is missing, damaged or not a checkpoint of a transfer network, or `network` doesn't fit.
     """
     path, bundled = expand_path(path), _bundled()
     if not path.is_file() and not path.suffix:
@@ -80,13 +107,40 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, str]]:
     checkpoint = read_checkpoint(path)
     try:
         record = checkpoint[RECORD]
-        network = CLASSES[record["class"]](**record["init_args"])
-        network.load_state_dict(network_state(checkpoint))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        _check_class(path, record, network)
+        built = network if isinstance(network, nn.Module) else _build(path, record, network)
+        built.load_state_dict(network_state(checkpoint))
+    except UserError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path}: not a checkpoint of a transfer network ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from None
-    return network.eval(), record["metadata"]
+    return built.cpu().eval(), record["metadata"]
+
+
+def _check_class(path: Path, record: Mapping[str, Any], network: type[nn.Module] | nn.Module | None) -> None:
+    """Refuse another class than a checkpoint's. Its module may have another name by now, or have been a script."""
+    class_path = record.get("class_path", record["class"])
+    foreign = record["class"] not in CLASSES or not class_path.startswith((f"{__package__}.", record["class"]))
+    if network is None and foreign:
+        problem = f"must be {class_path}, the class of the network in {path}, which is not one of this package"
+        raise UserError(f"network {problem}, got none", argument="network")
+    cls = network if isinstance(network, type) else type(network)
+    if network is not None and cls.__name__ != record["class"]:
+        problem = f"must be {class_path}, the class of the network in {path}, got {cls.__module__}.{cls.__qualname__}"
+        raise UserError(f"network {problem}", argument="network")
+
+
+def _build(path: Path, record: Mapping[str, Any], cls: type[nn.Module] | None) -> nn.Module:
+    init_args = record["init_args"]
+    if init_args is None:
+        raise UserError.about(
+            "network",
+            f"{path} doesn't know its constructor's arguments, which {record['class']} must keep as plain values in "
+            "`init_args`; build the network yourself, and give it to load_network",
+        )
+    return (cls or CLASSES[record["class"]])(**init_args)
 
 
 def check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) -> None:
@@ -104,6 +158,21 @@ def check_state(state: Mapping[str, Tensor], network: nn.Module, argument: str) 
                 f"the checkpoint holds a different network: {key} is {given.get(key, 'missing')} there "
                 f"and {own.get(key, 'missing')} here",
             )
+
+
+def check_arguments(init_args: Mapping[str, Any], network: nn.Module, argument: str) -> None:
+    """Refuse a network with other arguments than a checkpoint's, such as another upsampling, whose tensors fit anyway.
+
+    Raises:
+        UserError: an argument differs; the message names `argument` and the first such argument.
+    """
+    own = getattr(network, "init_args", {})
+    for name in sorted(init_args.keys() & own.keys()):
+        if init_args[name] != own[name]:
+            problem = (
+                f"the checkpoint holds a different network: {name} is {init_args[name]!r} there and {own[name]!r} here"
+            )
+            raise UserError.about(argument, problem)
 
 
 def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from nst_lightning.optimization.options import ColorOptions, MinimizerOptions, PyramidOptions
 from nst_lightning.optimization.plan import Level, estimate_cost, plan_levels, shorten_for_warm_start
 from nst_lightning.optimization.pyramid import optimize_picture
-from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress
+from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress, UnexpectedError
 
 __all__ = [
     "ColorOptions",
@@ -14,6 +14,7 @@ __all__ = [
     "Optimized",
     "Progress",
     "PyramidOptions",
+    "UnexpectedError",
     "estimate_cost",
     "optimize_picture",
     "plan_levels",

@@ -42,3 +42,12 @@ def used_memory(device: torch.device) -> float:
         return float(torch.cuda.memory_allocated(device))
     give_back_freed_memory()  # such as that of an earlier picture
     return float(psutil.Process().memory_info().rss)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory ran out, for which torch has a class on CUDA only."""
+    text = str(error).lower()
+    signs = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+    )

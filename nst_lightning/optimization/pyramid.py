@@ -11,15 +11,16 @@ import torch
 from PIL import Image
 
 from nst_lightning.encoders import Encoder
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, WorkError
 from nst_lightning.images import flatten, image_to_array, to_rgb
 from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.optimization.device import is_out_of_memory
 from nst_lightning.optimization.journal import Journal, Stopped
 from nst_lightning.optimization.minimize import State, minimize
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.options import ColorOptions, MinimizerOptions, PyramidOptions
 from nst_lightning.optimization.plan import Level, least_side, plan_levels
-from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress
+from nst_lightning.optimization.results import Interrupted, OptimizationError, Optimized, Progress, UnexpectedError
 from nst_lightning.optimization.scene import Scene
 
 
@@ -67,8 +68,9 @@ def optimize_picture(
         UserError: the photo is too small for the deepest layer or too large for the memory, masks don't fit the photo,
             an option doesn't fit, or the loss isn't finite from the start.
         Interrupted: Ctrl-C was pressed; the exception has the picture so far, and a state to resume from.
-        OptimizationError: there is not enough memory, or `progress` raised a RuntimeError or OSError; the exception has
+        OptimizationError: there is not enough memory, or `progress` raised an OSError or a WorkError; the exception has
             the picture so far and a state, too.
+        UnexpectedError: any other error, whose cause is that error; this exception has them, too.
     """
     encoder = encoder.to(device)
     photo, paintings = _to_array(photo), [flatten(painting) for painting in paintings]
@@ -116,10 +118,15 @@ def optimize_picture(
         if journal.state is None:
             raise
         raise Interrupted(journal.result()) from None
-    except (RuntimeError, OSError, MemoryError) as error:  # memory runs out as a RuntimeError, too
+    except UserError:
+        raise
+    except Exception as error:
+        foreseen = isinstance(error, OSError | WorkError) or is_out_of_memory(error)
         if journal.state is None:
+            if is_out_of_memory(error):
+                raise WorkError(str(error) or "out of memory") from error
             raise
-        raise OptimizationError(error, journal.result()) from error
+        raise (OptimizationError if foreseen else UnexpectedError)(error, journal.result()) from error
 
 
 def _to_array(photo: Image.Image | np.ndarray) -> np.ndarray:

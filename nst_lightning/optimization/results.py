@@ -72,7 +72,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class OptimizationError(WorkError):
-    """An optimization that can't go on, for example for lack of memory.
+    """An optimization that can't go on, for lack of memory or because a file can't be written.
 
     Args:
         reason: the exception that ended the optimization.
@@ -81,4 +81,17 @@ class OptimizationError(WorkError):
 
     def __init__(self, reason: Exception, result: Optimized) -> None:
         super().__init__(str(reason) or type(reason).__name__)
+        self.result = result
+
+
+class UnexpectedError(RuntimeError):
+    """An optimization that can't go on for a reason nobody foresaw, probably a bug; its cause has the traceback.
+
+    Args:
+        reason: the exception that ended the optimization.
+        result: the picture so far, and the state to resume from.
+    """
+
+    def __init__(self, reason: Exception, result: Optimized) -> None:
+        super().__init__(f"{type(reason).__name__}: {reason}")
         self.result = result

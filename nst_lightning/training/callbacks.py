@@ -2,20 +2,21 @@
 
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from nst_lightning.errors import require
 from nst_lightning.export import export_onnx
 from nst_lightning.training.folder import run_folder
-from nst_lightning.training.module import StyleTransfer
+from nst_lightning.training.module import require_style_transfer
+from nst_lightning.training.trial import try_export
 
 
 class ExportOnnx(L.Callback):
-    """Writes the network as a verified ONNX file when training ends.
+    """Writes the network as a verified ONNX file when training ends, and tries that out before it begins.
 
     Args:
         filename: name of the ONNX file in the run's folder; empty to write none.
@@ -24,14 +25,29 @@ class ExportOnnx(L.Callback):
     def __init__(self, filename: str = "style.onnx") -> None:
         good = not filename or Path(filename).suffix == ".onnx"
         require("filename", filename, good, "a name that ends in .onnx, or empty")
-        self.filename = filename
+        self.filename, self._tried = filename, False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Try the export before training."""
+        if stage == "fit" and trainer.is_global_zero:
+            self.try_export(require_style_transfer(self, pl_module).network)
+
+    def try_export(self, network: nn.Module) -> None:
+        """Export a network to a temporary folder, once, unless no file is to be written.
+
+        Raises:
+            UserError: the network can't be exported.
+        """
+        if self.filename and not self._tried:
+            try_export(network)
+            self._tried = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Export the network, from a copy on the CPU."""
         path = run_folder(trainer) / self.filename
         if not self.filename or not trainer.is_global_zero:
             return
-        module = cast(StyleTransfer, pl_module)
+        module = require_style_transfer(self, pl_module)
         metadata = {**module.metadata, "steps": str(trainer.global_step)}
         difference = export_onnx(module.network, path, metadata=metadata)
         rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference:.1e})")

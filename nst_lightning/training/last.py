@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from nst_lightning.errors import SignalExit, WorkError, require_at_least
 from nst_lightning.system import StopSignals, exit_code, shell_line
+from nst_lightning.training.companions import averages_weights
 from nst_lightning.training.folder import run_folder
+from nst_lightning.training.resume import FoundAsLast
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Progress:
                 place[name] = state
 
 
-class LastCheckpoint(Checkpoint):
+class LastCheckpoint(FoundAsLast):
     """Keeps the checkpoint `checkpoints/last.ckpt` in the run's folder, from which `ckpt_path` resumes exactly.
 
     Checkpoints are written under another name and then renamed, so that there is always a complete one. When the
@@ -58,6 +59,7 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, every_n_steps: int = 250, keep_all: bool = False) -> None:
         require_at_least(1, every_n_steps=every_n_steps)
+        super().__init__()
         self.every_n_steps, self.keep_all = every_n_steps, keep_all
         self.command: Sequence[str] = ()  # words to which `--ckpt_path PATH` is added to go on
         self._saved_at = -1
@@ -114,6 +116,11 @@ class LastCheckpoint(Checkpoint):
         """Stop if one of the processes is asked to."""
         if trainer.state.fn == "fit":
             self._stop_if_asked(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save a checkpoint before a callback puts averaged weights in place of those that training continues with."""
+        if averages_weights(trainer):
+            self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the last checkpoint."""

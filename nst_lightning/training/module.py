@@ -16,13 +16,30 @@ from nst_lightning.errors import UserError, WorkError, require_at_least
 from nst_lightning.losses import PerceptualLoss
 from nst_lightning.metrics import STYLE_LAYERS, Evaluator
 from nst_lightning.networks import network_record
-from nst_lightning.networks.checkpoint import PREFIX, RECORD, check_state, network_state, per_style_metadata
+from nst_lightning.networks.checkpoint import (
+    PREFIX,
+    RECORD,
+    check_arguments,
+    check_state,
+    network_state,
+    per_style_metadata,
+)
+from nst_lightning.training.batches import check_batch
+from nst_lightning.training.companions import (
+    check_trainer,
+    copy_again,
+    limit_state,
+    restore_accumulation,
+    save_averages,
+)
 from nst_lightning.training.crop import crop_at_random
+from nst_lightning.training.loading import require_arguments
 from nst_lightning.training.metadata import Record
 from nst_lightning.training.optimizer import OptimizerOptions
 from nst_lightning.training.schedule import cosine_with_warmup
 from nst_lightning.training.stability import disturb, unsteadiness
 from nst_lightning.training.styles import StyleSampler, Targets
+from nst_lightning.training.trial import try_network, uses_of
 
 _OPTIMIZER = "optimizer"
 """Checkpoint key of the optimizer's name."""
@@ -66,28 +83,72 @@ class StyleTransfer(L.LightningModule):
         self.network, self.loss, self.sampler = network, loss, sampler
         self.paintings, self.record = dict(paintings), record
         self.short_side, self.stability_weight, self.optimizer_options = short_side, stability_weight, optimizer
-        self.strict_loading = False  # checkpoints leave the frozen encoder out
-        self._bad_steps = 0
+        limit_state(self, PREFIX)  # checkpoints leave the frozen encoder out
+        self._bad_steps, self._tried, self._swapped = 0, False, False
         can_evaluate = set(STYLE_LAYERS) <= set(loss.encoder.layers)
         tensors = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
         self.evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
         self.photo_evaluators = nn.ModuleList()
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> "StyleTransfer":  # type: ignore[override]
+        """Make a module with the weights of a checkpoint, given all of the constructor's arguments.
+
+        Raises:
+            UserError: an argument is missing; the message says what to use instead.
+        """
+        hint = (
+            "use networks.load_network(path) for the network alone, or build_style_transfer(...) with "
+            "trainer.fit, validate, test or predict(module, ckpt_path=path)"
+        )
+        require_arguments(cls, options, hint)
+        return super().load_from_checkpoint(checkpoint_path, **{"weights_only": True, **options})
 
     @property
     def metadata(self) -> dict[str, str]:
         """The metadata for checkpoints and ONNX files."""
         return self.record.text(self.network)
 
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Refuse callbacks that can't work; add none."""
+        check_trainer(self.trainer)
+        return []
+
     def setup(self, stage: str) -> None:
-        """Refuse precisions in which losses and Gram matrices would not be float32.
+        """Refuse precisions in which losses and Gram matrices would not be float32, and networks that fail a trial.
 
         Raises:
-            UserError: the Trainer's precision is another one than 32-bit or mixed.
+            UserError: the Trainer's precision is another one than 32-bit or mixed, or see `try_network`.
         """
         if self.trainer.precision.endswith("-true") and self.trainer.precision != "32-true":
             raise UserError(
                 f"trainer.precision must be 32-true, bf16-mixed or 16-mixed, got {self.trainer.precision!r}"
             )
+        validates = self.trainer.limit_val_batches != 0
+        surroundings = getattr(getattr(self.trainer, "datamodule", None), "surroundings", 0)
+        self.try_network(trains=stage == "fit", validates=validates, surroundings=surroundings)
+
+    def try_network(self, *, trains: bool, validates: bool = True, surroundings: int = 0) -> None:
+        """Let a copy of the network paint noise at the sizes that a run will ask for, once.
+
+        Args:
+            trains: whether the run trains.
+            validates: whether a run that trains paints whole photos, too.
+            surroundings: pixels by which some training crops are larger than `short_side`.
+
+        Raises:
+            UserError: the network fails, or its pictures are not what pictures of photos are.
+        """
+        if not self._tried:
+            uses = uses_of(self.sampler, self.short_side, trains=trains, surroundings=surroundings)
+            kept = [use for use in uses if validates or not trains or use.purpose == "training"]
+            try_network(self.network, kept)
+            self._tried = True
+
+    def on_train_start(self) -> None:
+        """Accumulate gradients as the epoch asks for, where a run resumes within it."""
+        self._swapped = False  # an earlier run may have failed amid validation
+        restore_accumulation(self.trainer)
 
     def forward(self, photos: Tensor, style: int = 0) -> Tensor:
         """Stylize photos in one of the run's styles.
@@ -103,6 +164,7 @@ class StyleTransfer(L.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The perceptual loss of a batch of photos."""
+        self._check(photos, batch_idx)
         data_seed = getattr(getattr(self.trainer, "datamodule", None), "seed", None) or 0  # other crops, other targets
         seed = (data_seed, self.current_epoch, batch_idx, self.global_rank)
         targets = self.sampler.sample(len(photos), seed=seed)
@@ -135,6 +197,7 @@ class StyleTransfer(L.LightningModule):
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and quality figures on held-out photos, with the styles in turn."""
+        self._check(photos, batch_idx)
         self._evaluate(photos, "val", batch_idx % len(self.paintings))
 
     def on_test_start(self) -> None:
@@ -145,12 +208,16 @@ class StyleTransfer(L.LightningModule):
 
     def test_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and quality figures of each photo in each style, and the style figures of the photos themselves."""
+        self._check(photos, batch_idx)
         for style in range(len(self.paintings)):
             self._evaluate(photos, "test", style)
 
     def predict_step(self, photos: Tensor | None, batch_idx: int) -> Tensor | None:
         """Stylize photos in the run's first style; None stands for a photo that can't be read."""
-        return None if photos is None else self(photos)
+        if photos is None:
+            return None
+        self._check(photos, batch_idx)
+        return self(photos)
 
     def on_validation_start(self) -> None:
         """Warn if there are fewer held-out photos than styles."""
@@ -161,8 +228,13 @@ class StyleTransfer(L.LightningModule):
                 f"trainer.limit_val_batches): val/loss leaves out {', '.join(styles[batches:])}"
             )
 
+    def on_validation_epoch_start(self) -> None:
+        """Remember that callbacks have put averaged weights in place."""
+        self._swapped = True
+
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
+        self._swapped = False
         self._log_figures("val")
 
     def on_test_end(self) -> None:
@@ -181,28 +253,37 @@ class StyleTransfer(L.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the encoder and the metrics, and add a description of the network."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {key: value for key, value in state.items() if key.startswith(PREFIX)}
+        """Add a description of the network."""
+        save_averages(self.trainer, self, checkpoint, swapped=self._swapped)
         checkpoint[_OPTIMIZER] = self.optimizer_options.name
         metadata = {**self.metadata, "steps": str(self.trainer.global_step)}
         checkpoint[RECORD] = network_record(self.network, metadata)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of a different network or optimizer, and adopt all of its styles."""
+        if self._trainer is not None and not self.trainer.optimizers:  # Lightning's BatchSizeFinder loads a state later
+            check_trainer(self.trainer, resumes=True)
         before, now = checkpoint.get(_OPTIMIZER, "adam"), self.optimizer_options.name
         if before != now and self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             raise UserError.about("ckpt_path", f"the checkpoint was trained with {before}; {now} can't continue it")
         record = checkpoint.get(RECORD, {})
-        if styles := record.get("init_args", {}).get("styles"):
-            self.sampler.adopt(styles)
+        init_args = record.get("init_args") or {}
+        if styles := init_args.get("styles"):
+            if self.sampler.adopt(styles) and self._trainer is not None:
+                copy_again(self.trainer, self)
             self.record = self.record.with_earlier(per_style_metadata(record["metadata"], styles))
         check_state(network_state(checkpoint), self.network, "ckpt_path")
+        check_arguments(init_args, self.network, "ckpt_path")
 
     def losses(self, pictures: Tensor, photos: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The losses of pictures of shape (N, 3, H, W), see `PerceptualLoss`."""
         paintings, factors = targets.paintings.to(photos.device), targets.style_factors.to(photos)
         return self.loss(pictures, photos, styles=paintings, style_factors=factors)
+
+    def _check(self, photos: Tensor, batch_idx: int) -> None:
+        """Check the first batch of an epoch; to check all would take time, on a GPU."""
+        if batch_idx == 0:
+            check_batch(photos)
 
     def _paint(self, photos: Tensor, targets: Targets) -> Tensor:
         return self.network(photos, **{name: value.to(photos.device) for name, value in targets.controls.items()})
@@ -230,6 +311,18 @@ class StyleTransfer(L.LightningModule):
                     self.log(f"{stage}/{style}/{name}", value, sync_dist=True)
         for name, values in averages.items():
             self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
+
+
+def require_style_transfer(callback: L.Callback, module: L.LightningModule) -> StyleTransfer:
+    """The module of a Trainer, for a callback that needs a `StyleTransfer`.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if not isinstance(module, StyleTransfer):
+        needed = f"{type(callback).__name__} needs a StyleTransfer, as build_style_transfer makes one"
+        raise UserError(f"{needed}, got {type(module).__name__}")
+    return module
 
 
 def _medians(evaluators: Sequence[tuple[str, Evaluator]]) -> Iterator[tuple[str, Tensor]]:

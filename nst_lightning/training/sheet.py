@@ -29,7 +29,7 @@ from nst_lightning.training.data import PhotoDataModule
 from nst_lightning.training.datasets import read_photo
 from nst_lightning.training.folder import run_folder
 from nst_lightning.training.last import stop_requested
-from nst_lightning.training.module import StyleTransfer
+from nst_lightning.training.module import StyleTransfer, require_style_transfer
 
 
 class SampleSheet(L.Callback):
@@ -57,7 +57,10 @@ class SampleSheet(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Read the photos."""
         self.shown = []
-        if not self.every_n_steps or not trainer.is_global_zero:
+        if not self.every_n_steps:
+            return
+        require_style_transfer(self, pl_module)
+        if not trainer.is_global_zero:
             return
         for path in self._paths(getattr(trainer, "datamodule", None)):
             with contextlib.suppress(PictureError):  # the data module warns of unreadable files

@@ -1,5 +1,6 @@
 """The start of a run: from the weights of a checkpoint, or from the average of several."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import nn
 from nst_lightning.errors import UserError, naming, require
 from nst_lightning.images import expand_path
 from nst_lightning.networks import StyledNetwork, load_network, styles_of
-from nst_lightning.networks.checkpoint import check_state
+from nst_lightning.networks.checkpoint import CLASSES, check_state
 
 
 def start_paths(init_from: list[str] | str | None) -> list[Path]:
@@ -35,7 +36,7 @@ def load_start(paths: Sequence[Path], network: nn.Module, *, same_arguments: boo
         UserError: a checkpoint can't be read, holds a different network, or doesn't have the styles of the first.
     """
     with naming("init_from"):
-        sources, metadata = zip(*(load_network(path) for path in paths))
+        sources, metadata = zip(*(_load(path, network) for path in paths))
     for path, source in zip(paths, sources):
         _check_kind(path, source, network)
         if styles_of(source) != styles_of(sources[0]):
@@ -60,6 +61,16 @@ def freeze_shared_parameters(network: StyledNetwork) -> None:
     per_style = {id(parameter) for parameter in network.per_style_parameters()}
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in per_style)
+
+
+def _load(path: Path, network: nn.Module) -> tuple[nn.Module, dict[str, str]]:
+    """The network of a checkpoint; one of a class outside this package is a copy of the run's, with other weights."""
+    try:
+        return load_network(path, None if type(network) in CLASSES.values() else copy.deepcopy(network))
+    except UserError as error:
+        if error.argument != "network":
+            raise
+        raise UserError.about("init_from", f"{error}, a {type(network).__name__}") from error
 
 
 def _check_kind(path: Path, source: nn.Module, network: nn.Module) -> None:

@@ -62,22 +62,27 @@ class StyleSampler:
         chances = np.array([frequencies.get(name, 1.0) for name in names])
         self._chances = chances / chances.sum()
 
-    def adopt(self, styles: Sequence[str]) -> None:
+    def adopt(self, styles: Sequence[str]) -> bool:
         """Give the network the styles of a checkpoint, whose per-style parameters are about to be loaded.
+
+        Returns:
+            Whether the network had other styles, so that its parameters have been replaced.
 
         Raises:
             UserError: one of the run's styles is not among them.
         """
         if self._network is None:
-            return
+            return False
         styles = [normalize_name(name) for name in styles]
+        if styles == self._network.styles:
+            return False
         missing = [name for name in self.names if name not in styles]
         if missing:
             raise UserError.about(
                 "ckpt_path", f"the checkpoint has no style {missing[0]!r}; it has {', '.join(styles)}"
             )
-        if list(styles) != self._network.styles:
-            self._network.replace_styles(styles)
+        self._network.replace_styles(styles)
+        return True
 
     def fixed(self, painting: int, count: int) -> Targets:
         """Targets for `count` pictures in the style of one of the run's paintings, at full strength."""
