@@ -7,12 +7,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from nst_lightning.errors import Notice
-from nst_lightning.images.formats import advice_for, is_readable
+from nst_lightning.images.formats import advice_for, begins_as_picture, is_readable
 from nst_lightning.images.paths import PictureError, expand_path
-from nst_lightning.images.pillow_limits import raised_limits
 
 _SYSTEM_FOLDERS = {
     "@eadir",
@@ -149,16 +146,6 @@ def _reason(path: Path) -> str | None:
     """Why a file is left out: None if it is not, an empty text if it isn't a picture."""
     if is_readable(path):
         return None if path.is_file() else "links that lead nowhere" if path.is_symlink() else ""
-    if not path.suffix and path.is_file() and _is_picture(path):
+    if not path.suffix and path.is_file() and begins_as_picture(path):
         return "pictures, but named without an ending such as .jpg"
-    return advice_for(path) or "" if path.suffix else ""
-
-
-def _is_picture(path: Path) -> bool:
-    try:
-        with raised_limits(), Image.open(path):
-            return True
-    except (UnidentifiedImageError, OSError):
-        return False
-    except Exception:  # decoders raise exceptions of any kind for damaged files
-        return True
+    return advice_for(path) or ""

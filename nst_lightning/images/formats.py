@@ -34,6 +34,7 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), _AVIF),
 }
 """The same for files of any name: phones and messengers give them the ending .jpg, too."""
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
 _UNREADABLE = {"BUFR", "GRIB", "HDF5", "MPEG"}
 """Formats that Pillow recognizes and doesn't read."""
 _FRAMES = {
@@ -58,7 +59,8 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
     try:
         image = _identify(path)
     except UnidentifiedImageError:
-        advice = advice_for(path)
+        by_content = _advice_by_content(path)
+        advice = advice_for(path) or (None if _is_installed(by_content) else by_content)
         problem = f"can't be read: {advice}" if advice else "not a picture that can be read"
         raise PictureError(f"{path}: {problem}") from None
     if _is_raw(image, path):
@@ -82,10 +84,15 @@ def is_readable(path: Path) -> bool:
 
 
 def advice_for(path: str | Path) -> str | None:
-    """What helps with a picture file that can't be read; None if it isn't known to be a picture."""
-    advice = _ADVICE.get(Path(path).suffix.lower()) or _advice_by_content(path)
-    installed = {_HEIF: _register_heif, _AVIF: lambda: ".avif" in Image.registered_extensions()}
-    return None if advice in installed and installed[advice]() else advice  # a damaged file
+    """What helps with a picture file that can't be read; None if its ending isn't that of such a file."""
+    advice = _ADVICE.get(Path(path).suffix.lower())
+    return None if _is_installed(advice) else advice
+
+
+def begins_as_picture(path: Path) -> bool:
+    """Whether a file begins as JPEG, PNG, GIF, TIFF, WebP, HEIF or AVIF files do."""
+    header = _header(path)
+    return header.startswith(_BEGINNINGS) or header[8:12] == b"WEBP" or _advice_by_content(path) is not None
 
 
 def _identify(path: str | Path) -> ImageFile.ImageFile:
@@ -95,6 +102,13 @@ def _identify(path: str | Path) -> ImageFile.ImageFile:
         if _advice_by_content(path) == _HEIF and "HEIF" not in Image.OPEN and _register_heif():
             return Image.open(path)
         raise
+
+
+def _is_installed(advice: str | None) -> bool:
+    """Whether somebody has followed an advice; a file that can't be read nevertheless is damaged."""
+    if advice == _AVIF:
+        return ".avif" in Image.registered_extensions()
+    return advice == _HEIF and _register_heif()
 
 
 def _register_heif() -> bool:
