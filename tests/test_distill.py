@@ -44,7 +44,7 @@ def test_learns_to_see_as_the_teacher_does(tmp_path, compact_weights, photos):
     module = module_of(compact_weights, widths=[12, 12], learning_rate=2e-2)
     for _, norm in module.network.values():
         norm.momentum = 0.2  # a short run
-    pictures = next(iter(data_of(photos).train_dataloader())).pictures.float() / 255
+    pictures = torch.from_numpy(next(iter(data_of(photos).train_dataloader())).pictures).float() / 255
     before = agreement(module, pictures)
     trainer_of(tmp_path, max_steps=200, enable_checkpointing=False).fit(module, data_of(photos))
     after = agreement(module, pictures)

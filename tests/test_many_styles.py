@@ -33,7 +33,7 @@ def styles_of(tmp_path, compact_weights, picture):
 
 def test_each_style_comes_nearer_to_its_own_painting(tmp_path, styles_of, photos):
     module, data = styles_of(optimizer={"learning_rate": 1e-2}), data_of(photos, batch_size=3)
-    photo = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
+    photo = torch.from_numpy(data.val_dataloader().dataset[0].pictures)[None].float() / 255
     trainer_of(tmp_path, max_steps=60, enable_checkpointing=False).fit(module, data)
     losses = torch.tensor(
         [

@@ -17,7 +17,7 @@ from nst_lightning.training.stability import disturb, unsteadiness
 
 def test_training_lowers_the_loss(tmp_path, compact_weights, painting, photos):
     module, data = module_of(compact_weights, painting, optimizer={"learning_rate": 5e-3}), data_of(photos)
-    batch = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
+    batch = torch.from_numpy(data.val_dataloader().dataset[0].pictures)[None].float() / 255
     before = module.loss(module(batch), batch)["loss"].item()
     trainer_of(tmp_path, max_steps=40, enable_checkpointing=False).fit(module, data)
     assert module.loss(module(batch), batch)["loss"].item() < 0.8 * before
@@ -265,7 +265,7 @@ def test_stability_makes_pictures_steadier(tmp_path, compact_weights, painting, 
     def trained(weight):
         module, data = module_of(compact_weights, painting, stability_weight=weight), data_of(photos)
         trainer_of(tmp_path, max_steps=25, enable_checkpointing=False).fit(module, data)
-        photo = torch.stack([data.val_dataloader().dataset[0].pictures]).float() / 255
+        photo = torch.from_numpy(data.val_dataloader().dataset[0].pictures)[None].float() / 255
         again, shift = disturb(photo, seed=(7,))
         return unsteadiness(module(photo), module(again), shift).item()
 
