@@ -1,6 +1,7 @@
 # make fit    trains a new style on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
 # make test   runs the test suite, in PROCESSES processes
 # make test-weights   runs the tests that need the real VGG weights, in the folder that NST_SHARED names
+# make test-lowest   tries the lowest versions of all dependencies that pyproject.toml allows
 # make lint   checks the code's style and types
 # make docs   builds the documentation in site/, and fails on warnings
 # Each makes .venv and installs into it first, if that hasn't been done.
@@ -10,7 +11,7 @@ STYLE ?= examples/styles/mosaic.png
 PROCESSES ?= 2
 BIN := .venv/bin
 
-.PHONY: fit test test-weights lint docs
+.PHONY: fit test test-weights test-lowest lint docs
 
 fit: examples/photos/CREDITS.txt
 	$(BIN)/python -m nst_lightning fit --config configs/quickstart.yaml --model.style "$(STYLE)" \
@@ -24,6 +25,9 @@ test: .venv/installed
 
 test-weights: .venv/installed
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m weights
+
+test-lowest: .venv/installed
+	.ci/lowest
 
 lint: .venv/installed
 	$(BIN)/ruff check .
