@@ -247,7 +247,7 @@ def flatten(config, prefix=""):
 
 
 def options_of_commands():
-    found = {"config", "ckpt_path", "help", "model", "data", "trainer"}
+    found = {"config", "ckpt_path", "help", "model", "data", "trainer", "writer"}
     for command in cli.COMMANDS.values():
         for name, parameter in inspect.signature(cli.load_function(command.target)).parameters.items():
             group = parameter.annotation
