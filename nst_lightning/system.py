@@ -114,9 +114,20 @@ class StopSignals:
 
 
 def leave_signals_to_parent(_: int) -> None:
-    """Let a worker process go on at Ctrl-C, which a terminal sends to it as well, until its parent process ends it."""
+    """Let a worker process go on when its whole group is asked to end, as at Ctrl-C, until its parent ends it."""
     for number in set(STOP_SIGNALS) - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where SIGTERM ends a worker whoever sends it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_await_parents_signal, daemon=True).start()
+
+
+def _await_parents_signal() -> None:
+    """End this process when the parent, and nobody else, sends SIGTERM, as at the end of the program."""
+    parent = os.getppid()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 def exit_code(number: int) -> int:

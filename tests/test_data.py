@@ -1,5 +1,6 @@
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -197,6 +198,21 @@ def test_workers_need_no_shared_memory(photos, split):
     batch = next(iter(getattr(module, f"{split}_dataloader")()))
     assert isinstance(batch.pictures, np.ndarray)
     assert isinstance(module.on_before_batch_transfer(batch, 0).pictures, torch.Tensor)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="signals don't say who sent them")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_workers_go_on_when_their_group_is_asked_to_end(photos, name):
+    """The run needs them to complete its step; then it ends them."""
+    batches = iter(PhotoDataModule(str(photos), short_side=48, batch_size=1, workers=1).train_dataloader())
+    next(batches)
+    worker = batches._workers[0]
+    subprocess.run(["kill", "-s", name.removeprefix("SIG"), str(worker.pid)], check=True)  # from another process
+    for _ in range(3):
+        next(batches)  # the last one is prepared after the signal
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
 
 
 def test_in_a_container_with_little_shared_memory(photos):

@@ -248,7 +248,7 @@ def test_two_processes_stop_together(tmp_path, short):
     assert result.returncode == 143, result.stderr[-3000:]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["version_0"]
     assert state_of(tmp_path / "runs/version_0")["global_step"] == 2
-    assert result.stderr.count("To go on") == 1
+    assert result.stderr.count(f"To go on, in {Path.cwd()}:") == 1
 
 
 @pytest.mark.parametrize("name", CODES)

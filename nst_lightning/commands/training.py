@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from argparse import ArgumentError
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from nst_lightning.commands.slurm import run_as_one_process
 from nst_lightning.commands.training_messages import silence
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
-from nst_lightning.errors import SignalExit, UserError, naming, prefixing
+from nst_lightning.errors import Notice, SignalExit, UserError, naming, prefixing
 from nst_lightning.images import expand_path
 from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
@@ -80,6 +81,14 @@ class StyleTransferCLI(RunCLI):
             self.model.try_network(trains=True, validates=validates, surroundings=config.data.surroundings)
             if is_first:
                 config.export.try_export(self.model.network)
+        if checkpoint.network_record(self.model.network, {})["init_args"] is None:
+            name = type(self.model.network).__name__
+            warnings.warn(
+                f"model.network: an argument of {name} is no plain value, so that `export` can't rebuild the network "
+                "from a checkpoint; the ONNX file at the end of the run is not affected",
+                Notice,
+                stacklevel=1,
+            )
 
     def after_fit(self) -> None:
         """Report the files of the run, and how to use them."""

@@ -14,6 +14,7 @@ _WARNINGS = (
     ".*args parameter is intended.*",  # the command's own name is not LightningCLI's
     ".*dirpath has changed.*",  # each run keeps its own best checkpoint, and other commands none
     ".*does not have many workers.*",  # recipes choose them, for machines on which training itself needs the cores
+    ".*smaller than the logging interval.*",  # of a short run, whose losses progress lines and files have anyway
     ".*predict returned None.*",  # for a photo that could not be read, which the data module warns of
     ".*Checkpoint directory .* exists and is not empty.*",  # of a job that SLURM has started again
 )
@@ -22,6 +23,7 @@ _INFORMATION = (
     "Seed set to",
     "TPU available",
     "Tensor Cores",
+    "was configured so",  # how Lightning understood a limit, which the user gave
     "Detected KeyboardInterrupt",
     "Received SIGTERM",
 )

@@ -144,7 +144,8 @@ class LastCheckpoint(FoundAsLast):
         if self._last is not None and 0 < trainer.max_steps <= self._saved_at:
             rank_zero_info(f"stopped after the last step, which is in {self._last}")
         elif self._last is not None:
-            rank_zero_info(f"stopped; step {self._saved_at} is saved. To go on:\n  {self._advice(self._last)}")
+            advice = f"To go on, in {Path.cwd()}:\n  {self._advice(self._last)}"
+            rank_zero_info(f"stopped; step {self._saved_at} is saved. {advice}")
         elif isinstance(exception, SignalExit):
             rank_zero_info("stopped before a step was trained")
 

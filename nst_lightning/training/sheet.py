@@ -1,6 +1,5 @@
 """The callback that draws sample sheets."""
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -62,13 +61,17 @@ class SampleSheet(L.Callback):
         require_style_transfer(self, pl_module)
         if not trainer.is_global_zero:
             return
+        problems = []
         for path in self._paths(getattr(trainer, "datamodule", None)):
-            with contextlib.suppress(PictureError):  # the data module warns of unreadable files
+            try:
                 self.shown.append(resize_short_side(read_photo(path, short_side=self.short_side), self.short_side))
+            except PictureError as error:
+                problems.append(str(error))  # the data module warns of unreadable files
             if len(self.shown) == self.count:
-                break
+                return
         if not self.shown:
-            raise PictureError.about("photos", "none of the photos can be read")
+            problem = f"none of the photos can be read; {problems[0]}"
+            raise PictureError(problem) if self.folder is None else PictureError.about("photos", problem)
 
     def _paths(self, datamodule: L.LightningDataModule | None) -> list[Path]:
         if self.folder is None and isinstance(datamodule, PhotoDataModule):
