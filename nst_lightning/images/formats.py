@@ -63,6 +63,8 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
         advice = advice_for(path) or (None if _is_installed(by_content) else by_content)
         problem = f"can't be read: {advice}" if advice else "not a picture that can be read"
         raise PictureError(f"{path}: {problem}") from None
+    if image.format == "TIFF":
+        image.filename = ""  # or Pillow maps the file into memory, and takes the rows of a turned picture for columns
     if _is_raw(image, path):
         image.close()
         raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
