@@ -7,12 +7,14 @@ from pathlib import Path
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from nst_lightning.errors import Notice
+from nst_lightning.images.deep import state_planes_depth
 from nst_lightning.images.paths import PictureError
 
 _HEIF = '"pip install pillow-heif" adds this format'
 _AVIF = '"pip install -U pillow" adds this format'
 _RAW = "camera raw, which must be developed to JPEG or TIFF first"
 _OTHER = "export to JPEG, PNG or TIFF first"
+_TIFF = "this kind of TIFF must be converted to RGB or gray with 8 or 16 bits per channel first"
 _VIDEO = "video, whose frames must be exported as pictures first"
 _ENDINGS = {
     _HEIF: "heic heif heics heifs hif",
@@ -65,6 +67,8 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
         raise PictureError(f"{path}: {problem}") from None
     if image.format == "TIFF":
         image.filename = ""  # or Pillow maps the file into memory, and takes the rows of a turned picture for columns
+        if not state_planes_depth(image):
+            raise PictureError(f"{path}: can't be read: {_TIFF}")
     if _is_raw(image, path):
         image.close()
         raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
