@@ -68,6 +68,7 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
     if image.format == "TIFF":
         image.filename = ""  # or Pillow maps the file into memory, and takes the rows of a turned picture for columns
         if not state_planes_depth(image):
+            image.close()
             raise PictureError(f"{path}: can't be read: {_TIFF}")
     if _is_raw(image, path):
         image.close()
