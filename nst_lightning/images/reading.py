@@ -25,13 +25,13 @@ from nst_lightning.images.transparency import fill_hidden, scale_transparent_col
 def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     """Read a picture file of any format, mode and orientation.
 
+    A `Notice` says so if the file has more than one frame or page; the first is read.
+
     Args:
         path: the file.
         bits: 8 makes `rgb` an image. 16 makes it a float32 array, which is exact for RGB, RGBA and gray PNG and TIFF
             files with 16 bits per channel; for all other files, and for color profiles of tables, such as a scanner's,
             it has the values of the 8-bit image.
-
-    A `Notice` says so if the file has more than one frame or page; the first is read.
 
     Raises:
         PictureError: the file is missing, damaged or not a picture; the message is one line that names the file.
@@ -176,14 +176,26 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 
     It is rounded to hundredths, since PNG counts pixels per meter.
     """
-    if image.format in ("JPEG", "MPO", "TIFF") and not (image.info.get("jfif_unit") or _tag(image, "ResolutionUnit")):
-        return None  # without a unit, Pillow guesses
+    guessed = image.format in ("JPEG", "MPO", "TIFF") and not image.info.get("jfif_unit")  # half of it, maybe
     try:
-        across, down = (round(float(value), 2) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        stated = (None if guessed else image.info.get("dpi")) or _exif_dpi(image)
+        across, down = (round(float(value), 2) for value in stated)
+    except Exception:  # of any kind, as in `_tag`
         return None
     across, down = (down, across) if _tag(image, "Orientation") in (5, 6, 7, 8) else (across, down)
     return (across, down) if 1 <= across <= 65_535 and 1 <= down <= 65_535 else None
+
+
+def _exif_dpi(image: Image.Image) -> tuple[float, float]:
+    """The resolution that EXIF data, or a TIFF's tags, state in full; a TIFF may leave out the inch as its unit.
+
+    Raises:
+        KeyError: a part is missing, or there is no unit.
+    """
+    exif = image.getexif()
+    unit = exif.get(ExifTags.Base.ResolutionUnit, 2 if image.format == "TIFF" else None)
+    scale = {2: 1.0, 3: 2.54}[unit]
+    return float(exif[ExifTags.Base.XResolution]) * scale, float(exif[ExifTags.Base.YResolution]) * scale
 
 
 def _deepen(picture: Picture, path: str | Path) -> Picture:
