@@ -182,6 +182,13 @@ def test_only_the_first_of_several_frames_or_pages_is_used_and_said(tmp_path, pi
         assert read.tobytes() == image.convert("RGB").tobytes()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_notice_passes_as_it_is_where_warnings_are_errors(tmp_path, picture):
+    picture(40, 30).save(tmp_path / "a.gif", save_all=True, append_images=[picture(40, 30, 1)])
+    with pytest.raises(Notice, match="only the first of 2 frames is used"):
+        read_picture(tmp_path / "a.gif")
+
+
 def test_previews_are_not_frames(tmp_path, picture):
     picture(40, 30).save(tmp_path / "phone.mpo", save_all=True, append_images=[picture(40, 30, 1)])
     picture(40, 30).save(tmp_path / "one.gif")

@@ -65,19 +65,11 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
         advice = advice_for(path) or (None if _is_installed(by_content) else by_content)
         problem = f"can't be read: {advice}" if advice else "not a picture that can be read"
         raise PictureError(f"{path}: {problem}") from None
-    if image.format == "TIFF":
-        image.filename = ""  # or Pillow maps the file into memory, and takes the rows of a turned picture for columns
-        if not state_planes_depth(image):
-            image.close()
-            raise PictureError(f"{path}: can't be read: {_TIFF}")
-    if _is_raw(image, path):
+    try:
+        _prepare(image, path)
+    except (PictureError, Notice):  # a notice is raised where warnings are errors
         image.close()
-        raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
-    kind = image.format or ""
-    count = _count_frames(path, kind) if kind in _FRAMES else 1
-    if count > 1:
-        which = "main one" if kind == "HEIF" else "first"
-        warnings.warn(f"{path}: only the {which} of {count} {_FRAMES[kind]} is used", Notice, stacklevel=2)
+        raise
     return image
 
 
@@ -116,6 +108,21 @@ def _is_installed(advice: str | None) -> bool:
     if advice == _AVIF:
         return ".avif" in Image.registered_extensions()
     return advice == _HEIF and _register_heif()
+
+
+def _prepare(image: ImageFile.ImageFile, path: str | Path) -> None:
+    """Refuse what can't be read in full, make up for Pillow's faults, and say what is left out."""
+    if image.format == "TIFF":
+        image.filename = ""  # or Pillow maps the file into memory, and takes the rows of a turned picture for columns
+        if not state_planes_depth(image):
+            raise PictureError(f"{path}: can't be read: {_TIFF}")
+    if _is_raw(image, path):
+        raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
+    kind = image.format or ""
+    count = _count_frames(path, kind) if kind in _FRAMES else 1
+    if count > 1:
+        which = "main one" if kind == "HEIF" else "first"
+        warnings.warn(f"{path}: only the {which} of {count} {_FRAMES[kind]} is used", Notice, stacklevel=3)
 
 
 def _register_heif() -> bool:

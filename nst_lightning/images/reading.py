@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageFile
 
-from nst_lightning.errors import UserError, require
+from nst_lightning.errors import Notice, UserError, require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
 from nst_lightning.images.formats import open_picture
@@ -107,7 +107,7 @@ def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         with raised_limits(), open_picture(path) as image:
             check_pixels(image.size)
             yield image
-    except PictureError:
+    except (PictureError, Notice):  # a notice is raised where warnings are errors
         raise
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
