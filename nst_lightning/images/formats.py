@@ -14,7 +14,8 @@ _HEIF = '"pip install pillow-heif" adds this format'
 _AVIF = '"pip install -U pillow" adds this format'
 _RAW = "camera raw, which must be developed to JPEG or TIFF first"
 _OTHER = "export to JPEG, PNG or TIFF first"
-_TIFF = "this kind of TIFF must be converted to RGB or gray with 8 or 16 bits per channel first"
+_JPEG_XL = f"JPEG XL; {_OTHER}"
+_TIFF = "damaged, or a kind of TIFF that must be converted to RGB or gray with 8 or 16 bits per channel first"
 _VIDEO = "video, whose frames must be exported as pictures first"
 _ENDINGS = {
     _HEIF: "heic heif heics heifs hif",
@@ -36,7 +37,12 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), _AVIF),
 }
 """The same for files of any name: phones and messengers give them the ending .jpg, too."""
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
+_SIGNATURES = {
+    **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), _JPEG_XL),
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _TIFF),
+}
+"""The same by how files begin."""
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", *_SIGNATURES)
 _UNREADABLE = {"BUFR", "GRIB", "HDF5", "MPEG"}
 """Formats that Pillow recognizes and doesn't read."""
 _FRAMES = {
@@ -89,7 +95,7 @@ def advice_for(path: str | Path) -> str | None:
 
 
 def begins_as_picture(path: Path) -> bool:
-    """Whether a file begins as JPEG, PNG, GIF, TIFF, WebP, HEIF or AVIF files do."""
+    """Whether a file begins as JPEG, PNG, GIF, TIFF, WebP, HEIF, AVIF or JPEG XL files do."""
     header = _header(path)
     return header.startswith(_BEGINNINGS) or header[8:12] == b"WEBP" or _advice_by_content(path) is not None
 
@@ -137,9 +143,11 @@ def _register_heif() -> bool:
 
 
 def _advice_by_content(path: str | Path) -> str | None:
-    """Advice for HEIF and AVIF files of any name."""
+    """Advice for HEIF, AVIF, JPEG XL and TIFF files of any name."""
     header = _header(path)
-    return _BRANDS.get(header[8:12]) if header[4:8] == b"ftyp" else None
+    if header[4:8] == b"ftyp":
+        return _BRANDS.get(header[8:12])
+    return next((advice for beginning, advice in _SIGNATURES.items() if header.startswith(beginning)), None)
 
 
 def _header(path: str | Path) -> bytes:
