@@ -30,8 +30,8 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     Args:
         path: the file.
         bits: 8 makes `rgb` an image. 16 makes it a float32 array, which is exact for RGB, RGBA and gray PNG and TIFF
-            files with 16 bits per channel; for all other files, and for color profiles of tables, such as a scanner's,
-            it has the values of the 8-bit image.
+            files with 16 bits per channel. For all other files, such as gray PNG with alpha and TIFF with associated
+            alpha, and for color profiles of tables, such as a scanner's, it has the values of the 8-bit image.
 
     Raises:
         PictureError: the file is missing, damaged or not a picture; the message is one line that names the file.
