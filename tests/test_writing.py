@@ -86,8 +86,10 @@ def test_the_resolution_survives_sixteen_bits(tmp_path, picture, ending):
 def test_the_resolution_turns_with_the_picture(tmp_path, picture):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    picture(40, 30).save(tmp_path / "a.jpg", dpi=(300, 200), exif=exif)
-    assert read_picture(tmp_path / "a.jpg").dpi == (200, 300)
+    for name, compression in (("a.jpg", None), ("a.png", None), ("a.tif", None), ("b.tif", "tiff_adobe_deflate")):
+        picture(40, 30).save(tmp_path / name, dpi=(300, 200), exif=exif, compression=compression)
+        assert read_picture(tmp_path / name).dpi == pytest.approx((200, 300), abs=0.02)
+        assert read_picture(tmp_path / name).size == (30, 40)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp"])

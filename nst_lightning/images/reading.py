@@ -39,7 +39,8 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     """
     require("bits", bits, bits in (8, 16), "8 or 16")
     with _open(path) as image:
-        picture = replace(to_picture(image), exif=_exif(image, path), dpi=_dpi(image))
+        turn = getattr(image, "tag_v2", {}).get(ExifTags.Base.Orientation)  # which Pillow drops as it turns a TIFF
+        picture = replace(to_picture(image), exif=_exif(image, path), dpi=_dpi(image, turn))
     return picture if bits == 8 else _deepen(picture, path)
 
 
@@ -171,10 +172,10 @@ def _exif(image: Image.Image, path: str | Path) -> bytes | None:
     return tidy_exif(data) if data else None
 
 
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
+def _dpi(image: Image.Image, turn: int | None) -> tuple[float, float] | None:
     """The resolution across and down in pixels per inch, if the file states a plausible one.
 
-    It is rounded to hundredths, since PNG counts pixels per meter.
+    It is rounded to hundredths, since PNG counts pixels per meter. `turn` is the orientation that a TIFF had.
     """
     guessed = image.format in ("JPEG", "MPO", "TIFF") and not image.info.get("jfif_unit")  # half of it, maybe
     try:
@@ -182,7 +183,7 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
         across, down = (round(float(value), 2) for value in stated)
     except Exception:  # of any kind, as in `_tag`
         return None
-    across, down = (down, across) if _tag(image, "Orientation") in (5, 6, 7, 8) else (across, down)
+    across, down = (down, across) if (turn or _tag(image, "Orientation")) in (5, 6, 7, 8) else (across, down)
     return (across, down) if 1 <= across <= 65_535 and 1 <= down <= 65_535 else None
 
 
