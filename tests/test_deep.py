@@ -85,6 +85,29 @@ def test_16_bit_tiffs_of_others_are_read_exactly(tmp_path, samples, channels, or
     assert (read.alpha is not None) == (channels == 4)
 
 
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_uncompressed_planes_are_read_exactly(tmp_path, samples, channels, order, tile):
+    planes = np.ascontiguousarray(np.moveaxis(samples[..., :channels], -1, 0))
+    kind = {"photometric": "rgb", "extrasamples": ["unassalpha"] * (channels == 4), "planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "a.tif", planes, byteorder=order, tile=tile, **kind)
+    read = read_picture(tmp_path / "a.tif", bits=16)
+    np.testing.assert_array_equal(np.round(read.rgb * 65535), planes[:3])
+    np.testing.assert_array_equal(np.asarray(read_picture(tmp_path / "a.tif").rgb), samples[..., :3] >> 8)
+    if channels == 4:
+        np.testing.assert_array_equal(np.asarray(read.alpha), samples[..., 3])
+
+
+@pytest.mark.parametrize(("photometric", "kinds"), [("separated", []), ("rgb", ["assocalpha"])])
+def test_planes_that_cannot_be_read_are_refused(tmp_path, samples, photometric, kinds):
+    planes = np.ascontiguousarray(np.moveaxis(samples, -1, 0))
+    options = {"photometric": photometric, "extrasamples": kinds, "planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "a.tif", planes, **options)
+    with pytest.raises(PictureError, match=r"a\.tif: can't be read: damaged, or a kind of TIFF that must be conv"):
+        read_picture(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("interlace", [False, True])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bit_pngs_of_others_are_read_exactly(tmp_path, samples, channels, interlace):

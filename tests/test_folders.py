@@ -4,7 +4,9 @@ import shutil
 import sys
 import warnings
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from nst_lightning.cli import main
@@ -180,6 +182,39 @@ def test_only_the_first_of_several_frames_or_pages_is_used_and_said(tmp_path, pi
     assert set(notices) == {f"{tmp_path / name}: only the first of {unit} is used"}
     with Image.open(tmp_path / name) as image:
         assert read.tobytes() == image.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "options"),
+    [
+        ("f4", 3, {"photometric": "rgb"}),
+        ("f4", 3, {"photometric": "rgb", "bigtiff": True}),
+        ("f2", 1, {}),
+        ("f8", 1, {}),
+        ("u2", 2, {"planarconfig": "contig", "extrasamples": ["unassalpha"]}),
+        (">u2", 1, {"photometric": "miniswhite", "byteorder": ">"}),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+def test_what_helps_with_kinds_of_tiff_that_cannot_be_read(tmp_path, name, kind, channels, options):
+    pixels = np.ones((30, 40, channels), kind).squeeze()
+    tifffile.imwrite(tmp_path / name, pixels, **{"photometric": "minisblack"} | options)
+    with pytest.raises(PictureError, match=f"{name}: can't be read: damaged, or a kind of TIFF that must be converted"):
+        read_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize("beginning", [b"\xff\x0a\xfa", b"\0\0\0\x0cJXL \r\n\x87\n"])
+def test_jpeg_xl_under_another_name(tmp_path, beginning):
+    (tmp_path / "a.jpg").write_bytes(beginning + bytes(100))
+    with pytest.raises(PictureError, match=r"a\.jpg: can't be read: JPEG XL; export to JPEG, PNG or TIFF first"):
+        read_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_notice_passes_as_it_is_where_warnings_are_errors(tmp_path, picture):
+    picture(40, 30).save(tmp_path / "a.gif", save_all=True, append_images=[picture(40, 30, 1)])
+    with pytest.raises(Notice, match="only the first of 2 frames is used"):
+        read_picture(tmp_path / "a.gif")
 
 
 def test_previews_are_not_frames(tmp_path, picture):

@@ -77,6 +77,7 @@ def test_signed_values_are_black_below_0(tmp_path, kind, white, order):
     [
         (np.uint16, {"most": 4095}, 0, 4095),  # 12 bits in a container of 16
         (np.uint16, {"least": 1000, "most": 5000}, 1000, 5000),
+        (np.int8, {"least": -128, "most": 127}, -128, 127),
         (np.int16, {"least": -32768, "most": 32767}, -32768, 32767),
         (np.float32, {"least": -2.0, "most": 2.0}, -2, 2),
         (np.float32, {"most": 100.0}, 0, 100),
@@ -91,6 +92,22 @@ def test_stated_ranges(tmp_path, kind, tags, black, white):
     stored.flat[-3:] = min(1.2 * white, np.iinfo(kind).max) if kind != np.float32 else 1.2 * white
     tiff(tmp_path / "a.tif", stored, **tags)
     check(tmp_path / "a.tif", (stored - np.float64(black)) / (white - black))
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize(("least", "most"), [(0, 63), (16, 235), (0, 255)])
+def test_stated_ranges_of_8_bits(tmp_path, least, most, photometric):
+    stored = np.round(least + RAMP * (most - least)).astype(np.uint8)
+    tiff(tmp_path / "a.tif", stored, photometric=photometric, least=least, most=most)
+    expected = (stored - np.float64(least)) / (most - least)
+    check(tmp_path / "a.tif", 1 - expected if photometric == "miniswhite" else expected, exact=most != 255)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_range_that_is_not_a_number_is_ignored(tmp_path, kind):
+    stored = np.round(RAMP * np.iinfo(kind).max).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", stored, extratags=[(341, "s", 0, "many", True)])
+    check(tmp_path / "a.tif", stored / np.iinfo(kind).max, exact=kind != np.uint8)
 
 
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
@@ -115,7 +132,7 @@ def test_a_few_outliers_do_not_decide_the_scale_of_floats(tmp_path, white, outli
 
 def test_floats_of_another_range(tmp_path):
     """A high dynamic range, and values in between 255 and 65535, have their bright parts as white."""
-    for most in (4.0, 1023.0, 1e7):
+    for most in (4.0, 20.0, 60.0, 1023.0, 1e7):
         tiff(tmp_path / "a.tif", (RAMP * most).astype(np.float32))
         check(tmp_path / "a.tif", RAMP / np.percentile(RAMP[RAMP > 0], 99))
     for constant, expected in ((0.0, 0), (0.25, 0.25), (200.0, 200 / 255), (-1.0, 0)):

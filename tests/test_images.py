@@ -20,6 +20,21 @@ from nst_lightning.images import (
     write_picture,
 )
 
+TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def stored_as(image, orientation):
+    """The pixels of an upright image as they lie in a file of that orientation."""
+    return image.transpose(TURNED_BACK[orientation]) if orientation in TURNED_BACK else image
+
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
 def test_every_mode_becomes_rgb_of_the_same_look(tmp_path, mode):
@@ -39,20 +54,24 @@ def test_every_mode_becomes_rgb_of_the_same_look(tmp_path, mode):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path, picture, orientation):
     upright = picture(60, 40)
-    inverse = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(inverse[orientation]) if orientation in inverse else upright
+    stored = stored_as(upright, orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "photo.png", exif=exif)
     np.testing.assert_array_equal(np.asarray(read_rgb(tmp_path / "photo.png")), np.asarray(upright))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_uncompressed_tiffs_are_turned_upright(tmp_path, picture, orientation, mode, bits):
+    deep = Image.fromarray(np.asarray(picture(60, 40).convert("L")).astype(np.uint16) * 257)
+    image = deep if mode == "I;16" else picture(60, 40).convert(mode)
+    image.save(tmp_path / "upright.tif")
+    stored_as(image, orientation).save(tmp_path / "turned.tif", tiffinfo={0x0112: orientation})
+    upright, turned = (read_picture(tmp_path / f"{name}.tif", bits=bits).array for name in ("upright", "turned"))
+    np.testing.assert_array_equal(turned, upright)
+    assert read_rgb(tmp_path / "turned.tif").tobytes() == read_rgb(tmp_path / "upright.tif").tobytes()
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "tif"])

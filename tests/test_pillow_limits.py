@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from nst_lightning.cli import main
-from nst_lightning.images import PictureError, read_picture, read_rgb
+from nst_lightning.images import PictureError, pillow_limits, read_picture, read_rgb
 from nst_lightning.images.pillow_limits import raised_limits
 
 
@@ -58,6 +58,23 @@ def test_long_texts_and_profiles_are_read(tmp_path, picture, place):
     picture(40, 30).save(tmp_path / "a.png", pnginfo=info, icc_profile=long.encode() if place == "profile" else None)
     assert read_picture(tmp_path / "a.png").size == (40, 30)
     assert read_picture(tmp_path / "a.png", bits=16).size == (40, 30)
+
+
+def test_a_text_of_many_megabytes_is_read(tmp_path, picture):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", "prompt " * 11_000_000, zip=True)  # 77 MB
+    picture(40, 30).save(tmp_path / "a.png", pnginfo=info)
+    assert read_picture(tmp_path / "a.png").size == (40, 30)
+
+
+@pytest.mark.parametrize("limit", ["MAX_TEXT_CHUNK", "MAX_TEXT_MEMORY"])
+def test_too_much_text_is_refused_in_plain_words(tmp_path, picture, monkeypatch, limit):
+    monkeypatch.setitem(pillow_limits._RAISED, (PngImagePlugin, limit), 1000)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", "prompt " * 200, zip=True)
+    picture(40, 30).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(PictureError, match=r"a\.png: has more than 1 GB of text or color profile; save it again"):
+        read_picture(tmp_path / "a.png")
 
 
 def test_the_limits_are_pillows_own_again_when_the_last_thread_is_done():

@@ -4,7 +4,7 @@ import numpy as np
 import png
 import pytest
 import tifffile
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from nst_lightning.cli import main
 from nst_lightning.errors import UserError
@@ -50,9 +50,12 @@ def test_the_default_quality_keeps_the_chroma_of_jpegs(tmp_path, stripes):
 
 
 @pytest.mark.parametrize("target", FORMATS)
-@pytest.mark.parametrize("source", ["jpg", "png", "tif", "bmp"])
+@pytest.mark.parametrize("source", ["jpg", "png", "webp", "tif", "bmp"])
 def test_the_resolution_survives(tmp_path, picture, source, target):
-    picture(40, 30).save(tmp_path / f"a.{source}", dpi=(300, 200))
+    if source == "webp":
+        write_picture(tmp_path / "a.webp", Picture(picture(40, 30), dpi=(300.0, 200.0)))
+    else:
+        picture(40, 30).save(tmp_path / f"a.{source}", dpi=(300, 200))
     read = read_picture(tmp_path / f"a.{source}")
     assert read.dpi == pytest.approx((300, 200), abs=0.02)
     write_picture(tmp_path / f"b.{target}", read)
@@ -83,8 +86,41 @@ def test_the_resolution_survives_sixteen_bits(tmp_path, picture, ending):
 def test_the_resolution_turns_with_the_picture(tmp_path, picture):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    picture(40, 30).save(tmp_path / "a.jpg", dpi=(300, 200), exif=exif)
-    assert read_picture(tmp_path / "a.jpg").dpi == (200, 300)
+    for name, compression in (("a.jpg", None), ("a.png", None), ("a.tif", None), ("b.tif", "tiff_adobe_deflate")):
+        picture(40, 30).save(tmp_path / name, dpi=(300, 200), exif=exif, compression=compression)
+        assert read_picture(tmp_path / name).dpi == pytest.approx((200, 300), abs=0.02)
+        assert read_picture(tmp_path / name).size == (30, 40)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({0x011A: 300, 0x011B: 200, 0x0128: 2}, (300, 200)),
+        ({0x011A: 100, 0x011B: 50, 0x0128: 3}, (254, 127)),
+        ({0x011A: 100, 0x011B: 50, 0x0128: 3, 0x0112: 6}, (127, 254)),
+        ({0x011A: 300, 0x011B: 200, 0x0128: 1}, None),  # no unit
+        ({0x011A: 300, 0x011B: 200}, None),
+        ({0x011A: 300, 0x0128: 2}, None),
+        ({0x011A: 0, 0x011B: 200, 0x0128: 2}, None),
+    ],
+)
+def test_the_resolution_is_taken_from_exif(tmp_path, picture, ending, tags, expected):
+    exif = Image.Exif()
+    exif.update(tags)
+    picture(40, 30).save(tmp_path / f"a.{ending}", exif=exif)
+    assert read_picture(tmp_path / f"a.{ending}").dpi == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"), [((282, 283), (300, 200)), ((282,), None), ((283,), None), ((), None)]
+)
+def test_the_unit_of_a_tiff_is_the_inch_unless_it_states_another(tmp_path, picture, numbers, expected):
+    values = {282: TiffImagePlugin.IFDRational(300), 283: TiffImagePlugin.IFDRational(200)}
+    picture(40, 30).save(tmp_path / "a.tif", tiffinfo={number: values[number] for number in numbers})
+    with Image.open(tmp_path / "a.tif") as image:
+        assert 296 not in image.tag_v2
+    assert read_picture(tmp_path / "a.tif").dpi == expected
 
 
 def test_an_absurd_resolution_is_dropped(tmp_path, picture):

@@ -61,7 +61,7 @@ def stylize(
         quality: quality of JPEG and WebP files, from 1 to 100. From 90 on, JPEG files keep colors at full size; 100
             makes WebP files lossless.
         metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
-            notes, and `none` nothing but transparency.
+            notes; `none` leaves only transparency and sRGB's profile.
         threads: number of processor threads to use; 0 for all that this process may use.
     """
     options = WritingOptions(quality=quality, metadata=metadata)

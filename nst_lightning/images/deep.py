@@ -12,6 +12,7 @@ from PIL import ImageFile
 from nst_lightning.images.exif import LONG, MAIN, SHORT, UNDEFINED, header, read_directories, write_directories
 
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_DEPTHS, _PLANES = 258, 284  # TIFF's tags BitsPerSample and PlanarConfiguration
 _STRIP = 2**18  # bytes of pixels in each compressed strip of a TIFF
 
 
@@ -27,11 +28,26 @@ def lower_bytes(image: ImageFile.ImageFile) -> list[Any] | None:
     for tile in image.tile:
         raw_mode, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         kind, _, depth = str(raw_mode).partition(";")
-        if kind not in ("RGB", "RGBA", "RGBX") or depth not in ("16B", "16L", "16N"):
+        if kind not in ("RGB", "RGBA", "RGBX", *"RGBA") or depth not in ("16B", "16L", "16N"):
             return None  # RGBa too: Pillow divides its colors by alpha, which needs whole values
         other = f"{kind};16{_OTHER_ORDER[depth[-1]]}"
         tiles.append(tile._replace(args=(other, *rest) if rest else other))
     return tiles or None
+
+
+def state_planes_depth(image: ImageFile.ImageFile) -> bool:
+    """State the depth of uncompressed planes with 16 bits in the tiles of a TIFF, which Pillow takes for 8 bits.
+
+    Returns:
+        Whether Pillow can decode the planes: those of RGB and RGBA.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    tiles: list[Any] = image.tile
+    if tags.get(_PLANES) != 2 or 16 not in tags.get(_DEPTHS, ()) or any(tile[0] != "raw" for tile in tiles):
+        return True
+    order = "L" if tags.prefix == b"II" else "B"
+    image.tile = [tile._replace(args=(f"{tile.args[0]};16{order}", *tile.args[1:])) for tile in tiles]
+    return all(tile.args[0] in "RGBA" for tile in tiles)
 
 
 def encode_png(

@@ -7,12 +7,15 @@ from pathlib import Path
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from nst_lightning.errors import Notice
+from nst_lightning.images.deep import state_planes_depth
 from nst_lightning.images.paths import PictureError
 
 _HEIF = '"pip install pillow-heif" adds this format'
 _AVIF = '"pip install -U pillow" adds this format'
 _RAW = "camera raw, which must be developed to JPEG or TIFF first"
 _OTHER = "export to JPEG, PNG or TIFF first"
+_JPEG_XL = f"JPEG XL; {_OTHER}"
+_TIFF = "damaged, or a kind of TIFF that must be converted to RGB or gray with 8 or 16 bits per channel first"
 _VIDEO = "video, whose frames must be exported as pictures first"
 _ENDINGS = {
     _HEIF: "heic heif heics heifs hif",
@@ -34,7 +37,12 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), _AVIF),
 }
 """The same for files of any name: phones and messengers give them the ending .jpg, too."""
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")
+_SIGNATURES = {
+    **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), _JPEG_XL),
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _TIFF),
+}
+"""The same by how files begin."""
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", *_SIGNATURES)
 _UNREADABLE = {"BUFR", "GRIB", "HDF5", "MPEG"}
 """Formats that Pillow recognizes and doesn't read."""
 _FRAMES = {
@@ -63,14 +71,11 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
         advice = advice_for(path) or (None if _is_installed(by_content) else by_content)
         problem = f"can't be read: {advice}" if advice else "not a picture that can be read"
         raise PictureError(f"{path}: {problem}") from None
-    if _is_raw(image, path):
+    try:
+        _prepare(image, path)
+    except (PictureError, Notice):  # a notice is raised where warnings are errors
         image.close()
-        raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
-    kind = image.format or ""
-    count = _count_frames(path, kind) if kind in _FRAMES else 1
-    if count > 1:
-        which = "main one" if kind == "HEIF" else "first"
-        warnings.warn(f"{path}: only the {which} of {count} {_FRAMES[kind]} is used", Notice, stacklevel=2)
+        raise
     return image
 
 
@@ -90,7 +95,7 @@ def advice_for(path: str | Path) -> str | None:
 
 
 def begins_as_picture(path: Path) -> bool:
-    """Whether a file begins as JPEG, PNG, GIF, TIFF, WebP, HEIF or AVIF files do."""
+    """Whether a file begins as JPEG, PNG, GIF, TIFF, WebP, HEIF, AVIF or JPEG XL files do."""
     header = _header(path)
     return header.startswith(_BEGINNINGS) or header[8:12] == b"WEBP" or _advice_by_content(path) is not None
 
@@ -111,6 +116,21 @@ def _is_installed(advice: str | None) -> bool:
     return advice == _HEIF and _register_heif()
 
 
+def _prepare(image: ImageFile.ImageFile, path: str | Path) -> None:
+    """Refuse what can't be read in full, make up for Pillow's faults, and say what is left out."""
+    if image.format == "TIFF":
+        image.filename = ""  # or Pillow maps the file into memory, and takes the rows of a turned picture for columns
+        if not state_planes_depth(image):
+            raise PictureError(f"{path}: can't be read: {_TIFF}")
+    if _is_raw(image, path):
+        raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
+    kind = image.format or ""
+    count = _count_frames(path, kind) if kind in _FRAMES else 1
+    if count > 1:
+        which = "main one" if kind == "HEIF" else "first"
+        warnings.warn(f"{path}: only the {which} of {count} {_FRAMES[kind]} is used", Notice, stacklevel=3)
+
+
 def _register_heif() -> bool:
     """Let Pillow read HEIF, if the package for it is installed."""
     if "HEIF" not in Image.OPEN:
@@ -123,9 +143,11 @@ def _register_heif() -> bool:
 
 
 def _advice_by_content(path: str | Path) -> str | None:
-    """Advice for HEIF and AVIF files of any name."""
+    """Advice for HEIF, AVIF, JPEG XL and TIFF files of any name."""
     header = _header(path)
-    return _BRANDS.get(header[8:12]) if header[4:8] == b"ftyp" else None
+    if header[4:8] == b"ftyp":
+        return _BRANDS.get(header[8:12])
+    return next((advice for beginning, advice in _SIGNATURES.items() if header.startswith(beginning)), None)
 
 
 def _header(path: str | Path) -> bytes:

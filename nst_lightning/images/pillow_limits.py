@@ -14,8 +14,8 @@ MAX_MEGAPIXELS = 1000
 _VARIABLE = "NST_MAX_MEGAPIXELS"
 _RAISED = {
     (Image, "MAX_IMAGE_PIXELS"): None,  # `check_pixels` has a limit of its own, which can be raised
-    (PngImagePlugin, "MAX_TEXT_CHUNK"): 2**26,  # bytes of one text or color profile; Pillow's limit is 1 MB
-    (PngImagePlugin, "MAX_TEXT_MEMORY"): 2**28,  # bytes of all texts of a file
+    (PngImagePlugin, "MAX_TEXT_CHUNK"): 2**30,  # bytes of one text or color profile; Pillow's limit is 1 MB
+    (PngImagePlugin, "MAX_TEXT_MEMORY"): 2**30,  # bytes of all texts of a file
 }
 _lock = threading.Lock()
 _readers = 0
@@ -24,7 +24,11 @@ _usual: dict[str, int | None] = {}
 
 @contextlib.contextmanager
 def raised_limits() -> Iterator[None]:
-    """Raise Pillow's limits, which are global, until the last thread has left this context."""
+    """Raise Pillow's limits, which are global, until the last thread has left this context.
+
+    Raises:
+        UserError: a PNG has longer texts, or a larger color profile, than the raised limits allow.
+    """
     global _readers
     with _lock:
         if _readers == 0:
@@ -34,6 +38,10 @@ def raised_limits() -> Iterator[None]:
         _readers += 1
     try:
         yield
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+        raise UserError("has more than 1 GB of text or color profile; save it again without metadata") from error
     finally:
         with _lock:
             _readers -= 1

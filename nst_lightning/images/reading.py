@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageFile
 
-from nst_lightning.errors import UserError, require
+from nst_lightning.errors import Notice, UserError, require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
 from nst_lightning.images.formats import open_picture
@@ -25,13 +25,13 @@ from nst_lightning.images.transparency import fill_hidden, scale_transparent_col
 def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     """Read a picture file of any format, mode and orientation.
 
+    A `Notice` says so if the file has more than one frame or page; the first is read.
+
     Args:
         path: the file.
         bits: 8 makes `rgb` an image. 16 makes it a float32 array, which is exact for RGB, RGBA and gray PNG and TIFF
-            files with 16 bits per channel; for all other files, and for color profiles of tables, such as a scanner's,
-            it has the values of the 8-bit image.
-
-    A `Notice` says so if the file has more than one frame or page; the first is read.
+            files with 16 bits per channel. For all other files, such as gray PNG with alpha and TIFF with associated
+            alpha, and for color profiles of tables, such as a scanner's, it has the values of the 8-bit image.
 
     Raises:
         PictureError: the file is missing, damaged or not a picture; the message is one line that names the file.
@@ -39,7 +39,8 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     """
     require("bits", bits, bits in (8, 16), "8 or 16")
     with _open(path) as image:
-        picture = replace(to_picture(image), exif=_exif(image, path), dpi=_dpi(image))
+        turn = getattr(image, "tag_v2", {}).get(ExifTags.Base.Orientation)  # which Pillow drops as it turns a TIFF
+        picture = replace(to_picture(image), exif=_exif(image, path), dpi=_dpi(image, turn))
     return picture if bits == 8 else _deepen(picture, path)
 
 
@@ -107,7 +108,7 @@ def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         with raised_limits(), open_picture(path) as image:
             check_pixels(image.size)
             yield image
-    except PictureError:
+    except (PictureError, Notice):  # a notice is raised where warnings are errors
         raise
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
@@ -171,19 +172,31 @@ def _exif(image: Image.Image, path: str | Path) -> bytes | None:
     return tidy_exif(data) if data else None
 
 
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
+def _dpi(image: Image.Image, turn: int | None) -> tuple[float, float] | None:
     """The resolution across and down in pixels per inch, if the file states a plausible one.
 
-    It is rounded to hundredths, since PNG counts pixels per meter.
+    It is rounded to hundredths, since PNG counts pixels per meter. `turn` is the orientation that a TIFF had.
     """
-    if image.format in ("JPEG", "MPO", "TIFF") and not (image.info.get("jfif_unit") or _tag(image, "ResolutionUnit")):
-        return None  # without a unit, Pillow guesses
+    guessed = image.format in ("JPEG", "MPO", "TIFF") and not image.info.get("jfif_unit")  # half of it, maybe
     try:
-        across, down = (round(float(value), 2) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        stated = (None if guessed else image.info.get("dpi")) or _exif_dpi(image)
+        across, down = (round(float(value), 2) for value in stated)
+    except Exception:  # of any kind, as in `_tag`
         return None
-    across, down = (down, across) if _tag(image, "Orientation") in (5, 6, 7, 8) else (across, down)
+    across, down = (down, across) if (turn or _tag(image, "Orientation")) in (5, 6, 7, 8) else (across, down)
     return (across, down) if 1 <= across <= 65_535 and 1 <= down <= 65_535 else None
+
+
+def _exif_dpi(image: Image.Image) -> tuple[float, float]:
+    """The resolution that EXIF data, or a TIFF's tags, state in full; a TIFF may leave out the inch as its unit.
+
+    Raises:
+        KeyError: a part is missing, or there is no unit.
+    """
+    exif = image.getexif()
+    unit = exif.get(ExifTags.Base.ResolutionUnit, 2 if image.format == "TIFF" else None)
+    scale = {2: 1.0, 3: 2.54}[unit]
+    return float(exif[ExifTags.Base.XResolution]) * scale, float(exif[ExifTags.Base.YResolution]) * scale
 
 
 def _deepen(picture: Picture, path: str | Path) -> Picture:

@@ -40,7 +40,7 @@ class WritingOptions:
         quality: quality of JPEG and WebP files, from 1 to 100. From 90 on, JPEG files keep colors at full size; 100
             makes WebP files lossless.
         metadata: `keep` copies the photo's EXIF data and resolution, `no-location` all but the place and the maker's
-            notes, and `none` nothing but transparency.
+            notes; `none` leaves only transparency and sRGB's profile.
     """
 
     bits: Literal[8, 16] = 8

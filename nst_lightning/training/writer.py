@@ -19,7 +19,7 @@ class PictureWriter(BasePredictionWriter):
     Args:
         output: folder to write to.
         metadata: `keep` copies the photos' EXIF data and resolution, `no-location` all but the place and the maker's
-            notes, and `none` nothing but transparency.
+            notes; `none` leaves only transparency and sRGB's profile.
 
     Raises:
         UserError: `metadata` is none of these.
