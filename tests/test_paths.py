@@ -48,6 +48,22 @@ def test_a_new_file_may_have_a_dollar_in_its_name(place):
     assert expand_path(r"new$/photo$") == Path("new$/photo$")  # no variable has an empty name
 
 
+def test_what_stands_for_a_variable_or_the_home_may_have_a_dollar(place, monkeypatch):
+    monkeypatch.setenv("DIR", str(place / "A$AP"))
+    monkeypatch.setenv("HOME", str(place / "h$SET"))
+    monkeypatch.setenv("USERPROFILE", str(place / "h$SET"))
+    assert expand_path("$DIR/p$.png") == place / "A$AP/p$.png"
+    assert expand_path("${DIR}/new/a.png") == place / "A$AP/new/a.png"
+    assert expand_path("~/a.png") == place / "h$SET/a.png"
+
+
+@pytest.mark.parametrize("path", ["", "$NONE", "$NONE/photos"])
+def test_an_empty_path_is_not_the_working_folder(place, monkeypatch, path):
+    monkeypatch.setenv("NONE", "")
+    with pytest.raises(UserError, match="is empty"):
+        expand_path(path)
+
+
 @pytest.mark.parametrize("path", ["$AP/a.png", "${AP}/a.png", "$AP", "runs/$AP", "runs/run_$AP", "a/x$AP/b.png"])
 def test_a_variable_that_is_not_set_is_named(place, path):
     with pytest.raises(UserError, match="the environment variable AP is not set"):
@@ -124,6 +140,44 @@ def test_errors_name_the_argument(place, picture, capsys, arguments, name):
     assert main(arguments) == 2
     command = " ".join(arguments[:2]) if arguments[0] in ("evaluate", "figures") else arguments[0]
     assert f"nst-lightning: {command}: {name}: $AP" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["stylize", ""], "photos"),
+        (["stylize", "a.png", "--output", ""], "output"),
+        (["stylize", "a.png", "--model", ""], "model"),
+        (["styles", ""], "photos"),
+        (["styles", "a.png", "--output", ""], "output"),
+        (["optimize", "", "--style", "a.png", "--output", "b.png"], "photo"),
+        (["optimize", "a.png", "--style", "", "--output", "b.png"], "style"),
+        (["optimize", "a.png", "--style", "a.png", "--output", ""], "output"),
+        (["optimize", "a.png", "--style", "a.png", "--output", "b.png", "--init", ""], "init"),
+        (["optimize", "a.png", "--style", "a.png", "--output", "b.png", "--compact", ""], "CompactEncoder weights"),
+        (["optimize", "a.png", "--style", "a.png", "--output", "b.png", "--vgg19", ""], "VGG-19 weights"),
+        (["export", "", "--output", "b.onnx"], "checkpoint"),
+        (["export", "styles", "--output", ""], "output"),
+        (["examples", "--output", ""], "output"),
+        (["evaluate", "pictures", "a.png", "--photos", "", "--paintings", "a.png"], "photos"),
+        (["fit", "--config", ""], "--config"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_empty_paths_are_refused(place, picture, capsys, arguments, name):
+    picture(64, 48).save(place / "a.png")
+    before = sorted(place.rglob("*"))
+    assert main(arguments) == 2
+    assert f"{name}: the path is empty, perhaps since a variable is not set" in capsys.readouterr().err
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "option", ["data.train", "model.style", "writer.output", "trainer.default_root_dir", "ckpt_path", "sheet.photos"]
+)
+def test_empty_paths_of_training_are_refused(place, config, capsys, option):
+    assert main(["fit", "--config", config, f"--{option}", ""]) == 2
+    assert f"{option}: the path is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

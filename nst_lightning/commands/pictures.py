@@ -47,7 +47,7 @@ def expand_argument(argument: str, path: str) -> Path:
     """The path that an argument means, such as that of a file to write.
 
     Raises:
-        UserError: a variable isn't set; the message begins with the argument's name.
+        UserError: the path is empty, or a variable isn't set; the message begins with the argument's name.
     """
     with naming(argument):
         return expand_path(path)
