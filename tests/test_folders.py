@@ -95,6 +95,21 @@ def test_linked_folders_are_searched_once_and_loops_end(tmp_path, picture):
     assert not notices
 
 
+@pytest.mark.parametrize("target", ["..", "../.."])
+def test_links_to_folders_around_are_not_searched(tmp_path, picture, target):
+    for folder in ("in", "in/below", "elsewhere"):
+        (tmp_path / "all" / folder).mkdir(parents=True)
+        picture(40, 30).save(tmp_path / "all" / folder / "a.png")
+    picture(40, 30).save(tmp_path / "all/other.png")
+    (tmp_path / "all/in/loop").symlink_to(target)
+    (tmp_path / "all/in/aside").symlink_to("../elsewhere")
+    (tmp_path / "all/elsewhere/up").symlink_to(target)
+    found, (notice,) = said(list_pictures, tmp_path / "all/in")
+    names = [str(path.relative_to(tmp_path / "all/in")) for path in found]
+    assert names == ["a.png", "aside/a.png", "below/a.png"]
+    assert notice.endswith("/in: loop is a link to a folder around it, and is not searched")
+
+
 def test_folders_of_devices_and_systems_are_not_searched(tmp_path, picture):
     for folder in (
         "@eaDir",

@@ -91,14 +91,21 @@ def expand_wildcards(pattern: str | Path) -> list[Path]:
 
 
 def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[Path]:
-    """The files below a folder, each folder once, and rather by its own path than through a link."""
-    seen = {without.resolve()} if without is not None else set()
+    """The files below a folder, each folder once, and rather by its own path than through a link.
+
+    Links to folders around the folder are not followed, as they lead to files that nobody asked for.
+    """
+    seen, root = {without.resolve()} if without is not None else set(), folder.resolve()
     pending = deque([folder])
     while pending:
         current = pending.popleft()
-        if current.resolve() in seen:
+        place = current.resolve()
+        if place in seen:
             continue
-        seen.add(current.resolve())
+        seen.add(place)
+        if place in root.parents:
+            unopened.append(f"{current.relative_to(folder)} is a link to a folder around it, and is not searched")
+            continue
         try:
             entries = sorted(os.scandir(current), key=lambda entry: entry.name)
         except OSError as error:
