@@ -239,6 +239,62 @@ def test_wildcards(tmp_path, monkeypatch, picture):
             expand_wildcards(pattern)
 
 
+def test_a_pattern_means_neither_the_output_nor_folders_without_pictures(tmp_path, monkeypatch, picture):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "more/b.png", "out/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(40, 30).save(tmp_path / name)
+    for folder in ("empty", "texts", "raw"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "texts/notes.txt").write_text("no picture")
+    (tmp_path / "raw/c.nef").write_text("raw")
+    (tmp_path / "more/loop").symlink_to("..")
+
+    def expanded(pattern, output="out"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Notice)
+            return [str(path) for path in expand_wildcards(pattern, without=tmp_path / output)]
+
+    assert expanded("*") == ["a.png", "more"]
+    assert expanded("**/*.png") == ["a.png", "more/b.png"]
+    assert expanded("out/*.png") == ["out/a.png"]
+    assert expanded("more/*") == ["more/b.png"]
+    assert expanded("*.png", output=".") == ["a.png"]
+    assert expanded("out") == ["out"]
+    with pytest.raises(
+        PictureError, match=rf"r\*: no picture fits this pattern; raw: 1 file left out: .nef \(1\): {RAW}"
+    ):
+        expand_wildcards("r*")
+    assert said(expand_wildcards, "[ar]*")[1] == [f"[ar]*: raw: 1 file left out: .nef (1): {RAW}"]
+
+
+def test_stylize_and_optimize_do_the_same_the_second_time(
+    tmp_path, monkeypatch, capsys, model, painting, compact_weights, picture
+):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for name in ("a.png", "b.png"):
+        picture(60, 40).save(name)
+    stylize = ["stylize", "--model", model]
+    optimize = ["optimize", "*", "--style", painting, "--output", "outw", "--compact", compact_weights, *TINY]
+    for arguments, output in (
+        ([*stylize, "*"], "out"),
+        ([*stylize, "a.png", "b.png", "out"], "out"),
+        ([*stylize, "--output", "./o.1", "*.png", "o.1/"], "o.1"),
+        (optimize, "outw"),
+    ):
+        for _ in range(2):
+            (tmp_path / "work" / output).mkdir(exist_ok=True)
+            assert main(arguments) == 0
+            assert sorted(path.name for path in (tmp_path / "work" / output).glob("*.png")) == ["a.png", "b.png"]
+            assert not [path for path in (tmp_path / "work" / output).iterdir() if path.is_dir()]
+        shutil.rmtree(output)
+    assert main([*stylize, "a.png"]) == 0
+    capsys.readouterr()
+    assert main([*stylize, "out"]) == 2
+    assert "output: out is the folder of photos itself" in capsys.readouterr().err
+
+
 @pytest.fixture
 def mixed(tmp_path, picture):
     """A folder with two photos, one of them animated, and a raw file."""

@@ -119,8 +119,9 @@ def optimize(
     with renaming(**_SINGULAR):
         check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
     inputs = [*map(Path, [*style, *(mask or [])]), *([expand_argument("init", init)] if init else [])]
-    photos = find_pictures("photo", [photo])
-    jobs = _plan_jobs(photos, expand_argument("output", output), writing.bits, inputs=inputs)
+    target = expand_argument("output", output)
+    photos = find_pictures("photo", [photo], without=target)
+    jobs = _plan_jobs(photos, target, writing.bits, inputs=inputs)
     place = select_device(device)
     encoder = build_encoder(vgg19, compact, pooling=pooling).to(place)
     needed_layers(encoder, objective)  # refuses unknown layers once, not for every photo

@@ -63,11 +63,16 @@ def list_inputs(folder: Path, output: Path) -> list[Path]:
     return list_pictures(folder, without=output)
 
 
-def expand_wildcards(pattern: str | Path) -> list[Path]:
-    """The path itself, see `expand_path`, or the folders and picture files that fit its wildcards, sorted.
+def expand_wildcards(pattern: str | Path, *, without: Path | None = None) -> list[Path]:
+    """The path itself, see `expand_path`, or the picture files and folders of pictures that fit its wildcards, sorted.
 
     Most shells expand `*`, `?` and `[...]` themselves, but not in quotes, and not on Windows. `**` stands for folders
     at any depth. A file that exists is meant itself.
+
+    Args:
+        pattern: the path or pattern.
+        without: an output, which does not fit a pattern that begins outside of it, nor does anything in it: the first
+            run of a command would change the meaning of the pattern for the second.
 
     Raises:
         PictureError: nothing fits.
@@ -78,16 +83,41 @@ def expand_wildcards(pattern: str | Path) -> list[Path]:
         return [path]
     known = next(parent for parent in path.parents if parent.exists() or not glob.has_magic(str(parent)))
     rest = path.relative_to(known)
+    unopened: list[str] = []
     try:
-        matches = [match for match in known.glob(str(rest)) if not _is_hidden(match.relative_to(known), rest)]
+        matches = [
+            match
+            for match in known.glob(str(rest))
+            if not _is_hidden(match.relative_to(known), rest)
+            and not _is_output(match, known, without)
+            and (not match.is_dir() or _has_pictures(match, unopened))
+        ]
     except ValueError as error:  # such as "**.jpg"
         raise PictureError(f"{pattern}: {error}") from None
-    found, left_out = _sort_out(matches, [])
+    found, left_out = _sort_out(matches, unopened)
     if not found:
         raise PictureError(f"{pattern}: no picture fits this pattern{left_out and f'; {left_out}'}")
     if left_out:
         warnings.warn(f"{pattern}: {left_out}", Notice, stacklevel=2)
     return found
+
+
+def _is_output(match: Path, known: Path, output: Path | None) -> bool:
+    """Whether a match belongs to an output inside of the folder where the pattern's wildcards begin."""
+    if output is None or known.resolve() not in output.resolve().parents:
+        return False
+    return Path(os.path.realpath(match)).is_relative_to(output.resolve())
+
+
+def _has_pictures(folder: Path, unopened: list[str]) -> bool:
+    """Whether there are pictures below a folder that isn't a link to a folder around it."""
+    if folder.resolve() in folder.parent.resolve().parents:
+        return False
+    reasons: list[str] = []
+    found, left_out = _sort_out(_walk(folder, None, reasons), reasons)
+    if not found and left_out:
+        unopened.append(f"{folder}: {left_out}")
+    return bool(found)
 
 
 def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[Path]:
