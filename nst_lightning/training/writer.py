@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
@@ -21,6 +22,10 @@ class PictureWriter(BasePredictionWriter):
         metadata: `keep` copies the photos' EXIF data and resolution, `no-location` all but the place and the maker's
             notes, and `none` nothing but transparency.
 
+    Attributes:
+        failed: number of photos, of all processes, that could not be read in the last `predict`.
+        total: number of all its photos.
+
     Raises:
         UserError: `metadata` is none of these.
     """
@@ -31,6 +36,7 @@ class PictureWriter(BasePredictionWriter):
         with naming("output"):
             self.output = expand_path(output)
         self._root, self._photos = Path(), list[Path]()
+        self.failed, self.total = 0, 0
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember the files of the photos.
@@ -50,6 +56,7 @@ class PictureWriter(BasePredictionWriter):
                 argument="output",
             )
         self._photos = datamodule.photos("predict")
+        self.failed = self.total = 0
         trainer.predict_loop.return_predictions = False  # they would all be kept in memory
 
     def write_on_batch_end(
@@ -63,7 +70,9 @@ class PictureWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Write the pictures of a batch; `prediction` is None for a photo that could not be read."""
+        self.total += len(batch_indices or ())
         if prediction is None:
+            self.failed += len(batch_indices or ())
             return
         for index, pixels in zip(batch_indices or (), prediction):
             path = self._photos[index]
@@ -73,5 +82,6 @@ class PictureWriter(BasePredictionWriter):
             write_picture(self.output / name.parent / f"{name.name}.png", picture, self.options)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Wait until every process has written its pictures."""
-        trainer.strategy.barrier()
+        """Count the photos of all processes, which waits until every process has written its pictures."""
+        counts = torch.tensor([self.failed, self.total], device=pl_module.device)
+        self.failed, self.total = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
