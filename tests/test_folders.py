@@ -68,6 +68,21 @@ def test_what_is_left_out_is_counted_with_what_would_help(tmp_path, picture, no_
     assert "\n" not in notice
 
 
+@pytest.mark.parametrize(
+    "name", ["a.pjpeg", "a.JIF", "a.pjp", "a.jpg_large", "a.jpeg-large", "a.png_large", "a.gif-small"]
+)
+def test_pictures_with_unusual_endings_are_counted(tmp_path, picture, name):
+    picture(40, 30).save(tmp_path / "b.png")
+    picture(40, 30).save(tmp_path / name, format="jpeg")
+    for backup in ("b.jpeg~", "b.JPG.bak", "IMG_2024.03"):
+        picture(40, 30).save(tmp_path / backup, format="jpeg")
+    found, notices = said(list_pictures, tmp_path)
+    assert found == [tmp_path / "b.png"]
+    advice = "pictures, but named without an ending such as .jpg"
+    assert notices == [f"{tmp_path}: 1 file left out: {(tmp_path / name).suffix.lower()} (1): {advice}"]
+    assert read_picture(tmp_path / name).image.size == (40, 30)
+
+
 def test_nothing_is_said_of_a_folder_that_is_used_whole(photos):
     assert len(said(list_pictures, photos)[0]) == 8
     assert not said(list_pictures, photos)[1]

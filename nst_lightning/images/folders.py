@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,9 @@ _SYSTEM_FOLDERS = {
     "lost+found",
 }
 """Folders in which storage devices and operating systems keep previews and deleted files."""
+
+_UNUSUAL_ENDING = re.compile(r"\.(jif|pjp|p?jpe?g|png|gif|tiff?|webp)([-_:].*)?", re.IGNORECASE)
+"""Endings of pictures that Pillow doesn't know, such as .pjpeg of old browsers and .jpg_large of social networks."""
 
 
 def list_pictures(folder: str | Path, *, without: Path | None = None) -> list[Path]:
@@ -183,6 +187,6 @@ def _reason(path: Path) -> str | None:
     """Why a file is left out: None if it is not, an empty text if it isn't a picture."""
     if is_readable(path):
         return None if path.is_file() else "links that lead nowhere" if path.is_symlink() else ""
-    if not path.suffix and path.is_file() and begins_as_picture(path):
+    if (not path.suffix or _UNUSUAL_ENDING.fullmatch(path.suffix)) and path.is_file() and begins_as_picture(path):
         return "pictures, but named without an ending such as .jpg"
     return advice_for(path) or ""
