@@ -9,7 +9,7 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.errors import UserError
-from nst_lightning.images import expand_path
+from nst_lightning.images import expand_path, expand_wildcards
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -78,6 +78,16 @@ def test_a_path_is_found_in_either_form(place, given, stored):
     assert found == Path(stored, f"{stored}.png")
     assert found.exists()
     assert expand_path(f"{given}/new_{given}.png") == Path(stored, f"new_{given}.png")  # and new names are kept
+
+
+@pytest.mark.parametrize(("given", "stored"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), (COMPOSED, COMPOSED)])
+def test_a_pattern_fits_names_of_either_form(place, picture, given, stored):
+    (place / f"{stored}dir").mkdir()
+    files = [place / f"{stored}dir" / f"{form}{i}.png" for i, form in enumerate((stored, COMPOSED, DECOMPOSED))]
+    for file in files:
+        picture(40, 30).save(file)
+    for pattern in (f"{given}dir/{given}*.png", f"*/{given}?.png", f"{given}*/*.png"):
+        assert sorted(map(str, expand_wildcards(place / pattern))) == sorted(map(str, files))
 
 
 def test_both_forms_side_by_side_stay_apart(place):

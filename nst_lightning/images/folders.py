@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from nst_lightning.errors import Notice
 from nst_lightning.images.formats import advice_for, begins_as_picture, is_readable
 from nst_lightning.images.paths import PictureError, expand_path
+from nst_lightning.system import normalize_name
 
 _SYSTEM_FOLDERS = {
     "@eadir",
@@ -91,7 +93,7 @@ def expand_wildcards(pattern: str | Path, *, without: Path | None = None) -> lis
     try:
         matches = [
             match
-            for match in known.glob(str(rest))
+            for match in _glob(known, str(rest))
             if not _is_hidden(match.relative_to(known), rest)
             and not _is_output(match, known, without)
             and (not match.is_dir() or _has_pictures(match, unopened))
@@ -104,6 +106,13 @@ def expand_wildcards(pattern: str | Path, *, without: Path | None = None) -> lis
     if left_out:
         warnings.warn(f"{pattern}: {left_out}", Notice, stacklevel=2)
     return found
+
+
+def _glob(folder: Path, pattern: str) -> Iterable[Path]:
+    """What fits a pattern in either of Unicode's forms; file systems that don't distinguish them find a file twice."""
+    forms = {pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))}
+    found = (path for form in sorted(forms) for path in folder.glob(form))
+    return {(normalize_name(str(path)), path.lstat().st_ino): path for path in found}.values()
 
 
 def _is_output(match: Path, known: Path, output: Path | None) -> bool:
