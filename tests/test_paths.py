@@ -217,6 +217,25 @@ def test_recipes_are_found_at_home(place, config, capsys):
         assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_steps"] == 4
 
 
+@pytest.mark.parametrize("output", ["null", "null/below"])
+def test_a_file_is_no_folder_to_write_to(place, model, painting, compact_weights, picture, capsys, output):
+    (place / "photos").mkdir()
+    picture(60, 40).save(place / "photos/1.png")
+    (place / "null").write_text("kept")
+    optimize = ["--style", painting, "--compact", compact_weights, "--device", "cpu", "--iterations", "1"]
+    for arguments in (
+        ["stylize", "photos", "--model", model],
+        ["stylize", "photos/1.png", "--model", model],
+        ["optimize", "photos", *optimize],
+        ["examples"],
+    ):
+        assert main([*arguments, "--output", output]) == 2
+        file = "it" if output == "null" else "null"
+        expected = f"nst-lightning: {arguments[0]}: output: {output} must be a folder, but {file} is a file\n"
+        assert capsys.readouterr().err == expected
+    assert (place / "null").read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     ("output", "code", "written"),
     [

@@ -76,6 +76,11 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
 
     assert before == {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
 
+    (tmp_path / "file").touch()
+    into_a_file = ["--data.predict", str(tmp_path / "new"), "--writer.output", str(tmp_path / "file")]
+    assert main(["predict", *saved, *last, *into_a_file]) == 2
+    assert f"predict: writer.output: {tmp_path}/file must be a folder, but it is a file" in capsys.readouterr().err
+
     into_itself = ["--data.predict", str(tmp_path / "new"), "--writer.output", str(tmp_path / "new/out")]
     assert main(["predict", *saved, *last, *into_itself]) == 2
     assert f"writer.output must be outside of {tmp_path}/new, or" in capsys.readouterr().err

@@ -29,6 +29,7 @@ from nst_lightning.images import (
     read_picture,
     read_rgb,
     refuse_overwriting_inputs,
+    require_folder,
     resize_array,
     writable_format,
 )
@@ -315,6 +316,8 @@ def _plan_jobs(photos: Sequence[Path], output: Path, bits: int, *, inputs: Seque
     if several and output.suffix.lower() in WRITABLE:
         reason = f"since {photos[0]} is a folder" if len(photos) == 1 else f"for {len(photos)} photos"
         raise PictureError(f"output must be a folder, {reason}, got {output}")
+    if several:
+        require_folder(output)
     jobs: dict[Path, Path] = {}
     for given in photos:
         with naming("photo"):

@@ -21,6 +21,7 @@ from nst_lightning.images import (
     list_inputs,
     read_picture,
     refuse_overwriting_inputs,
+    require_folder,
     writable_format,
     write_picture,
 )
@@ -100,6 +101,8 @@ def _plan(given_photos: Sequence[str], given_output: str, file_format: str) -> l
     output = expand_argument("output", given_output)
     photos = find_pictures("photos", given_photos, without=output)
     file = not given_output.endswith(("/", os.sep)) and _names_file(output, photos, file_format)
+    if not file:
+        require_folder(output)
     for given in photos:
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")

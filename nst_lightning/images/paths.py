@@ -76,6 +76,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
 
 
+def require_folder(path: Path) -> None:
+    """Refuse a folder to write to that can't be one, since it, or a folder around it, is a file.
+
+    Raises:
+        PictureError: there is such a file; the message names the argument `output`.
+    """
+    file = next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None)
+    if file is not None:
+        raise PictureError.about("output", f"{path} must be a folder, but {'it' if file == path else file} is a file")
+
+
 def refuse_overwriting_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Refuse to overwrite input files.
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from nst_lightning.errors import UserError, naming
-from nst_lightning.images import Metadata, WritingOptions, expand_path, read_picture, write_picture
+from nst_lightning.images import Metadata, WritingOptions, expand_path, read_picture, require_folder, write_picture
 from nst_lightning.training.data import PhotoDataModule
 
 
@@ -42,12 +42,13 @@ class PictureWriter(BasePredictionWriter):
         """Remember the files of the photos.
 
         Raises:
-            UserError: the photos aren't from a `PhotoDataModule`, or `output` is inside their folder.
+            UserError: the photos aren't from a `PhotoDataModule`, or `output` is a file, or inside their folder.
         """
         datamodule = getattr(trainer, "datamodule", None)
         folder = datamodule.folders["predict"] if isinstance(datamodule, PhotoDataModule) else None
         if folder is None or not isinstance(datamodule, PhotoDataModule):
             raise UserError("PictureWriter needs photos from a PhotoDataModule, which knows their names")
+        require_folder(self.output)
         self._root = expand_path(folder)
         if self.output.resolve().is_relative_to(self._root.resolve()):
             raise UserError(
