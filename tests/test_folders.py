@@ -70,6 +70,21 @@ def test_what_is_left_out_is_counted_with_what_would_help(tmp_path, picture, no_
     assert "\n" not in notice
 
 
+@pytest.mark.parametrize(
+    "name", ["a.pjpeg", "a.JIF", "a.pjp", "a.jpg_large", "a.jpeg-large", "a.png_large", "a.gif-small"]
+)
+def test_pictures_with_unusual_endings_are_counted(tmp_path, picture, name):
+    picture(40, 30).save(tmp_path / "b.png")
+    picture(40, 30).save(tmp_path / name, format="jpeg")
+    for backup in ("b.jpeg~", "b.JPG.bak", "IMG_2024.03"):
+        picture(40, 30).save(tmp_path / backup, format="jpeg")
+    found, notices = said(list_pictures, tmp_path)
+    assert found == [tmp_path / "b.png"]
+    advice = "pictures, but named without an ending such as .jpg"
+    assert notices == [f"{tmp_path}: 1 file left out: {(tmp_path / name).suffix.lower()} (1): {advice}"]
+    assert read_picture(tmp_path / name).image.size == (40, 30)
+
+
 def test_nothing_is_said_of_a_folder_that_is_used_whole(photos):
     assert len(said(list_pictures, photos)[0]) == 8
     assert not said(list_pictures, photos)[1]
@@ -95,6 +110,21 @@ def test_linked_folders_are_searched_once_and_loops_end(tmp_path, picture):
     found, notices = said(list_pictures, tmp_path / "photos")
     assert [str(path.relative_to(tmp_path)) for path in found] == ["photos/a_link/a.png", "photos/own/a.png"]
     assert not notices
+
+
+@pytest.mark.parametrize("target", ["..", "../.."])
+def test_links_to_folders_around_are_not_searched(tmp_path, picture, target):
+    for folder in ("in", "in/below", "elsewhere"):
+        (tmp_path / "all" / folder).mkdir(parents=True)
+        picture(40, 30).save(tmp_path / "all" / folder / "a.png")
+    picture(40, 30).save(tmp_path / "all/other.png")
+    (tmp_path / "all/in/loop").symlink_to(target)
+    (tmp_path / "all/in/aside").symlink_to("../elsewhere")
+    (tmp_path / "all/elsewhere/up").symlink_to(target)
+    found, (notice,) = said(list_pictures, tmp_path / "all/in")
+    names = [str(path.relative_to(tmp_path / "all/in")) for path in found]
+    assert names == ["a.png", "aside/a.png", "below/a.png"]
+    assert notice.endswith("/in: loop is a link to a folder around it, and is not searched")
 
 
 def test_folders_of_devices_and_systems_are_not_searched(tmp_path, picture):
@@ -257,6 +287,62 @@ def test_wildcards(tmp_path, monkeypatch, picture):
     ):
         with pytest.raises(PictureError, match=message):
             expand_wildcards(pattern)
+
+
+def test_a_pattern_means_neither_the_output_nor_folders_without_pictures(tmp_path, monkeypatch, picture):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "more/b.png", "out/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(40, 30).save(tmp_path / name)
+    for folder in ("empty", "texts", "raw"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "texts/notes.txt").write_text("no picture")
+    (tmp_path / "raw/c.nef").write_text("raw")
+    (tmp_path / "more/loop").symlink_to("..")
+
+    def expanded(pattern, output="out"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Notice)
+            return [str(path) for path in expand_wildcards(pattern, without=tmp_path / output)]
+
+    assert expanded("*") == ["a.png", "more"]
+    assert expanded("**/*.png") == ["a.png", "more/b.png"]
+    assert expanded("out/*.png") == ["out/a.png"]
+    assert expanded("more/*") == ["more/b.png"]
+    assert expanded("*.png", output=".") == ["a.png"]
+    assert expanded("out") == ["out"]
+    with pytest.raises(
+        PictureError, match=rf"r\*: no picture fits this pattern; raw: 1 file left out: .nef \(1\): {RAW}"
+    ):
+        expand_wildcards("r*")
+    assert said(expand_wildcards, "[ar]*")[1] == [f"[ar]*: raw: 1 file left out: .nef (1): {RAW}"]
+
+
+def test_stylize_and_optimize_do_the_same_the_second_time(
+    tmp_path, monkeypatch, capsys, model, painting, compact_weights, picture
+):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for name in ("a.png", "b.png"):
+        picture(60, 40).save(name)
+    stylize = ["stylize", "--model", model]
+    optimize = ["optimize", "*", "--style", painting, "--output", "outw", "--compact", compact_weights, *TINY]
+    for arguments, output in (
+        ([*stylize, "*"], "out"),
+        ([*stylize, "a.png", "b.png", "out"], "out"),
+        ([*stylize, "--output", "./o.1", "*.png", "o.1/"], "o.1"),
+        (optimize, "outw"),
+    ):
+        for _ in range(2):
+            (tmp_path / "work" / output).mkdir(exist_ok=True)
+            assert main(arguments) == 0
+            assert sorted(path.name for path in (tmp_path / "work" / output).glob("*.png")) == ["a.png", "b.png"]
+            assert not [path for path in (tmp_path / "work" / output).iterdir() if path.is_dir()]
+        shutil.rmtree(output)
+    assert main([*stylize, "a.png"]) == 0
+    capsys.readouterr()
+    assert main([*stylize, "out"]) == 2
+    assert "output: out is the folder of photos itself" in capsys.readouterr().err
 
 
 @pytest.fixture

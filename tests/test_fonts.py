@@ -85,3 +85,29 @@ def test_sheets_show_the_letters(system, draw):
     with pytest.warns(Notice):
         unknown = drawn("浪")
     assert shown.shape != unknown.shape or (shown != unknown).any()
+
+
+def test_a_font_that_fails_is_skipped_and_line_breaks_are_not_drawn(system, monkeypatch):
+    """As fonts of the system do with raqm, whose layout fails for a line break; Pillow's wheels may be without it."""
+    for name in ("a.ttf", "b.ttf"):
+        (system / name).write_bytes(font_of("波"))
+    getmask = ImageFont.FreeTypeFont.getmask
+
+    def fail(font, text, *arguments, **options):
+        if name_of(font) == str(system / "a.ttf") or (name_of(font) and "\n" in text):
+            raise RuntimeError("raqm_layout() failed.")
+        return getmask(font, text, *arguments, **options)
+
+    monkeypatch.setattr(ImageFont.FreeTypeFont, "getmask", fail)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert name_of(fonts.load_font("波\n", 20)) == str(system / "b.ttf")
+
+
+def test_the_folders_of_fonts_need_no_home(monkeypatch):
+    def missing(path="~"):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(fonts.Path, "home", missing)
+    monkeypatch.setattr(fonts.os.path, "expanduser", lambda path: path)
+    assert fonts.font_folders()

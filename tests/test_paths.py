@@ -9,7 +9,7 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.errors import UserError
-from nst_lightning.images import expand_path
+from nst_lightning.images import expand_path, expand_wildcards
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -48,6 +48,22 @@ def test_a_new_file_may_have_a_dollar_in_its_name(place):
     assert expand_path(r"new$/photo$") == Path("new$/photo$")  # no variable has an empty name
 
 
+def test_what_stands_for_a_variable_or_the_home_may_have_a_dollar(place, monkeypatch):
+    monkeypatch.setenv("DIR", str(place / "A$AP"))
+    monkeypatch.setenv("HOME", str(place / "h$SET"))
+    monkeypatch.setenv("USERPROFILE", str(place / "h$SET"))
+    assert expand_path("$DIR/p$.png") == place / "A$AP/p$.png"
+    assert expand_path("${DIR}/new/a.png") == place / "A$AP/new/a.png"
+    assert expand_path("~/a.png") == place / "h$SET/a.png"
+
+
+@pytest.mark.parametrize("path", ["", "$NONE", "$NONE/photos"])
+def test_an_empty_path_is_not_the_working_folder(place, monkeypatch, path):
+    monkeypatch.setenv("NONE", "")
+    with pytest.raises(UserError, match="is empty"):
+        expand_path(path)
+
+
 @pytest.mark.parametrize("path", ["$AP/a.png", "${AP}/a.png", "$AP", "runs/$AP", "runs/run_$AP", "a/x$AP/b.png"])
 def test_a_variable_that_is_not_set_is_named(place, path):
     with pytest.raises(UserError, match="the environment variable AP is not set"):
@@ -62,6 +78,16 @@ def test_a_path_is_found_in_either_form(place, given, stored):
     assert found == Path(stored, f"{stored}.png")
     assert found.exists()
     assert expand_path(f"{given}/new_{given}.png") == Path(stored, f"new_{given}.png")  # and new names are kept
+
+
+@pytest.mark.parametrize(("given", "stored"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), (COMPOSED, COMPOSED)])
+def test_a_pattern_fits_names_of_either_form(place, picture, given, stored):
+    (place / f"{stored}dir").mkdir()
+    files = [place / f"{stored}dir" / f"{form}{i}.png" for i, form in enumerate((stored, COMPOSED, DECOMPOSED))]
+    for file in files:
+        picture(40, 30).save(file)
+    for pattern in (f"{given}dir/{given}*.png", f"*/{given}?.png", f"{given}*/*.png"):
+        assert sorted(map(str, expand_wildcards(place / pattern))) == sorted(map(str, files))
 
 
 def test_both_forms_side_by_side_stay_apart(place):
@@ -127,6 +153,44 @@ def test_errors_name_the_argument(place, picture, capsys, arguments, name):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["stylize", ""], "photos"),
+        (["stylize", "a.png", "--output", ""], "output"),
+        (["stylize", "a.png", "--model", ""], "model"),
+        (["styles", ""], "photos"),
+        (["styles", "a.png", "--output", ""], "output"),
+        (["optimize", "", "--style", "a.png", "--output", "b.png"], "photo"),
+        (["optimize", "a.png", "--style", "", "--output", "b.png"], "style"),
+        (["optimize", "a.png", "--style", "a.png", "--output", ""], "output"),
+        (["optimize", "a.png", "--style", "a.png", "--output", "b.png", "--init", ""], "init"),
+        (["optimize", "a.png", "--style", "a.png", "--output", "b.png", "--compact", ""], "CompactEncoder weights"),
+        (["optimize", "a.png", "--style", "a.png", "--output", "b.png", "--vgg19", ""], "VGG-19 weights"),
+        (["export", "", "--output", "b.onnx"], "checkpoint"),
+        (["export", "styles", "--output", ""], "output"),
+        (["examples", "--output", ""], "output"),
+        (["evaluate", "pictures", "a.png", "--photos", "", "--paintings", "a.png"], "photos"),
+        (["fit", "--config", ""], "--config"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_empty_paths_are_refused(place, picture, capsys, arguments, name):
+    picture(64, 48).save(place / "a.png")
+    before = sorted(place.rglob("*"))
+    assert main(arguments) == 2
+    assert f"{name}: the path is empty, perhaps since a variable is not set" in capsys.readouterr().err
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "option", ["data.train", "model.style", "writer.output", "trainer.default_root_dir", "ckpt_path", "sheet.photos"]
+)
+def test_empty_paths_of_training_are_refused(place, config, capsys, option):
+    assert main(["fit", "--config", config, f"--{option}", ""]) == 2
+    assert f"{option}: the path is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("change", "name"),
     [
         (["--data.train", "$AP/photos"], "data.train"),
@@ -151,6 +215,25 @@ def test_recipes_are_found_at_home(place, config, capsys):
         with pytest.raises(SystemExit):
             main(["fit", *arguments, "--print_config"])
         assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_steps"] == 4
+
+
+@pytest.mark.parametrize("output", ["null", "null/below"])
+def test_a_file_is_no_folder_to_write_to(place, model, painting, compact_weights, picture, capsys, output):
+    (place / "photos").mkdir()
+    picture(60, 40).save(place / "photos/1.png")
+    (place / "null").write_text("kept")
+    optimize = ["--style", painting, "--compact", compact_weights, "--device", "cpu", "--iterations", "1"]
+    for arguments in (
+        ["stylize", "photos", "--model", model],
+        ["stylize", "photos/1.png", "--model", model],
+        ["optimize", "photos", *optimize],
+        ["examples"],
+    ):
+        assert main([*arguments, "--output", output]) == 2
+        file = "it" if output == "null" else "null"
+        expected = f"nst-lightning: {arguments[0]}: output: {output} must be a folder, but {file} is a file\n"
+        assert capsys.readouterr().err == expected
+    assert (place / "null").read_text() == "kept"
 
 
 @pytest.mark.parametrize(

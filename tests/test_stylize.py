@@ -134,7 +134,7 @@ def test_names_that_a_terminal_cannot_show(tmp_path, model, picture, monkeypatch
         (["a.png", "--quality", "0"], 2, "quality must be from 1 to 100, got 0"),
         (["a.png", "--threads", "-1"], 2, '"threads"'),
         (["a.png", "--format", "bmp"], 2, "format"),
-        (["a.png", "--output", "a.png/out"], 1, "a.png/out"),
+        (["a.png", "--output", "a.png/out"], 2, "output: a.png/out must be a folder, but a.png is a file"),
     ],
 )
 def test_command_refuses_in_one_line(tmp_path, model, picture, monkeypatch, capsys, arguments, code, message):

@@ -66,13 +66,20 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
     (tmp_path / "new").mkdir()
     (tmp_path / "new/broken.jpg").write_text("no picture")
     shutil.copytree(photos, tmp_path / "new/photos")
-    with pytest.warns(UserWarning, match=r"broken\.jpg: not a picture"):
-        assert main(["predict", *saved, *last, "--data.predict", f"{tmp_path}/new", "--writer.output", str(out)]) == 0
+    assert main(["predict", *saved, *last, "--data.predict", f"{tmp_path}/new", "--writer.output", str(out)]) == 1
+    said, failed = (line for line in capsys.readouterr().err.splitlines() if line.startswith("nst-lightning: "))
+    assert said.startswith(f"nst-lightning: left out: {tmp_path}/new/broken.jpg: not a picture")
+    assert failed == "nst-lightning: predict: 1 of 9 photos could not be stylized, see above"
     assert len(list(out.rglob("*.png"))) == 8
     with Image.open(out / "photos/more/photo1.jpg.png") as picture, Image.open(photos / "more/photo1.jpg") as photo:
         assert picture.size == photo.size
 
     assert before == {path: path.read_bytes() for path in (run.parent, run) for path in path.glob("*.yaml")}
+
+    (tmp_path / "file").touch()
+    into_a_file = ["--data.predict", str(tmp_path / "new"), "--writer.output", str(tmp_path / "file")]
+    assert main(["predict", *saved, *last, *into_a_file]) == 2
+    assert f"predict: writer.output: {tmp_path}/file must be a folder, but it is a file" in capsys.readouterr().err
 
     into_itself = ["--data.predict", str(tmp_path / "new"), "--writer.output", str(tmp_path / "new/out")]
     assert main(["predict", *saved, *last, *into_itself]) == 2

@@ -5,9 +5,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from nst_lightning.commands.pictures import expand_argument
 from nst_lightning.errors import UserError
 from nst_lightning.examples import impasto, ink_wash, mosaic, pastel, watercolor
-from nst_lightning.images import atomic_path, expand_path, write_picture
+from nst_lightning.images import atomic_path, require_folder, write_picture
 
 STYLES = {
     "impasto": impasto,
@@ -69,7 +70,8 @@ def examples(output: str = "examples") -> None:
     Args:
         output: folder to write to.
     """
-    folder = expand_path(output)
+    folder = expand_argument("output", output)
+    require_folder(folder)
     sources = [_file(photo) for photo in PHOTOS]
     for name, draw in STYLES.items():
         write_picture(folder / "styles" / f"{name}.png", draw())

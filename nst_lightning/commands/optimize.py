@@ -29,6 +29,7 @@ from nst_lightning.images import (
     read_picture,
     read_rgb,
     refuse_overwriting_inputs,
+    require_folder,
     resize_array,
     writable_format,
 )
@@ -119,8 +120,9 @@ def optimize(
     with renaming(**_SINGULAR):
         check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
     inputs = [*map(Path, [*style, *(mask or [])]), *([expand_argument("init", init)] if init else [])]
-    photos = find_pictures("photo", [photo])
-    jobs = _plan_jobs(photos, expand_argument("output", output), writing.bits, inputs=inputs)
+    target = expand_argument("output", output)
+    photos = find_pictures("photo", [photo], without=target)
+    jobs = _plan_jobs(photos, target, writing.bits, inputs=inputs)
     place = select_device(device)
     encoder = build_encoder(vgg19, compact, pooling=pooling).to(place)
     needed_layers(encoder, objective)  # refuses unknown layers once, not for every photo
@@ -314,6 +316,8 @@ def _plan_jobs(photos: Sequence[Path], output: Path, bits: int, *, inputs: Seque
     if several and output.suffix.lower() in WRITABLE:
         reason = f"since {photos[0]} is a folder" if len(photos) == 1 else f"for {len(photos)} photos"
         raise PictureError(f"output must be a folder, {reason}, got {output}")
+    if several:
+        require_folder(output)
     jobs: dict[Path, Path] = {}
     for given in photos:
         with naming("photo"):

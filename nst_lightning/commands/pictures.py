@@ -7,14 +7,22 @@ from nst_lightning.errors import UserError, naming
 from nst_lightning.images import expand_path, expand_wildcards, list_pictures
 
 
-def find_pictures(argument: str, given: Sequence[str]) -> list[Path]:
+def find_pictures(argument: str, given: Sequence[str], *, without: Path | None = None) -> list[Path]:
     """The files and folders that an argument means.
+
+    Args:
+        argument: its name.
+        given: its values.
+        without: an output folder, which is not meant where it is one of several, as in what a shell makes of `*`.
 
     Raises:
         UserError: nothing fits a pattern, or a variable isn't set; the message begins with the argument's name.
     """
     with naming(argument):
-        return [path for each in given for path in expand_wildcards(each)]
+        found = [path for each in given for path in expand_wildcards(each, without=without)]
+    if without is None or not without.is_dir():
+        return found
+    return [path for path in found if not (path.is_dir() and path.samefile(without))] or found
 
 
 def find_picture(argument: str, given: str) -> Path:
@@ -47,7 +55,7 @@ def expand_argument(argument: str, path: str) -> Path:
     """The path that an argument means, such as that of a file to write.
 
     Raises:
-        UserError: a variable isn't set; the message begins with the argument's name.
+        UserError: the path is empty, or a variable isn't set; the message begins with the argument's name.
     """
     with naming(argument):
         return expand_path(path)

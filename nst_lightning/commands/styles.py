@@ -45,7 +45,11 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     largest = max(sides.values())
     files = find_files("photos", photos)
     with naming("output"):
-        target = check_writable(expand_argument("output", output or "styles.jpg")) if photos else _find_sheet(model)
+        target = (
+            check_writable(expand_argument("output", "styles.jpg" if output is None else output))
+            if photos
+            else _find_sheet(model)
+        )
     refuse_overwriting_inputs([target] if photos and target else [], files)
     with naming("photos"):
         read = [_resize(read_picture(path), largest) for path in files]

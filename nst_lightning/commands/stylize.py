@@ -21,6 +21,7 @@ from nst_lightning.images import (
     list_inputs,
     read_picture,
     refuse_overwriting_inputs,
+    require_folder,
     writable_format,
     write_picture,
 )
@@ -66,7 +67,7 @@ def stylize(
     """
     options = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
-    jobs = _plan(find_pictures("photos", photos), output, format)
+    jobs = _plan(photos, output, format)
     stylizer = Stylizer(model, threads=threads)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
@@ -90,7 +91,7 @@ def stylize(
         raise WorkError(f"{failed} of {len(jobs)} photos could not be stylized, see above")
 
 
-def _plan(photos: Sequence[Path], given_output: str, file_format: str) -> list[tuple[Path, Path]]:
+def _plan(given_photos: Sequence[str], given_output: str, file_format: str) -> list[tuple[Path, Path]]:
     """Photos and the pictures to write, which are checked before any work is done.
 
     Raises:
@@ -98,7 +99,10 @@ def _plan(photos: Sequence[Path], given_output: str, file_format: str) -> list[t
     """
     jobs: dict[Path, Path] = {}
     output = expand_argument("output", given_output)
+    photos = find_pictures("photos", given_photos, without=output)
     file = not given_output.endswith(("/", os.sep)) and _names_file(output, photos, file_format)
+    if not file:
+        require_folder(output)
     for given in photos:
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")

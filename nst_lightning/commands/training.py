@@ -20,7 +20,7 @@ from nst_lightning.commands.slurm import run_as_one_process
 from nst_lightning.commands.training_messages import silence
 from nst_lightning.commands.training_run import RunCLI, SaveRunConfig, require_examples
 from nst_lightning.distillation.module import RECORD, Distillation
-from nst_lightning.errors import Notice, SignalExit, UserError, naming, prefixing
+from nst_lightning.errors import Notice, SignalExit, UserError, WorkError, naming, prefixing
 from nst_lightning.images import expand_path
 from nst_lightning.networks import checkpoint, styles_of
 from nst_lightning.system import keep_freed_memory, shell_line
@@ -107,6 +107,16 @@ class StyleTransferCLI(RunCLI):
                 words += ["--style", [*self.model.paintings][-1]]
             lines += ["Stylize a photo of your own:", f"  {shell_line(words)}"]
         rank_zero_info("\n".join(["Trained:", *lines]))
+
+    def after_predict(self) -> None:
+        """Fail after the work if photos were left out, as `stylize` does.
+
+        Raises:
+            WorkError: a photo could not be read.
+        """
+        writer = self._get(self.config_init, "writer")
+        if writer.failed and self.trainer.is_global_zero:
+            raise WorkError(f"{writer.failed} of {writer.total} photos could not be stylized, see above")
 
 
 class DistillationCLI(RunCLI):

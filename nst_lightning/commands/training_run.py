@@ -141,7 +141,8 @@ class RunCLI(LightningCLI):
             self.check_run(self.config_init.fit)
         config = self.config_init[self.subcommand].trainer
         with naming("trainer.default_root_dir"):
-            config.default_root_dir = root = str(expand_path(config.default_root_dir or "runs"))
+            given = "runs" if config.default_root_dir is None else config.default_root_dir
+            config.default_root_dir = root = str(expand_path(given))
         if self.subcommand != "fit":
             config.logger = config.logger or False
         elif config.logger in (None, True):  # CSV first: it warns of a folder that has files

@@ -99,15 +99,15 @@ def load_vgg(weights: str, architecture: Architecture) -> VGGWeights:
     if weights == BUNDLED or (weights in PRESETS and weights not in presets):
         owner = "CompactEncoder" if weights == BUNDLED else "VGG19"
         raise UserError(f"{argument}: {weights!r} are weights of {owner}; give {', '.join(presets)} or a file")
-    path = os.environ.get(architecture.variable) if weights in presets else weights
-    if path:
+    path = (os.environ.get(architecture.variable) or None) if weights in presets else weights
+    if path is not None:
         argument = argument if path == weights else f"{argument} ({architecture.variable})"
         with naming(argument):
             file = expand_path(path)
         tensors, metadata = read_tensors(file, argument=argument, advice=architecture.advice)
     else:
         tensors, metadata = _download(weights, architecture), {}
-    origin = Path(path).name if path else weights
+    origin = weights if path is None else Path(path).name
     named = _rename(tensors, architecture, str(path or weights))
     mean, std = (_parse_numbers(metadata.get(key)) for key in ("mean", "std"))
     if weights == "caffe" and mean is None:

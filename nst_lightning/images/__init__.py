@@ -2,7 +2,7 @@
 
 from nst_lightning.images.color import ColorMatch, luma, match_color, match_luma, to_gray, with_luma
 from nst_lightning.images.folders import expand_wildcards, list_inputs, list_pictures
-from nst_lightning.images.paths import PictureError, atomic_path, expand_path, refuse_overwriting_inputs
+from nst_lightning.images.paths import PictureError, atomic_path, expand_path, refuse_overwriting_inputs, require_folder
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import (
     array_to_image,
@@ -50,6 +50,7 @@ __all__ = [
     "read_picture",
     "read_rgb",
     "refuse_overwriting_inputs",
+    "require_folder",
     "resize_array",
     "resize_short_side",
     "to_gray",

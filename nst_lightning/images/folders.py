@@ -2,6 +2,8 @@
 
 import glob
 import os
+import re
+import unicodedata
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 from nst_lightning.errors import Notice
 from nst_lightning.images.formats import advice_for, begins_as_picture, is_readable
 from nst_lightning.images.paths import PictureError, expand_path
+from nst_lightning.system import normalize_name
 
 _SYSTEM_FOLDERS = {
     "@eadir",
@@ -23,6 +26,9 @@ _SYSTEM_FOLDERS = {
     "lost+found",
 }
 """Folders in which storage devices and operating systems keep previews and deleted files."""
+
+_UNUSUAL_ENDING = re.compile(r"\.(jif|pjp|p?jpe?g|png|gif|tiff?|webp)([-_:].*)?", re.IGNORECASE)
+"""Endings of pictures that Pillow doesn't know, such as .pjpeg of old browsers and .jpg_large of social networks."""
 
 
 def list_pictures(folder: str | Path, *, without: Path | None = None) -> list[Path]:
@@ -63,11 +69,16 @@ def list_inputs(folder: Path, output: Path) -> list[Path]:
     return list_pictures(folder, without=output)
 
 
-def expand_wildcards(pattern: str | Path) -> list[Path]:
-    """The path itself, see `expand_path`, or the folders and picture files that fit its wildcards, sorted.
+def expand_wildcards(pattern: str | Path, *, without: Path | None = None) -> list[Path]:
+    """The path itself, see `expand_path`, or the picture files and folders of pictures that fit its wildcards, sorted.
 
     Most shells expand `*`, `?` and `[...]` themselves, but not in quotes, and not on Windows. `**` stands for folders
     at any depth. A file that exists is meant itself.
+
+    Args:
+        pattern: the path or pattern.
+        without: an output, which does not fit a pattern that begins outside of it, nor does anything in it: the first
+            run of a command would change the meaning of the pattern for the second.
 
     Raises:
         PictureError: nothing fits.
@@ -78,11 +89,18 @@ def expand_wildcards(pattern: str | Path) -> list[Path]:
         return [path]
     known = next(parent for parent in path.parents if parent.exists() or not glob.has_magic(str(parent)))
     rest = path.relative_to(known)
+    unopened: list[str] = []
     try:
-        matches = [match for match in known.glob(str(rest)) if not _is_hidden(match.relative_to(known), rest)]
+        matches = [
+            match
+            for match in _glob(known, str(rest))
+            if not _is_hidden(match.relative_to(known), rest)
+            and not _is_output(match, known, without)
+            and (not match.is_dir() or _has_pictures(match, unopened))
+        ]
     except ValueError as error:  # such as "**.jpg"
         raise PictureError(f"{pattern}: {error}") from None
-    found, left_out = _sort_out(matches, [])
+    found, left_out = _sort_out(matches, unopened)
     if not found:
         raise PictureError(f"{pattern}: no picture fits this pattern{left_out and f'; {left_out}'}")
     if left_out:
@@ -90,15 +108,47 @@ def expand_wildcards(pattern: str | Path) -> list[Path]:
     return found
 
 
+def _glob(folder: Path, pattern: str) -> Iterable[Path]:
+    """What fits a pattern in either of Unicode's forms; file systems that don't distinguish them find a file twice."""
+    forms = {pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))}
+    found = (path for form in sorted(forms) for path in folder.glob(form))
+    return {(normalize_name(str(path)), path.lstat().st_ino): path for path in found}.values()
+
+
+def _is_output(match: Path, known: Path, output: Path | None) -> bool:
+    """Whether a match belongs to an output inside of the folder where the pattern's wildcards begin."""
+    if output is None or known.resolve() not in output.resolve().parents:
+        return False
+    return Path(os.path.realpath(match)).is_relative_to(output.resolve())
+
+
+def _has_pictures(folder: Path, unopened: list[str]) -> bool:
+    """Whether there are pictures below a folder that isn't a link to a folder around it."""
+    if folder.resolve() in folder.parent.resolve().parents:
+        return False
+    reasons: list[str] = []
+    found, left_out = _sort_out(_walk(folder, None, reasons), reasons)
+    if not found and left_out:
+        unopened.append(f"{folder}: {left_out}")
+    return bool(found)
+
+
 def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[Path]:
-    """The files below a folder, each folder once, and rather by its own path than through a link."""
-    seen = {without.resolve()} if without is not None else set()
+    """The files below a folder, each folder once, and rather by its own path than through a link.
+
+    Links to folders around the folder are not followed, as they lead to files that nobody asked for.
+    """
+    seen, root = {without.resolve()} if without is not None else set(), folder.resolve()
     pending = deque([folder])
     while pending:
         current = pending.popleft()
-        if current.resolve() in seen:
+        place = current.resolve()
+        if place in seen:
             continue
-        seen.add(current.resolve())
+        seen.add(place)
+        if place in root.parents:
+            unopened.append(f"{current.relative_to(folder)} is a link to a folder around it, and is not searched")
+            continue
         try:
             entries = sorted(os.scandir(current), key=lambda entry: entry.name)
         except OSError as error:
@@ -146,6 +196,6 @@ def _reason(path: Path) -> str | None:
     """Why a file is left out: None if it is not, an empty text if it isn't a picture."""
     if is_readable(path):
         return None if path.is_file() else "links that lead nowhere" if path.is_symlink() else ""
-    if not path.suffix and path.is_file() and begins_as_picture(path):
+    if (not path.suffix or _UNUSUAL_ENDING.fullmatch(path.suffix)) and path.is_file() and begins_as_picture(path):
         return "pictures, but named without an ending such as .jpg"
     return advice_for(path) or ""

@@ -13,7 +13,6 @@ from PIL import ImageFont
 from nst_lightning.errors import Notice
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-_TRIAL_SIZE = 16
 _UNUSUAL = ("bold", "black", "heavy", "italic", "oblique", "light", "thin", "cond", "mono", "serif", "math", "emoji")
 """Parts of the names of font files that others are preferred to."""
 _NO_FONT = "lastresort"
@@ -29,7 +28,7 @@ def load_font(text: str, size: int) -> Font:
         text: the text to draw.
         size: the font's size in pixels.
     """
-    file, missing = _find_font(frozenset(text))
+    file, missing = _find_font(frozenset(text), size)
     if missing:
         letters = "".join(sorted(missing))
         warnings.warn(
@@ -40,7 +39,7 @@ def load_font(text: str, size: int) -> Font:
 
 def font_folders() -> list[Path]:
     """The folders in which the system keeps fonts."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home fails where there is none
     if sys.platform == "darwin":
         return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library/Fonts"]
     if os.name == "nt":
@@ -52,13 +51,13 @@ def font_folders() -> list[Path]:
 
 
 @functools.cache
-def _find_font(letters: frozenset[str]) -> tuple[Path | None, frozenset[str]]:
+def _find_font(letters: frozenset[str], size: int) -> tuple[Path | None, frozenset[str]]:
     """The file of the best font for some letters, None for Pillow's own, and the letters that it lacks."""
-    best, missing = None, _missing(ImageFont.load_default(_TRIAL_SIZE), letters)
+    best, missing = None, _missing(ImageFont.load_default(size), letters)
     for file in _font_files() if missing else ():
         try:
-            lacking = _missing(ImageFont.truetype(file, _TRIAL_SIZE), letters)
-        except OSError:  # a damaged file, or a bitmap font without this size
+            lacking = _missing(ImageFont.truetype(file, size), letters)
+        except Exception:  # a damaged file, a bitmap font without this size, or a failure in raqm's layout
             continue
         if len(lacking) < len(missing):
             best, missing = file, lacking
@@ -84,8 +83,11 @@ def _missing(font: Font, letters: Iterable[str]) -> frozenset[str]:
     unknown, nothing = _draw(font, "\uffff"), _draw(font, " ")
 
     def lacks(letter: str) -> bool:
-        kind, drawn = unicodedata.category(letter)[0], _draw(font, letter)
-        return kind not in "CZ" and (drawn == unknown or (drawn == nothing and kind != "M"))  # controls, blanks, marks
+        kind = unicodedata.category(letter)[0]
+        if kind in "CZ":  # controls and blanks, which can't always be drawn
+            return False
+        drawn = _draw(font, letter)
+        return drawn == unknown or (drawn == nothing and kind != "M")  # marks may need the letter before them
 
     return frozenset(filter(lacks, letters))
 

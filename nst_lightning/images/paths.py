@@ -15,7 +15,7 @@ class PictureError(UserError):
     """A picture file that is missing, unreadable, or can't be written in the requested format."""
 
 
-_VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})")
+_VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})", re.ASCII)
 
 
 def expand_path(path: str | Path) -> Path:
@@ -25,20 +25,25 @@ def expand_path(path: str | Path) -> Path:
     set. A name is found on the disk even if its accents are encoded differently there, see `normalize_name`.
 
     Raises:
-        UserError: a variable isn't set.
+        UserError: the path is empty, or a variable isn't set or is empty.
 
     >>> expand_path("photos/A$AP.png").name
     'A$AP.png'
     """
+    if not str(path):
+        raise UserError("the path is empty, perhaps since a variable is not set")
     found, given = Path(), Path(path)
     for number, part in enumerate(given.parts, 1):
         if os.path.lexists(found / part):
             found /= part
             continue
-        expanded = os.path.expandvars(part if number > 1 else os.path.expanduser(part))  # noqa: PTH111 - it may fail
-        missing = _VARIABLE.search(expanded)
+        variables = [variable.strip("${}") for variable in _VARIABLE.findall(part)]
+        missing = [variable for variable in variables if not os.environ.get(variable)]
         if missing and not (number == len(given.parts) and given.suffix):
-            raise UserError(f"{path}: the environment variable {missing[0].strip('${}')} is not set")
+            raise UserError(f"{path}: the environment variable {missing[0]} is not set, or is empty")
+        expanded = os.path.expandvars(part)
+        if number == 1 and part.startswith("~"):
+            expanded = os.path.expanduser(expanded)  # noqa: PTH111 - Path.expanduser may fail
         found = _spelled_as_on_disk(found / expanded)
     return found
 
@@ -69,6 +74,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with path_beside(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+def require_folder(path: Path) -> None:
+    """Refuse a folder to write to that can't be one, since it, or a folder around it, is a file.
+
+    Raises:
+        PictureError: there is such a file; the message names the argument `output`.
+    """
+    file = next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None)
+    if file is not None:
+        raise PictureError.about("output", f"{path} must be a folder, but {'it' if file == path else file} is a file")
 
 
 def refuse_overwriting_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Photos to train on, from any folder and of every format; unreadable files are skipped, with a warning."""
+"""Photos to train on, from any folder and of every format; unreadable files are skipped, with a notice."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -152,7 +152,7 @@ class PhotoDataModule(L.LightningDataModule):
         return batch
 
     def on_after_batch_transfer(self, batch: Batch | Tensor, dataloader_idx: int) -> Tensor | None:
-        """Convert bytes to RGB in [0, 1] on the device, and warn of files that could not be read.
+        """Convert bytes to RGB in [0, 1] on the device, and say which files could not be read.
 
         Raises:
             PictureError: no photo of the folder can be read.
@@ -162,7 +162,9 @@ class PhotoDataModule(L.LightningDataModule):
         new = [message for message in batch.unreadable if message not in self._unreadable]
         if new:
             self._unreadable.update(dict.fromkeys(new))
-            rank_zero_warn(f"{len(self._unreadable)} unreadable photos left out so far: {'; '.join(new)}")
+            count = len(self._unreadable)
+            left_out = "left out" if count == 1 else f"{count} photos left out so far"
+            rank_zero_warn(f"{left_out}: {'; '.join(new)}", category=Notice)
         for notice in batch.notices:
             rank_zero_warn(notice, category=Notice)
         if batch.pictures is not None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from nst_lightning.errors import UserError, naming
-from nst_lightning.images import Metadata, WritingOptions, expand_path, read_picture, write_picture
+from nst_lightning.images import Metadata, WritingOptions, expand_path, read_picture, require_folder, write_picture
 from nst_lightning.training.data import PhotoDataModule
 
 
@@ -21,6 +22,10 @@ class PictureWriter(BasePredictionWriter):
         metadata: `keep` copies the photos' EXIF data and resolution, `no-location` all but the place and the maker's
             notes; `none` leaves only transparency and sRGB's profile.
 
+    Attributes:
+        failed: number of photos, of all processes, that could not be read in the last `predict`.
+        total: number of all its photos.
+
     Raises:
         UserError: `metadata` is none of these.
     """
@@ -31,17 +36,19 @@ class PictureWriter(BasePredictionWriter):
         with naming("output"):
             self.output = expand_path(output)
         self._root, self._photos = Path(), list[Path]()
+        self.failed, self.total = 0, 0
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember the files of the photos.
 
         Raises:
-            UserError: the photos aren't from a `PhotoDataModule`, or `output` is inside their folder.
+            UserError: the photos aren't from a `PhotoDataModule`, or `output` is a file, or inside their folder.
         """
         datamodule = getattr(trainer, "datamodule", None)
         folder = datamodule.folders["predict"] if isinstance(datamodule, PhotoDataModule) else None
         if folder is None or not isinstance(datamodule, PhotoDataModule):
             raise UserError("PictureWriter needs photos from a PhotoDataModule, which knows their names")
+        require_folder(self.output)
         self._root = expand_path(folder)
         if self.output.resolve().is_relative_to(self._root.resolve()):
             raise UserError(
@@ -50,6 +57,7 @@ class PictureWriter(BasePredictionWriter):
                 argument="output",
             )
         self._photos = datamodule.photos("predict")
+        self.failed = self.total = 0
         trainer.predict_loop.return_predictions = False  # they would all be kept in memory
 
     def write_on_batch_end(
@@ -63,7 +71,9 @@ class PictureWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Write the pictures of a batch; `prediction` is None for a photo that could not be read."""
+        self.total += len(batch_indices or ())
         if prediction is None:
+            self.failed += len(batch_indices or ())
             return
         for index, pixels in zip(batch_indices or (), prediction):
             path = self._photos[index]
@@ -73,5 +83,6 @@ class PictureWriter(BasePredictionWriter):
             write_picture(self.output / name.parent / f"{name.name}.png", picture, self.options)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Wait until every process has written its pictures."""
-        trainer.strategy.barrier()
+        """Count the photos of all processes, which waits until every process has written its pictures."""
+        counts = torch.tensor([self.failed, self.total], device=pl_module.device)
+        self.failed, self.total = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
