@@ -40,6 +40,15 @@ class MyUNet(nn.Module):
 
 class Other(MyUNet):
     pass
+
+
+class Outer(nn.Module):
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner, self.last = inner, nn.Conv2d(3, 3, 1)
+
+    def forward(self, photos):
+        return self.last(self.inner(photos)).sigmoid()
 '''
 
 
@@ -169,6 +178,16 @@ def test_a_network_that_cannot_be_exported_is_named_before_training(tmp_path, co
     assert "def forward" not in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
     assert fit("").global_step == 1
+
+
+def test_arguments_that_no_checkpoint_can_hold_are_said_before_the_first_step(tmp_path, config, monkeypatch, capsys):
+    (tmp_path / "my_networks.py").write_text(SOURCE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    mine = ["--model.network", "my_networks.Outer", "--model.network.inner", "torch.nn.Identity"]
+    assert main(["fit", "--config", config, *mine, "--trainer.max_steps", "1", "--export.filename", ""]) == 0
+    sys.modules.pop("my_networks")
+    message = "nst-lightning: model.network: an argument of Outer is no plain value, so that `export` can't rebuild"
+    assert message in capsys.readouterr().err
 
 
 def test_a_network_of_ones_own_is_trained_exported_and_exported_later(

@@ -114,6 +114,8 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
         (["--model.freeze_shared", "true"], "model.freeze_shared needs a MultiStyleNet, and init_from"),
         (["--model.metadata.credits", "{a: b}"], "model.metadata.credits: there is no 'a'"),
         (["--sheet.photos", "nowhere"], "sheet.photos: nowhere: no such folder"),
+        (["--sheet.photos", "broken"], "sheet.photos: none of the photos can be read; broken/a.jpg: not a picture"),
+        (["--data.val", "broken"], "data.val: none of the photos can be read; broken/a.jpg: not a picture"),
         (["--export.filename", "a.pb"], "export.filename must be a name that ends in .onnx, or empty, got 'a.pb'"),
         (["--model.stile", "a.jpg"], "unrecognized arguments: --model.stile"),
         (["--model.encoder.init_args.weights", "nowhere.pth"], "no such file: nowhere.pth; use a file that `distill`"),
@@ -136,6 +138,8 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
 )
 def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/a.jpg").write_bytes(b"broken")
     assert main(["fit", "--config", config, *arguments]) in (1, 2)
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("nst-lightning: fit: ")

@@ -29,7 +29,7 @@ from nst_lightning.training.folder import run_folder
 from nst_lightning.training.start import start_paths
 
 COMMANDS = ("fit", "validate", "test", "predict")
-PREFIXES_AT_WORK = {"photos": "sheet.", "output": "writer."}
+PREFIXES_AT_WORK = {"train": "data.", "val": "data.", "photos": "sheet.", "output": "writer."}
 """The prefixes of arguments that callbacks check only when the work begins."""
 
 

@@ -70,8 +70,14 @@ class SampleSheet(L.Callback):
             if len(self.shown) == self.count:
                 return
         if not self.shown:
-            problem = f"none of the photos can be read; {problems[0]}"
-            raise PictureError(problem) if self.folder is None else PictureError.about("photos", problem)
+            raise PictureError.about(self._source(trainer), f"none of the photos can be read; {problems[0]}")
+
+    def _source(self, trainer: L.Trainer) -> str:
+        """The argument that says where the photos are: this callback's, or one of the data module's."""
+        if self.folder is not None:
+            return "photos"
+        folders = trainer.datamodule.folders  # type: ignore[attr-defined]
+        return "train" if folders["val"] is None else "val"
 
     def _paths(self, datamodule: L.LightningDataModule | None) -> list[Path]:
         if self.folder is None and isinstance(datamodule, PhotoDataModule):
