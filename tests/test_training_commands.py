@@ -127,6 +127,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
         (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["--trainer.accelerator", "tpu"], "torch_xla"),
+        (["--trainer.max_steps", "0"], "trainer.max_steps must be > 0, or -1 for no limit, got 0"),
         (["--sheet.count", "0"], "sheet.count must be >= 1, got 0"),
         (["--checkpoint.every_n_steps", "0"], "checkpoint.every_n_steps must be >= 1, got 0"),
         (["--trainer.default_root_dir", "/proc/nowhere"], "/proc/nowhere"),

@@ -117,6 +117,8 @@ class RunCLI(LightningCLI):
         subcommand = str(self.subcommand)
         given = self.config[subcommand].data
         folders = {split: given[split] for split in ("train", "val", "test", "predict")}
+        steps = self.config[subcommand].trainer.max_steps
+        require("trainer.max_steps", steps, steps != 0, "> 0, or -1 for no limit")
         precision = str(self.config[subcommand].trainer.precision or "32-true")
         require("trainer.precision", precision, precision in PRECISIONS, " or ".join(PRECISIONS))
         require_examples({f"data.{split}": folder for split, folder in folders.items()})
