@@ -17,7 +17,7 @@ from nst_lightning import system
 from nst_lightning.cli import main
 from nst_lightning.errors import SignalExit, WorkError
 from nst_lightning.system import StopSignals
-from nst_lightning.training import LastCheckpoint, SampleSheet
+from nst_lightning.training import LastCheckpoint, SampleSheet, callbacks
 from nst_lightning.training import last as last_module
 
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -139,6 +139,19 @@ def test_a_run_that_is_about_to_end_is_completed(tmp_path, short, kill, messages
     assert state_of(tmp_path / "runs/version_0")["global_step"] == 4
     assert (tmp_path / "runs/version_0/sheets/step-000004.png").exists()
     assert messages[-1] == f"stopped after the last step, which is in {tmp_path}/runs/version_0/checkpoints/last.ckpt"
+
+
+def test_an_interrupted_export_can_be_made_good(tmp_path, short, kill, monkeypatch):
+    found, name = [], str(tmp_path / "runs/version_0/style.onnx")
+    monkeypatch.setattr(callbacks, "rank_zero_info", found.append)
+    monkeypatch.setattr(callbacks, "export_onnx", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    kill("SIGTERM", "nowhere", 0)
+    assert main([*short, "--export.filename", "style.onnx"]) == 143
+    assert found[-1].startswith(f"{name} is not written. To write it:\n  ")
+    command = shlex.split(found[-1].splitlines()[-1])
+    assert command[:3] == [sys.executable, "-m", "nst_lightning"]
+    assert main(command[3:]) == 0
+    assert Path(name).exists()
 
 
 def test_a_second_signal_stops_at_once(tmp_path, short, kill, monkeypatch):

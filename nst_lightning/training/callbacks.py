@@ -1,5 +1,6 @@
 """Callbacks: the ONNX file, and the rate of training."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from nst_lightning.errors import require
 from nst_lightning.export import export_onnx
+from nst_lightning.system import shell_line
 from nst_lightning.training.folder import run_folder
 from nst_lightning.training.module import require_style_transfer
 from nst_lightning.training.trial import try_export
@@ -26,6 +28,7 @@ class ExportOnnx(L.Callback):
         good = not filename or Path(filename).suffix == ".onnx"
         require("filename", filename, good, "a name that ends in .onnx, or empty")
         self.filename, self._tried = filename, False
+        self._unwritten: Path | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Try the export before training."""
@@ -49,8 +52,17 @@ class ExportOnnx(L.Callback):
             return
         module = require_style_transfer(self, pl_module)
         metadata = {**module.metadata, "steps": str(trainer.global_step)}
+        self._unwritten = path
         difference = export_onnx(module.network, path, metadata=metadata)
+        self._unwritten = None
         rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference:.1e})")
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Say how to write the file after a signal or an error during the export."""
+        if self._unwritten is not None:
+            last = str(run_folder(trainer) / "checkpoints" / "last.ckpt")
+            words = [sys.executable, "-m", "nst_lightning", "export", last, "--output", str(self._unwritten)]
+            rank_zero_info(f"{self._unwritten} is not written. To write it:\n  {shell_line(words)}")
 
 
 class PictureRate(L.Callback):
