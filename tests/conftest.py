@@ -19,6 +19,14 @@ from nst_lightning.networks import JohnsonNet, MultiStyleNet
 torch.set_num_threads(1)  # the tensors here are tiny
 
 
+@pytest.fixture(autouse=True)
+def own_imports(monkeypatch):
+    """Let each test import the networks of its own folder, and no others of the same name."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    sys.modules.pop("my_networks", None)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the real weights and photographs; where CI requires it, missing is failing."""
