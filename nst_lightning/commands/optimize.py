@@ -13,7 +13,7 @@ from PIL import Image
 
 from nst_lightning.commands.optimize_files import Files, beside, sole_maker
 from nst_lightning.commands.optimize_progress import Meter
-from nst_lightning.commands.pictures import expand_argument, find_pictures
+from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Painter, load_init
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
@@ -24,7 +24,6 @@ from nst_lightning.images import (
     PictureError,
     WritingOptions,
     check_writable,
-    list_inputs,
     read_mask,
     read_picture,
     read_rgb,
@@ -318,15 +317,9 @@ def _plan_jobs(photos: Sequence[Path], output: Path, bits: int, *, inputs: Seque
         raise PictureError(f"output must be a folder, {reason}, got {output}")
     if several:
         require_folder(output)
-    jobs: dict[Path, Path] = {}
-    for given in photos:
-        with naming("photo"):
-            sources = list_inputs(given, output) if given.is_dir() else [given]
-        for source in sources:
-            name = source.relative_to(given) if given.is_dir() else Path(source.name)
-            target = output / name.with_suffix(".png") if several else output
-            if jobs.setdefault(target, source) != source:
-                raise UserError(f"photo: {jobs[target]} and {source} would both be written to {target}")
+    jobs = plan_targets(
+        "photo", photos, output, name_target=lambda name: output / name.with_suffix(".png") if several else output
+    )
     refuse_overwriting_inputs(jobs, [*jobs.values(), *inputs])
     with naming("output"):
         return [(source, check_writable(target, bits=bits)) for target, source in jobs.items()]

@@ -6,7 +6,7 @@ import math
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 import PIL
 import torch
 from filelock import FileLock, Timeout
-from PIL import Image
 
 from nst_lightning import __version__
 from nst_lightning.errors import UserError
@@ -96,9 +95,7 @@ class Files:
 
     def _write_picture(self, pixels: np.ndarray) -> None:
         """Write the pixels with the photo's transparency and EXIF data."""
-        height, width = pixels.shape[1:]
-        alpha = self.photo.alpha.resize((width, height), Image.Resampling.BICUBIC) if self.photo.alpha else None
-        write_picture(self.target, replace(self.photo, rgb=pixels, alpha=alpha), self.writing)
+        write_picture(self.target, self.photo.with_pixels(pixels), self.writing)
 
     def _write_record(self, result: Optimized, *, finished: bool) -> None:
         """Write how the picture was made, and its losses."""

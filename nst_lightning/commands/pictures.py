@@ -1,10 +1,10 @@
 """Arguments that are files or folders of pictures, with `~`, `$VARIABLES` and wildcards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nst_lightning.errors import UserError, naming
-from nst_lightning.images import expand_path, expand_wildcards, list_pictures
+from nst_lightning.images import expand_path, expand_wildcards, list_inputs, list_pictures
 
 
 def find_pictures(argument: str, given: Sequence[str], *, without: Path | None = None) -> list[Path]:
@@ -49,6 +49,31 @@ def find_files(argument: str, given: Sequence[str]) -> list[Path]:
             for path in find_pictures(argument, given)
             for file in ([path] if path.is_file() or (path.suffix and not path.is_dir()) else list_pictures(path))
         ]
+
+
+def plan_targets(
+    argument: str, given: Sequence[Path], output: Path, *, name_target: Callable[[Path], Path]
+) -> dict[Path, Path]:
+    """The photos of files and folders, by the pictures that are to be made of them.
+
+    Args:
+        argument: name of the argument that the photos are from.
+        given: files, and folders that are searched.
+        output: the output, which is left out of folders.
+        name_target: function that returns the picture of a photo, of which it gets the path below its folder.
+
+    Raises:
+        UserError: a folder has no pictures, or two photos would have the same picture.
+    """
+    jobs: dict[Path, Path] = {}
+    for path in given:
+        with naming(argument):
+            sources = list_inputs(path, output) if path.is_dir() else [path]
+        for source in sources:
+            target = name_target(source.relative_to(path) if path.is_dir() else Path(source.name))
+            if jobs.setdefault(target, source) != source:
+                raise UserError(f"{argument}: {jobs[target]} and {source} would both be written to {target}")
+    return jobs
 
 
 def expand_argument(argument: str, path: str) -> Path:

@@ -70,8 +70,7 @@ def _find_sheet(model: str) -> Path | None:
 
 
 def _resize(photo: Picture, short_side: int) -> Picture:
-    image = resize_short_side(photo.image, short_side)
-    return Picture(image, photo.alpha.resize(image.size) if photo.alpha else None)
+    return photo.with_pixels(resize_short_side(photo.image, short_side))
 
 
 def _draw_sheet(

@@ -4,13 +4,12 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
-from nst_lightning.commands.pictures import expand_argument, find_pictures
+from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
 from nst_lightning.errors import UserError, WorkError, naming
 from nst_lightning.images import (
@@ -18,7 +17,6 @@ from nst_lightning.images import (
     Metadata,
     PictureError,
     WritingOptions,
-    list_inputs,
     read_picture,
     refuse_overwriting_inputs,
     require_folder,
@@ -77,8 +75,7 @@ def stylize(
         try:
             photo = read_picture(source)
             picture = stylizer(photo.image, short_side=short_side, **controls)
-            alpha = photo.alpha.resize(picture.size) if photo.alpha else None
-            write_picture(target, replace(photo, rgb=picture, alpha=alpha), options)
+            write_picture(target, photo.with_pixels(picture), options)
         except (UserError, WorkError, OSError, MemoryError) as error:
             message = str(error) if isinstance(error, PictureError) else f"{source}: {error}"
             if len(jobs) == 1:
@@ -97,7 +94,6 @@ def _plan(given_photos: Sequence[str], given_output: str, file_format: str) -> l
     Raises:
         UserError: a photo is missing, or a picture would overwrite a photo or another picture.
     """
-    jobs: dict[Path, Path] = {}
     output = expand_argument("output", given_output)
     photos = find_pictures("photos", given_photos, without=output)
     file = not given_output.endswith(("/", os.sep)) and _names_file(output, photos, file_format)
@@ -106,13 +102,9 @@ def _plan(given_photos: Sequence[str], given_output: str, file_format: str) -> l
     for given in photos:
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
-        with naming("photos"):
-            sources = list_inputs(given, output) if given.is_dir() else [given]
-        for source in sources:
-            name = source.relative_to(given) if given.is_dir() else Path(source.name)
-            target = output if file else output / _rename(name, file_format)
-            if jobs.setdefault(target, source) != source:
-                raise UserError(f"photos: {jobs[target]} and {source} would both be written to {target}")
+    jobs = plan_targets(
+        "photos", photos, output, name_target=lambda name: output if file else output / _rename(name, file_format)
+    )
     refuse_overwriting_inputs(jobs, jobs.values())
     return [(source, target) for target, source in jobs.items()]
 

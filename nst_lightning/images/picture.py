@@ -1,6 +1,6 @@
 """A picture with all that should survive reading and writing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -42,6 +42,13 @@ class Picture:
         if isinstance(self.rgb, np.ndarray):
             return self.rgb.shape[2], self.rgb.shape[1]
         return self.rgb.size
+
+    def with_pixels(self, rgb: Image.Image | np.ndarray) -> "Picture":
+        """The picture with other pixels, such as painted ones; its alpha is scaled to their size."""
+        opaque = replace(self, rgb=rgb, alpha=None)
+        if self.alpha is None:
+            return opaque
+        return replace(opaque, alpha=self.alpha.resize(opaque.size, Image.Resampling.BICUBIC))
 
     def __post_init__(self) -> None:
         if isinstance(self.rgb, np.ndarray) and (self.rgb.ndim != 3 or len(self.rgb) != 3):

@@ -1,7 +1,6 @@
 """The callback that writes the pictures of `predict`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -79,7 +78,7 @@ class PictureWriter(BasePredictionWriter):
             path = self._photos[index]
             name = path.relative_to(self._root)
             photo = read_picture(path)  # again, for what batches leave out
-            picture = replace(photo, rgb=pixels.float().cpu().numpy())
+            picture = photo.with_pixels(pixels.float().cpu().numpy())
             write_picture(self.output / name.parent / f"{name.name}.png", picture, self.options)
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
