@@ -1,3 +1,4 @@
+import functools
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from filelock import FileLock
 from PIL import Image
 from safetensors.torch import save_file
 
+from nst_lightning import cli
 from nst_lightning.encoders import CompactEncoder
 from nst_lightning.encoders.weights import VGG19_BLOCKS
 from nst_lightning.export import export_onnx
@@ -47,6 +49,36 @@ def draw(width: int, height: int, seed: int = 0) -> Image.Image:
     left, top = random.integers(0, width // 2), random.integers(0, height // 2)
     pixels[top : top + height // 3, left : left + width // 3] = random.integers(0, 256, 3)
     return Image.fromarray((pixels + random.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def no_heif(monkeypatch):
+    """As if pillow-heif were not installed."""
+    Image.init()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(Image, "OPEN", {kind: opened for kind, opened in Image.OPEN.items() if kind != "HEIF"})
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])
+
+
+@pytest.fixture
+def options_of(monkeypatch):
+    """The options that a command line calls its function with. Nothing is done."""
+    load_function, calls = cli.load_function, []
+
+    def stubbed(target):
+        @functools.wraps(load_function(target))
+        def stub(**options):
+            calls.append(options)
+
+        return stub
+
+    def options_of(arguments):
+        with monkeypatch.context() as patched:
+            patched.setattr(cli, "load_function", stubbed)
+            assert cli.main(arguments) == 0
+        return calls.pop()
+
+    return options_of
 
 
 @pytest.fixture

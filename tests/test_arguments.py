@@ -5,7 +5,6 @@ import functools
 import pytest
 import yaml
 
-from nst_lightning import cli
 from nst_lightning.cli import main
 
 TYPED = [
@@ -39,26 +38,6 @@ TYPED = [
 BRACKETS = "[x]"  # a list, where lists are allowed
 
 
-@pytest.fixture
-def given(monkeypatch):
-    """The options that a command is called with."""
-    load_function, calls = cli.load_function, []
-
-    def stubbed(target):
-        @functools.wraps(load_function(target))
-        def stub(**options):
-            calls.append(options)
-
-        return stub
-
-    def given(arguments):
-        monkeypatch.setattr(cli, "load_function", stubbed)
-        assert main(arguments) == 0
-        return calls.pop()
-
-    return given
-
-
 @pytest.mark.parametrize("start", range(0, len(TYPED), 5))
 def test_text_of_fit_arrives_as_typed(config, capsys, start):
     paths = ["model.metadata.title", "model.metadata.painter", "model.metadata.license", "data.train", "model.style"]
@@ -73,34 +52,35 @@ def test_text_of_fit_arrives_as_typed(config, capsys, start):
 
 
 @pytest.mark.parametrize("text", [*TYPED, BRACKETS])
-def test_single_options_of_commands_arrive_as_typed(given, text):
-    found = given(["optimize", text, "--style", "a.png", "--output", text, "--init", text, "--vgg19", text])
+def test_single_options_of_commands_arrive_as_typed(options_of, text):
+    found = options_of(["optimize", text, "--style", "a.png", "--output", text, "--init", text, "--vgg19", text])
     assert [found[name] for name in ("photo", "output", "init", "vgg19")] == [text] * 4
-    found = given(["stylize", text, "--model", text, "--output", text])
+    found = options_of(["stylize", text, "--model", text, "--output", text])
     assert [found["photos"], found["model"], found["output"]] == [[text], text, text]
 
 
 @pytest.mark.parametrize("text", [*TYPED, "null"])
-def test_repeatable_options_arrive_as_typed(given, text):
-    assert given(["stylize", "a.png", "--style", text])["style"] == [text]
-    assert given(["stylize", "a.png", f"--style={text}"])["style"] == [text]
-    found = given(["optimize", "a.png", "--style", text, "--style", "b", "--mask", text, "--output", "o.png"])
+def test_repeatable_options_arrive_as_typed(options_of, text):
+    assert options_of(["stylize", "a.png", "--style", text])["style"] == [text]
+    assert options_of(["stylize", "a.png", f"--style={text}"])["style"] == [text]
+    found = options_of(["optimize", "a.png", "--style", text, "--style", "b", "--mask", text, "--output", "o.png"])
     assert (found["style"], found["mask"]) == ([text, "b"], [text])
-    assert given(["export", "a.ckpt", "--output", "o.onnx", "--styles", text])["styles"] == [text]
-    found = given(["evaluate", "network", "m", "--photos", "p", "--paintings", text, "--only", text])
+    assert options_of(["export", "a.ckpt", "--output", "o.onnx", "--styles", text])["styles"] == [text]
+    found = options_of(["evaluate", "network", "m", "--photos", "p", "--paintings", text, "--only", text])
     assert (found["paintings"], found["only"]) == ([text], [text])
 
 
-def test_lists_numbers_and_none_mean_what_they_did(given):
-    found = given(["evaluate", "network", "m", "--photos", "p", "--paintings", "[a, b]", "--only", '["[x]"]'])
+def test_lists_numbers_and_none_mean_what_they_did(options_of):
+    found = options_of(["evaluate", "network", "m", "--photos", "p", "--paintings", "[a, b]", "--only", '["[x]"]'])
     assert (found["paintings"], found["only"]) == (["a", "b"], ["[x]"])
     weights = ["--blend-weight", "3", "--blend-weight=0.5"]
-    found = given(
+    found = options_of(
         ["optimize", "a.png", "--style", "a", "--style", "b", *weights, "--output", "o.png", "--vgg19", "null"]
     )
     assert (found["blend_weight"], found["vgg19"]) == ([3.0, 0.5], None)
-    scales = given(["optimize", "a.png", "--style", "a", "--output", "o.png", "--style-scales", "{1: 0.5, 2: 0.5}"])
-    assert scales["objective"].style_scales == {1: 0.5, 2: 0.5}
+    scales = "{1: 0.5, 2: 0.5}"
+    found = options_of(["optimize", "a.png", "--style", "a", "--output", "o.png", "--style-scales", scales])
+    assert found["objective"].style_scales == {1: 0.5, 2: 0.5}
 
 
 @pytest.mark.parametrize("arguments", [["--style"], ["--style", "--output", "out"]])

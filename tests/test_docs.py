@@ -2,7 +2,6 @@
 
 import ast
 import dataclasses
-import functools
 import inspect
 import re
 import shlex
@@ -84,18 +83,10 @@ def words_of(line):
 
 
 @pytest.fixture
-def parse(monkeypatch, capsys, workshop):
+def parse(monkeypatch, capsys, workshop, options_of):
     """What a command line asks for: options of a function, or the configuration of a run. Nothing is done."""
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(workshop)  # for networks of one's own
-    load_function, calls = cli.load_function, []
-
-    def stubbed(target):
-        @functools.wraps(load_function(target))
-        def stub(**options):
-            calls.append(options)
-
-        return stub
 
     def parse(line):
         arguments = shlex.split(line.split(PREFIX)[1], comments=True)
@@ -105,10 +96,7 @@ def parse(monkeypatch, capsys, workshop):
                 cli.main([*arguments, "--print_config"])
             assert end.value.code == 0
             return yaml.safe_load(capsys.readouterr().out)
-        with monkeypatch.context() as patched:
-            patched.setattr(cli, "load_function", stubbed)
-            assert cli.main(arguments) == 0
-        return calls.pop()
+        return options_of(arguments)
 
     return parse
 
