@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from nst_lightning.encoders.base import ALL_LAYERS, Encoder, Features, Pooling
 from nst_lightning.encoders.compact import CompactEncoder
 from nst_lightning.encoders.vgg import VGG19
+from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import UserError, naming
 
 
@@ -48,7 +49,9 @@ class EncoderChain(Encoder):
         return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
 
 
-def build_encoder(vgg19: str | None, compact: str | None, *, pooling: Pooling = "max") -> EncoderChain:
+def build_encoder(
+    vgg19: str | None = BUNDLED, compact: str | None = BUNDLED, *, pooling: Pooling = "max"
+) -> EncoderChain:
     """Chain VGG-19, as far as its weights go, and a compact encoder for the other layers; `None` leaves either out.
 
     Args:

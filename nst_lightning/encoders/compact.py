@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nst_lightning.encoders.base import Encoder, Features, Pooling, run_convolutions
-from nst_lightning.encoders.weights import BUNDLED, PRESETS, VGG19_BLOCKS, VGG_CHANNELS, checked_tensor, read_tensors
+from nst_lightning.encoders.weights import (
+    BUNDLED,
+    PRESETS,
+    REINSTALL,
+    VGG19_BLOCKS,
+    VGG_CHANNELS,
+    checked_tensor,
+    read_tensors,
+)
 from nst_lightning.errors import UserError, naming
 from nst_lightning.images import atomic_path, expand_path
 
@@ -130,5 +138,5 @@ def _tensor(tensors: Mapping[str, Tensor], key: str, shape: tuple[int | str, ...
 
 def _advice(path: Path) -> str:
     if path == BUNDLED_FILE:
-        return "this file comes with the package: reinstall the package"
+        return REINSTALL
     return f"use a file that `distill` wrote, or weights {BUNDLED!r}"

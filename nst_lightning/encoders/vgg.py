@@ -58,8 +58,9 @@ class VGG19(_VGG):
 
     Args:
         weights: `imagenet` (torchvision's, 548 MB, downloaded once), `caffe` (the authors' own, which the papers used,
-            downloaded once), or a .safetensors or .pth file, which may end early. The environment variable
-            NST_VGG19_WEIGHTS names a file to use in place of a download.
+            downloaded once), `bundled` (the authors' own to relu3_1, which come with the package), or a .safetensors
+            or .pth file, which may end early. The environment variable NST_VGG19_WEIGHTS names a file to use in place
+            of a download.
         pooling: `max` as in VGG's training, `average` as Gatys et al. prefer, or `l2` (root mean square, scaled to the
             magnitude that max pooling gives, so that deeper layers see what they were trained on).
         padding: padding of the first convolution: `zeros` as in VGG's training, or `replicate`, which avoids a dark

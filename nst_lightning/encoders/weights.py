@@ -55,11 +55,13 @@ class Architecture:
         name: name of the architecture, such as `VGG-19`.
         blocks: number of convolutions in each block.
         downloads: name of the file that torch caches, for each preset.
+        bundled: file with the first layers that comes with the package, if there is one.
     """
 
     name: str
     blocks: tuple[int, ...]
     downloads: dict[str, str]
+    bundled: Path | None = None
 
     @property
     def variable(self) -> str:
@@ -72,11 +74,17 @@ class Architecture:
         return f"use torchvision's {self.name}, which may end early, or CompactEncoder, which comes with the package"
 
 
-VGG19_FILES = Architecture("VGG-19", VGG19_BLOCKS, {"imagenet": "vgg19-dcbb9e9d.pth", "caffe": "vgg19-d01eb7cb.pth"})
+VGG19_FILES = Architecture(
+    "VGG-19",
+    VGG19_BLOCKS,
+    {"imagenet": "vgg19-dcbb9e9d.pth", "caffe": "vgg19-d01eb7cb.pth"},
+    Path(__file__).parent / "vgg19_first_layers.safetensors",
+)
 VGG16_FILES = Architecture("VGG-16", VGG16_BLOCKS, {"imagenet": "vgg16-397923af.pth"})
 PRESETS = tuple(VGG19_FILES.downloads)
 BUNDLED = "bundled"
-"""The weights of `CompactEncoder` that come with the package."""
+"""Name of the weights that come with the package: all of `CompactEncoder`, and VGG-19's first layers, to relu3_1."""
+REINSTALL = "this file comes with the package: reinstall the package"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_URL = "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth"
 _CAFFE_MEAN, _CAFFE_STD = (0.48502, 0.45796, 0.40760), (1 / 255, 1 / 255, 1 / 255)
@@ -86,9 +94,10 @@ def load_vgg(weights: str, architecture: Architecture) -> VGGWeights:
     """Load the convolutions of a VGG.
 
     Args:
-        weights: a preset, `imagenet` (torchvision's) or, for VGG-19, `caffe` (Simonyan & Zisserman's own), or a
-            .safetensors or .pth file with torchvision's names, which may end early. A safetensors file may carry `mean`
-            and `std` in its metadata; other files get torchvision's. The architecture's environment variable names a
+        weights: a preset, `imagenet` (torchvision's) or, for VGG-19, `caffe` (Simonyan & Zisserman's own) and `bundled`
+            (theirs to relu3_1, which come with the package), or a .safetensors or .pth file with torchvision's names,
+            which may end early. A safetensors file may carry `mean` and `std` in its metadata; other files get
+            torchvision's. The architecture's environment variable names a
             file to use in place of a download.
         architecture: which VGG to load.
 
@@ -96,18 +105,20 @@ def load_vgg(weights: str, architecture: Architecture) -> VGGWeights:
         UserError: the file is missing, is not a weights file or has wrong shapes, or the download failed.
     """
     argument, presets = f"{architecture.name} weights", architecture.downloads
-    if weights == BUNDLED or (weights in PRESETS and weights not in presets):
-        owner = "CompactEncoder" if weights == BUNDLED else "VGG19"
-        raise UserError(f"{argument}: {weights!r} are weights of {owner}; give {', '.join(presets)} or a file")
+    if (weights not in presets and weights in PRESETS) or (weights == BUNDLED and architecture.bundled is None):
+        raise UserError(f"{argument}: {weights!r} are weights of VGG19; give {', '.join(presets)} or a file")
+    advice = architecture.advice
     path = (os.environ.get(architecture.variable) or None) if weights in presets else weights
+    if weights == BUNDLED:
+        path, advice = str(architecture.bundled), REINSTALL
     if path is not None:
         argument = argument if path == weights else f"{argument} ({architecture.variable})"
         with naming(argument):
             file = expand_path(path)
-        tensors, metadata = read_tensors(file, argument=argument, advice=architecture.advice)
+        tensors, metadata = read_tensors(file, argument=argument, advice=advice)
     else:
         tensors, metadata = _download(weights, architecture), {}
-    origin = weights if path is None else Path(path).name
+    origin = weights if path is None or weights == BUNDLED else Path(path).name
     named = _rename(tensors, architecture, str(path or weights))
     mean, std = (_parse_numbers(metadata.get(key)) for key in ("mean", "std"))
     if weights == "caffe" and mean is None:
