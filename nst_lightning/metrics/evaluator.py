@@ -23,12 +23,14 @@ SHORT_SIDE = 256
 """The default short side, in pixels, at which photo, painting and picture are compared."""
 LEAST_SHORT_SIDE = 128
 """The shortest short side, in pixels: relu5_1 needs it at a quarter of the size."""
-FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "grit")
+FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "grit", "color_grit")
 """Names of the figures of a picture. `style` is the mean of the style at 1, 1/2 and 1/4 of the size."""
+LEAST_COLOR_ENERGY = 1 / 255
+"""The least energy to which color grit is relative, one step of 8 bits: in an ink drawing, chroma is only noise."""
 
 
 class Evaluator(Metric):
-    """Content, style across scales and grit of pictures in the style of one painting.
+    """Content, style across scales, grit and color grit of pictures in the style of one painting.
 
     Photos and painting are scaled to the same short side (Lanczos), and pictures to the scaled size of their photo.
     Figures depend on the encoder: compare only figures of the same encoder.
@@ -65,7 +67,7 @@ class Evaluator(Metric):
             photos: the photos that the pictures were made from, shape (N, 3, h, w).
 
         Returns:
-            The figures in the order of `FIGURES`, shape (N, 6).
+            The figures in the order of `FIGURES`, shape (N, 7).
         """
         photos = resize_pictures(photos, self.short_side)
         pictures = _resize(pictures, (photos.shape[3], photos.shape[2]))
@@ -80,14 +82,15 @@ class Evaluator(Metric):
             content: features of their photos at relu4_1, shape (N, C, H, W).
 
         Returns:
-            The figures in the order of `FIGURES`, shape (N, 6).
+            The figures in the order of `FIGURES`, shape (N, 7).
         """
         device = features.content.device
         targets = [[gram.to(device) for gram in grams] for grams in self._painting.grams]
         style = style_distance(features.grams, targets)
         grit = features.energy / self._painting.energy.to(device).clamp_min(1e-8)
+        color_grit = features.color_energy / self._painting.color_energy.to(device).clamp_min(LEAST_COLOR_ENERGY)
         distance = relative_distance(features.content, content)
-        return torch.stack([distance, style.mean(1), *style.unbind(1), grit], dim=1)
+        return torch.stack([distance, style.mean(1), *style.unbind(1), grit, color_grit], dim=1)
 
     def update(self, pictures: Tensor, photos: Tensor) -> None:
         """Add pictures and the photos that they were made from, see `measure`."""
