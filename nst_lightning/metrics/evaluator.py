@@ -49,14 +49,14 @@ class Evaluator(Metric):
     full_state_update = False
     values: list[Tensor]
 
-    @torch.no_grad()
     def __init__(self, encoder: Encoder, painting: Tensor, *, short_side: int = SHORT_SIDE) -> None:
         super().__init__()
         require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
         encoder.require(STYLE_LAYERS)
         self.add_state("values", default=[], dist_reduce_fx="cat")
         self.encoder, self.short_side = encoder, short_side
-        self._painting = extract_features(resize_pictures(painting, short_side), encoder)
+        self._painting = resize_pictures(painting, short_side)
+        self._targets: PictureFeatures | None = None
 
     @torch.no_grad()
     def measure(self, pictures: Tensor, photos: Tensor) -> Tensor:
@@ -84,13 +84,19 @@ class Evaluator(Metric):
         Returns:
             The figures in the order of `FIGURES`, shape (N, 7).
         """
-        device = features.content.device
-        targets = [[gram.to(device) for gram in grams] for grams in self._painting.grams]
-        style = style_distance(features.grams, targets)
-        grit = features.energy / self._painting.energy.to(device).clamp_min(1e-8)
-        color_grit = features.color_energy / self._painting.color_energy.to(device).clamp_min(LEAST_COLOR_ENERGY)
+        targets = self._targets_on(features.content.device)
+        style = style_distance(features.grams, targets.grams)
+        grit = features.energy / targets.energy.clamp_min(1e-8)
+        color_grit = features.color_energy / targets.color_energy.clamp_min(LEAST_COLOR_ENERGY)
         distance = relative_distance(features.content, content)
         return torch.stack([distance, style.mean(1), *style.unbind(1), grit, color_grit], dim=1)
+
+    def _targets_on(self, device: torch.device) -> PictureFeatures:
+        """The painting's features, extracted on a device at first use: a run that only trains is spared them."""
+        if self._targets is None or self._targets.energy.device != device:
+            with torch.autocast(device.type, enabled=False):
+                self._targets = extract_features(self._painting.to(device), self.encoder)
+        return self._targets
 
     def update(self, pictures: Tensor, photos: Tensor) -> None:
         """Add pictures and the photos that they were made from, see `measure`."""
