@@ -71,13 +71,13 @@ COMMANDS = {
     ),
     "evaluate pictures": Command(
         f"{_HERE}.evaluate_pictures:evaluate_pictures",
-        "content, style and grit of stylized pictures",
+        "quality figures of stylized pictures",
         {"pictures": "+"},
         repeatable=("photos", "paintings", "short_side"),
     ),
     "evaluate network": Command(
         f"{_HERE}.evaluate_network:evaluate_network",
-        "content, style and grit of a network's pictures, beside optimized ones",
+        "quality figures of a network's pictures, beside optimized ones",
         {"model": None},
         repeatable=("paintings", "only", "short_side"),
     ),
@@ -86,7 +86,7 @@ COMMANDS = {
     ),
     "evaluate optimizer": Command(
         f"{_HERE}.evaluate_optimizer:evaluate_optimizer",
-        "content, style and grit of optimized pictures after given times",
+        "quality figures of optimized pictures after given times",
         repeatable=("method", "short_side"),
         flags=("geometric_weights", "correlation_chain", "blur"),
     ),
