@@ -113,7 +113,7 @@ def evaluate_optimizer(
     place = select_device(device)
     evaluation_encoder = build_encoder(vgg19, compact).to(place)
     encoder = evaluation_encoder if optimize_with is None else build_encoder(None, optimize_with).to(place)
-    judging = load_judge(judge)
+    judging = load_judge(judge, place)
     pairs = _pair(find_files("photos", [photos]), find_files("paintings", [paintings]), count)
     times = sorted(seconds)
     with naming("model"):
@@ -123,7 +123,7 @@ def evaluate_optimizer(
     for name in method or methods:
         rows = [_optimize(photo, painting, encoder, methods[name], times) for photo, painting in pairs]
         compared = choose_short_sides(short_side, min(side for *_, last in rows for side in last.picture.size))
-        groups = _build_groups(pairs, evaluation_encoder, compared, None if judging is None else judging.to(place))
+        groups = _build_groups(pairs, evaluation_encoder, compared, judging)
         for time_limit, snapshots in zip([*times, None], zip(*rows)):
             found = [_measure(group, pair, snapshot) for group, pair, snapshot in zip(groups, pairs, snapshots)]
             taken = torch.tensor([snapshot.seconds for snapshot in snapshots]).quantile(0.5).item()

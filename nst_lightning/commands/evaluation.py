@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from nst_lightning.encoders import VGG16
@@ -59,8 +60,8 @@ def choose_short_sides(short_side: Sequence[int] | None, painted: int) -> tuple[
     return tuple(sorted({*short_side})) if short_side else list_short_sides(painted)
 
 
-def load_judge(judge: str | None) -> VGG16 | None:
-    """The second encoder, from weights of VGG-16; None for none.
+def load_judge(judge: str | None, device: torch.device | str = "cpu") -> VGG16 | None:
+    """The second encoder, from weights of VGG-16, on a device; None for none.
 
     Raises:
         UserError: the weights can't be loaded, or they lack a layer that the figures need.
@@ -70,7 +71,7 @@ def load_judge(judge: str | None) -> VGG16 | None:
     with naming("judge"):
         encoder = VGG16(judge)
         encoder.require(STYLE_LAYERS)
-    return encoder
+    return encoder.to(device)
 
 
 def choose_evenly(items: Sequence[Item], count: int | None) -> list[Item]:
