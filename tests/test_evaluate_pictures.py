@@ -98,3 +98,13 @@ def test_bad_requests_are_one_line(capsys, photos, painting, common, change, mes
     assert error.startswith("nst-lightning: evaluate pictures: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.weights
+def test_vgg16_judges_beside_the_bundled_encoders(capsys, shared):
+    photo, painting = (str(shared / path) for path in ("photos/test/chicago.jpg", "styles/van_gogh_starry_night.jpg"))
+    call = ["evaluate", "pictures", painting, "--photos", photo, "--paintings", painting, "--short-side", "128"]
+    assert main([*call, "--judge", str(shared / "weights/vgg16_conv1_1-conv5_1.safetensors")]) == 0
+    (_, _, untouched), (_, _, painted) = rows(capsys, f"{HEADER} judge content judge style")
+    assert untouched[-2] == 0 < painted[-2]
+    assert painted[-1] < 0.3 * untouched[-1]

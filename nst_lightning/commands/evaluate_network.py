@@ -89,8 +89,8 @@ def evaluate_network(
     chosen = choose_evenly(find_files("photos", [photos]), count)
     if target is not None:
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
-    least = max(short_side or [SHORT_SIDE])
-    sizes = {style: paint_short_side or stylizer.trained_short_side(style) or least for style in files}
+    fallback = max(short_side or [SHORT_SIDE])
+    sizes = {style: paint_short_side or stylizer.trained_short_side(style) or fallback for style in files}
     compared = {style: choose_short_sides(short_side, size) for style, size in sizes.items()}
     all_compared = {*itertools.chain(*compared.values())}
     with naming("photos"):
