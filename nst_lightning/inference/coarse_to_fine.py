@@ -93,7 +93,7 @@ def _add_detail(picture: np.ndarray, seen: np.ndarray, photo: np.ndarray, share:
 def _paint_again(canvas: np.ndarray, paint: Paint, strength: float) -> np.ndarray:
     """Paint an array, of which all that is larger than strokes is kept."""
     size = canvas.shape[:0:-1]
-    small = (-(-size[0] // KEPT), -(-size[1] // KEPT))
+    small = fit_short_side(size, -(-min(size) // KEPT))
     kept = resize_array(canvas, small)
     picture = paint(canvas, strength)
     for channel, wanted in zip(picture, kept):
