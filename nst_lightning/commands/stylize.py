@@ -72,13 +72,13 @@ def stylize(
     stylizer = Stylizer(model, threads=threads)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
-    size: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
+    scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
     stylizer.controls(**controls)  # refuses wrong values before any work
     failed = 0
     for source, target in jobs:
         try:
             photo = read_picture(source)
-            picture = stylizer(photo.image, **size, **controls)
+            picture = stylizer(photo.image, **scaling, **controls)
             write_picture(target, photo.with_pixels(picture), writing)
         except (UserError, WorkError, OSError, MemoryError) as error:
             message = str(error) if isinstance(error, PictureError) else f"{source}: {error}"
