@@ -9,10 +9,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 import yaml
+from conftest import with_metadata
 from PIL import Image
 
 from nst_lightning import cli
@@ -200,10 +202,28 @@ def test_examples_run(page, workshop, monkeypatch):
 
 def test_an_app_paints_as_the_stylizer_does(workshop, monkeypatch):
     monkeypatch.chdir(workshop)
-    (example,) = blocks(CARD, "python")
+    example, *_ = blocks(CARD, "python")
     exec(compile(example, "card", "exec"), {})
     expected = Stylizer("styles.onnx")(Image.open("photo.jpg"), style="udnie")
     assert Image.open("picture.png").tobytes() == expected.tobytes()
+
+
+LARGE = [page for page in PAGES if "large_picture.png" in TEXTS[page]]
+
+
+@pytest.mark.parametrize("page", LARGE, ids=lambda page: page.stem)
+@pytest.mark.parametrize("first", [32, 100, 512])
+def test_an_app_paints_large_photos_as_the_stylizer_does(workshop, tmp_path, monkeypatch, page, first):
+    """As large as the photo's own short side of 140 pixels looks to a network that was trained at a smaller one."""
+    with_metadata(CARD.with_name("styles.onnx"), tmp_path / "styles.onnx", {"sizes": f'{{"udnie": {first}}}'})
+    shutil.copy(workshop / "photo.jpg", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (example,) = [block for block in blocks(page, "python") if "large_picture.png" in block]
+    exec(compile(example, page.name, "exec"), {})
+    found = np.asarray(Image.open("large_picture.png"), int)
+    expected = np.asarray(Stylizer("styles.onnx")(Image.open("photo.jpg"), style="udnie"), int)
+    assert np.abs(found - expected).max() <= 3
+    assert np.abs(found - expected).mean() < 0.1
 
 
 def test_the_command_for_many_styles_trains_the_network_that_ships(parse):

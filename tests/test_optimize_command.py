@@ -151,7 +151,7 @@ def test_a_style_that_comes_with_the_package_paints_the_start(picture, larger):
     stylizer = Stylizer(DEFAULT_MODEL)
     size = stylizer.trained_short_side("udnie")
     photo = picture(size + 20, size + 5) if larger else picture(60, 48)
-    painted = stylizer(photo if larger else resize_short_side(photo, size), style="udnie")
+    painted = stylizer(photo if larger else resize_short_side(photo, size), style="udnie", strokes="native")
     expected = painted.resize(photo.size, Image.Resampling.LANCZOS)
     assert np.array_equal(paint_as_large("udnie", photo), expected)
     assert np.array_equal(paint_as_large(f"{DEFAULT_MODEL}:udnie", photo), expected)

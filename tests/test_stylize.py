@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import with_metadata
 from PIL import Image
 
 from nst_lightning.cli import main
@@ -134,6 +135,9 @@ def test_names_that_a_terminal_cannot_show(tmp_path, model, picture, monkeypatch
         (["a.png", "--quality", "0"], 2, "quality must be from 1 to 100, got 0"),
         (["a.png", "--threads", "-1"], 2, '"threads"'),
         (["a.png", "--format", "bmp"], 2, "format"),
+        (["a.png", "--strokes", "0"], 2, "strokes must be > 0, or native, got 0.0"),
+        (["a.png", "--strokes", "nan"], 2, "strokes must be > 0, or native, got 'nan'"),
+        (["a.png", "--strokes", "bold"], 2, "strokes must be > 0, or native, got 'bold'"),
         (["a.png", "--output", "a.png/out"], 2, "output: a.png/out must be a folder, but a.png is a file"),
     ],
 )
@@ -164,3 +168,13 @@ def test_stylize_blends_styles_at_some_strength(many_model, tmp_path, picture, c
     capsys.readouterr()
     assert main([*common, "--style", "inc"]) == 2
     assert capsys.readouterr().err == "nst-lightning: stylize: style: there is no 'inc'; did you mean ink?\n"
+
+
+@pytest.mark.parametrize("strokes", [1.0, 0.8, "native"])
+def test_the_command_paints_strokes_of_the_size_asked_for(many_model, tmp_path, picture, strokes):
+    model = with_metadata(many_model, tmp_path / "styles.onnx", {"size": "48"})
+    picture(120, 90).save(tmp_path / "photo.png")
+    command = ["stylize", str(tmp_path / "photo.png"), "--model", model, "--output", str(tmp_path / "picture.png")]
+    assert main([*command, *([] if strokes == 1 else ["--strokes", str(strokes)])]) == 0
+    expected = Stylizer(model)(picture(120, 90), strokes=strokes)
+    assert Image.open(tmp_path / "picture.png").convert("RGB").tobytes() == expected.tobytes()

@@ -23,7 +23,7 @@ from nst_lightning.images import (
     writable_format,
     write_picture,
 )
-from nst_lightning.inference import DEFAULT_MODEL, Stylizer, check_short_side
+from nst_lightning.inference import DEFAULT_MODEL, Stylizer, check_short_side, check_strokes
 
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}")
 """What looks like the ending of a file's name, unlike the end of `out-1.5`."""
@@ -37,6 +37,7 @@ def stylize(
     strength: UnitInterval = 1.0,
     preserve_color: UnitInterval = 0.0,
     short_side: int | None = None,
+    strokes: float | str = 1.0,
     format: Literal["keep", "jpg", "png", "webp", "tif"] = "keep",
     quality: int = 95,
     metadata: Metadata = "keep",
@@ -54,7 +55,8 @@ def stylize(
         strength: strength of the style, from 0, the photo itself, to 1.
         preserve_color: from 0, the painting's colors, to 1, the photo's own.
         short_side: short side in pixels to scale photos to before they are stylized; by default they keep their size.
-            A smaller short side makes strokes larger in the picture.
+        strokes: size of strokes in photos larger than the network was trained for, relative to the painting's: 0.5 is
+            finer, 2 bolder. `native` paints in a single pass, with strokes of a fixed size in pixels.
         format: format of the pictures in the folder; `keep` writes the format of each photo, or PNG where that format
             can't be written.
         quality: quality of JPEG and WebP files, from 1 to 100. From 90 on, JPEG files keep colors at full size; 100
@@ -63,19 +65,21 @@ def stylize(
             notes; `none` leaves only transparency and sRGB's profile.
         threads: number of processor threads to use; 0 for all that this process may use.
     """
-    options = WritingOptions(quality=quality, metadata=metadata)
+    writing = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
+    check_strokes(strokes)
     jobs = _plan(photos, output, format)
     stylizer = Stylizer(model, threads=threads)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
+    scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
     stylizer.controls(**controls)  # refuses wrong values before any work
     failed = 0
     for source, target in jobs:
         try:
             photo = read_picture(source)
-            picture = stylizer(photo.image, short_side=short_side, **controls)
-            write_picture(target, photo.with_pixels(picture), options)
+            picture = stylizer(photo.image, **scaling, **controls)
+            write_picture(target, photo.with_pixels(picture), writing)
         except (UserError, WorkError, OSError, MemoryError) as error:
             message = str(error) if isinstance(error, PictureError) else f"{source}: {error}"
             if len(jobs) == 1:

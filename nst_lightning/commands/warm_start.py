@@ -36,7 +36,8 @@ class Painter:
         level = next((level for level in levels if min(level.width, level.height) >= MINIMUM_SIZE), levels[-1])
         image = photo.resize((level.width, level.height), Image.Resampling.LANCZOS)
         trained = self.stylizer.trained_short_side(self.style) or 0
-        painted = self.stylizer(resize_short_side(image, max(trained, min(image.size))), style=self.style)
+        enlarged = resize_short_side(image, max(trained, min(image.size)))
+        painted = self.stylizer(enlarged, style=self.style, strokes="native")
         return painted.resize(image.size, Image.Resampling.LANCZOS)
 
 

@@ -2,7 +2,7 @@
 
 from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape
 from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, bundled_models, find_model
-from nst_lightning.inference.stylizer import Stylizer, check_short_side
+from nst_lightning.inference.stylizer import Stylizer, check_short_side, check_strokes
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -12,5 +12,6 @@ __all__ = [
     "Stylizer",
     "bundled_models",
     "check_short_side",
+    "check_strokes",
     "find_model",
 ]

@@ -71,7 +71,7 @@ class InputShape:
         bottom = (self.height or max(height, MINIMUM_SIZE)) - height
         right = (self.width or max(width, MINIMUM_SIZE)) - width
         filled = np.pad(photo, ((0, 0), (0, bottom), (0, right)), mode="reflect") if bottom or right else photo
-        return np.repeat(filled[None], self.batch or 1, axis=0)
+        return filled[None] if self.batch in (None, 1) else np.repeat(filled[None], self.batch, axis=0)
 
 
 def scale_into(image: Image.Image, shape: InputShape) -> Image.Image:

@@ -1,10 +1,11 @@
 """The `Stylizer`, which stylizes pictures with an ONNX file."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -12,6 +13,7 @@ from PIL import Image
 
 from nst_lightning.errors import UserError, WorkError, require, require_at_least
 from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
+from nst_lightning.inference.coarse_to_fine import mix_color, paint_coarse_to_fine, plan_short_sides
 from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape, scale_into
 from nst_lightning.inference.models import ModelError, bundled_models, find_model
 from nst_lightning.inference.style_weights import style_weights
@@ -73,29 +75,33 @@ class Stylizer:
         style: str | Mapping[str, float] | None = None,
         strength: float = 1.0,
         preserve_color: float = 0.0,
+        strokes: float | Literal["native"] = 1.0,
     ) -> Image.Image:
-        """Stylize an image.
+        """Stylize an image, coarse to fine if it is larger than the photos that the network was trained for.
 
         Args:
             image: the photo, of any mode and color space; it is turned upright as its EXIF orientation says, and its
                 transparency is dropped.
             short_side: short side in pixels to scale the photo to before it is stylized; by default it keeps its size,
-                or is scaled down to fit into a file of a fixed size. Strokes have a fixed size in pixels, so a smaller
-                short side makes them larger in the picture.
+                or is scaled down to fit into a file of a fixed size.
             style: the name of one of `styles`, by default the first, or several names with their weights.
             strength: strength of the style, from 0, the photo itself, to 1.
             preserve_color: from 0, the painting's colors, to 1, the photo's own.
+            strokes: the size of strokes in large photos, relative to the painting's: 0.5 is finer, 2 bolder. `native`
+                is a single pass, whose strokes have a fixed size in pixels; so do those in photos whose short side is
+                at most `trained_short_side` / `strokes`, and those of files of a fixed size.
 
         Returns:
             An RGB image in sRGB, as large as the upright photo, or as the scaled one.
 
         Raises:
             UserError: the photo or `short_side` is smaller than 32 pixels, `short_side` is more than a file of a fixed
-                size allows, the style is unknown, a number is out of range, or the network has one style and nothing
-                to adjust.
+                size allows, the style is unknown, a number is out of range, `strokes` is another word, or the network
+                has one style and nothing to adjust.
             WorkError: ONNX Runtime failed, for example because the photo is too large for the memory.
         """
         check_short_side(short_side)
+        check_strokes(strokes)
         if short_side is None and min(image.size) < MINIMUM_SIZE:
             raise UserError(
                 f"a photo of {image.width}x{image.height} is too small: at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
@@ -106,27 +112,60 @@ class Stylizer:
             rgb = resize_short_side(rgb, short_side)
             self.input_shape.check(rgb.size, "short_side")
         rgb = scale_into(rgb, self.input_shape)
+        short_sides = plan_short_sides(min(rgb.size), self._first_short_side(min(rgb.size), style, strokes))
         try:
-            photos = self.input_shape.fill(image_to_array(rgb))
-            (pictures,) = self._session.run(None, {self._input: photos, **controls})
+            picture = self._paint(image_to_array(rgb), short_sides, controls)
         except Exception as error:  # of any class, as above
             raise WorkError(
                 f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first_line(error)})"
             ) from None
+        return array_to_image(picture)
+
+    def _first_short_side(
+        self, short_side: int, style: str | Mapping[str, float] | None, strokes: float | Literal["native"]
+    ) -> int:
+        """The short side at which a photo with some short side is painted first: its own, for a single pass."""
+        trained, fixed = self.trained_short_side(style), self.input_shape.height or self.input_shape.width
+        if strokes == "native" or trained is None or fixed:
+            return short_side
+        return max(MINIMUM_SIZE, round(min(trained / strokes, short_side)))
+
+    def _paint(self, photo: np.ndarray, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]) -> np.ndarray:
+        if len(short_sides) == 1:
+            return self._run(photo, controls)
+
+        def paint(array: np.ndarray, strength: float) -> np.ndarray:
+            if controls:
+                return self._run(array, {**controls, "strength": _number(strength), "preserve_color": _number(0)})
+            return array + strength * (self._run(array, {}) - array)
+
+        picture = paint_coarse_to_fine(photo, short_sides, paint, controls["strength"].item() if controls else 1.0)
+        if controls and controls["preserve_color"]:  # once for all passes
+            mix_color(picture, photo, controls["preserve_color"].item())
+        return picture
+
+    def _run(self, photo: np.ndarray, controls: Mapping[str, np.ndarray]) -> np.ndarray:
+        photos = self.input_shape.fill(photo)
+        (pictures,) = self._session.run(None, {self._input: photos, **controls})
         if pictures.shape != photos.shape:
-            raise WorkError(
+            raise ValueError(
                 f"the network made a picture of shape {pictures.shape} from a photo of shape {photos.shape}"
             )
-        return array_to_image(pictures[0, :, : rgb.height, : rgb.width])
+        picture: np.ndarray = pictures[0, :, : photo.shape[1], : photo.shape[2]]
+        return picture
 
-    def trained_short_side(self, style: str | None = None) -> int | None:
+    def trained_short_side(self, style: str | Mapping[str, float] | None = None) -> int | None:
         """Short side, in pixels, of the photos on which a style, by default the first, was trained.
 
-        At this size, strokes are as large as in the painting. None if the file doesn't say.
+        At this size, strokes are as large as in the painting. The mean for a blend; None if the file doesn't say.
         """
-        style = normalize_name(style) if style else next(iter(self.styles), None)
-        stated = str(_parse_object(self.metadata.get("sizes", "{}")).get(style or "", self.metadata.get("size")))
-        return int(stated) if stated.isdecimal() and int(stated) >= MINIMUM_SIZE else None
+        weights = style_weights(style, self.styles) if self.styles else [1.0]
+        stated, general = _parse_object(self.metadata.get("sizes", "{}")), self.metadata.get("size")
+        names = self.styles or [""]
+        sides = [(weight, str(stated.get(name, general))) for name, weight in zip(names, weights) if weight]
+        if not all(side.isdecimal() and int(side) >= MINIMUM_SIZE for _, side in sides):
+            return None
+        return round(sum(weight * int(side) for weight, side in sides))
 
     def controls(
         self, style: str | Mapping[str, float] | None = None, strength: float = 1.0, preserve_color: float = 0.0
@@ -138,8 +177,8 @@ class Stylizer:
             if (style, strength, preserve_color) != (None, 1, 0):
                 raise UserError("style, strength and preserve_color: this network has one style, and nothing to adjust")
             return {}
-        values = style_weights(style, self.styles), [strength], [preserve_color]
-        return {name: np.array(value, np.float32) for name, value in zip(CONTROLS, values)}
+        weights = np.array(style_weights(style, self.styles), np.float32)
+        return dict(zip(CONTROLS, (weights, _number(strength), _number(preserve_color))))
 
 
 def check_short_side(short_side: int | None, name: str = "short_side") -> None:
@@ -149,6 +188,20 @@ def check_short_side(short_side: int | None, name: str = "short_side") -> None:
         UserError: the short side is smaller than 32 pixels.
     """
     require_at_least(MINIMUM_SIZE, **{name: short_side})
+
+
+def check_strokes(strokes: float | str) -> None:
+    """Refuse a size of strokes that is neither `native` nor a number above 0.
+
+    Raises:
+        UserError: it is something else.
+    """
+    good = strokes == "native" if isinstance(strokes, str) else 0 < strokes < math.inf
+    require("strokes", strokes, good, "> 0, or native")
+
+
+def _number(value: float) -> np.ndarray:
+    return np.array([value], np.float32)
 
 
 def _default_providers() -> list[str]:
