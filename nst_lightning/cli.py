@@ -71,23 +71,23 @@ COMMANDS = {
     ),
     "evaluate pictures": Command(
         f"{_HERE}.evaluate_pictures:evaluate_pictures",
-        "content, style and grit of stylized pictures",
+        "quality figures of stylized pictures",
         {"pictures": "+"},
-        repeatable=("photos", "paintings"),
+        repeatable=("photos", "paintings", "short_side"),
     ),
     "evaluate network": Command(
         f"{_HERE}.evaluate_network:evaluate_network",
-        "content, style and grit of a network's pictures, beside optimized ones",
+        "quality figures of a network's pictures, beside optimized ones",
         {"model": None},
-        repeatable=("paintings", "only"),
+        repeatable=("paintings", "only", "short_side"),
     ),
     "evaluate encoder": Command(
         f"{_HERE}.evaluate_encoder:evaluate_encoder", "compare compact encoders with VGG-19", {"encoders": "+"}
     ),
     "evaluate optimizer": Command(
         f"{_HERE}.evaluate_optimizer:evaluate_optimizer",
-        "content, style and grit of optimized pictures after given times",
-        repeatable=("method",),
+        "quality figures of optimized pictures after given times",
+        repeatable=("method", "short_side"),
         flags=("geometric_weights", "correlation_chain", "blur"),
     ),
     "evaluate speed": Command(

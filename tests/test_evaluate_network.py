@@ -9,7 +9,7 @@ from nst_lightning.images import read_rgb, resize_short_side
 from nst_lightning.inference import Stylizer
 from nst_lightning.metrics import Evaluator
 
-ROW = ("content", "style", "at 1", "at 1/2", "at 1/4", "grit")
+ROW = ("content", "style", "at 1", "at 1/2", "at 1/4", "grit", "color grit")
 
 
 @pytest.fixture
@@ -19,18 +19,21 @@ def paintings(tmp_path, picture):
     return [f"--paintings={tmp_path / name}" for name in ("somebody_ink.png", "glass.png", "wood.png")]
 
 
-def table(capsys):
+def table(capsys, short_side=128):
+    """The rows of one size, by style and label."""
     rows = {}
     for line in capsys.readouterr().out.splitlines()[1:]:
-        style, label = line[:16].strip(), line[16:32].strip()
-        rows[style, label] = dict(zip(ROW, map(float, line[32:].split())))
+        style, label = line[:16].strip(), line[16:30].strip()
+        found, *figures = line[30:].split()
+        if int(found) == short_side:
+            rows[style, label] = dict(zip(ROW, map(float, figures)))
     return rows
 
 
-def measure(photo, painting, encoder, made):
+def measure(photo, painting, encoder, made, short_side=128):
     """The figures of one picture, from the files themselves."""
     photo, painting, made = (image_to_tensor(image) for image in (photo, painting, made))
-    return Evaluator(encoder, painting, short_side=128).measure(made, photo)[0].tolist()
+    return Evaluator(encoder, painting, short_side=short_side).measure(made, photo)[0].tolist()
 
 
 def test_medians_over_photos_are_those_of_measure(many_model, paintings, photos, compact_weights, capsys):
@@ -62,6 +65,30 @@ def test_a_network_paints_at_the_size_it_was_trained_for(
     made = Stylizer(model)(resize_short_side(photo, painted_at), style="ink")
     expected = measure(photo, read_rgb(paintings[0].partition("=")[2]), CompactEncoder(compact_weights), made)
     assert list(table(capsys)["ink", "network"].values()) == pytest.approx(expected, abs=6e-4)
+
+
+def test_pictures_are_compared_at_256_pixels_and_at_the_size_they_were_painted_at(
+    many_model, tmp_path, paintings, photos, compact_weights, capsys
+):
+    """The network has two styles of 272 pixels, and one of 128."""
+    sizes = '{"ink": 272, "glass": 128, "wood": 272}'
+    model = with_metadata(many_model, tmp_path / "large.onnx", {"sizes": sizes})
+    call = ["evaluate", "network", model, "--photos", str(photos), *paintings, "--count", "1", "--only", "[ink, glass]"]
+    assert main([*call, "--vgg19", "null", "--compact", compact_weights]) == 0
+    printed = capsys.readouterr()
+    found = []
+    for short_side in (256, 272):
+        capsys.readouterr()
+        print(printed.out, end="")
+        found.append(table(capsys, short_side))
+    assert list(found[0]) == [(style, label) for style in ("ink", "glass") for label in ("photos", "network")]
+    assert list(found[1]) == [("ink", "photos"), ("ink", "network")]
+    photo, painting = read_rgb(sorted(photos.rglob("*.jpg"))[0]), read_rgb(paintings[0].partition("=")[2])
+    made = Stylizer(model)(resize_short_side(photo, 272), style="ink")
+    for rows, short_side in zip(found, (256, 272)):
+        for label, picture in (("photos", photo), ("network", made)):
+            expected = measure(photo, painting, CompactEncoder(compact_weights), picture, short_side)
+            assert list(rows["ink", label].values()) == pytest.approx(expected, abs=6e-4)
 
 
 def test_optimized_pictures_are_beside_the_networks(

@@ -32,19 +32,21 @@ def test_prints_figures_at_each_time(capsys, photos, painting, compact_weights, 
     assert len({tuple(row[2:]) for row in rows if "*" in row[1]}) == 2
 
 
-def test_the_last_row_is_what_optimize_makes(capsys, photos, painting, compact_weights, picture):
+def test_the_last_rows_are_what_optimize_makes_at_256_pixels_and_at_its_size(capsys, photos, painting, compact_weights):
     encoder = CompactEncoder(compact_weights)
     photo = list_pictures(photos)[0]
     arguments = ["--photos", str(photo), "--paintings", painting, "--vgg19", "null", "--compact", compact_weights]
-    small = ["--method", "pyramid", "--long-side", "96", "--levels", "1", "--iterations", "3", "--seconds", "[1000]"]
+    small = ["--method", "pyramid", "--long-side", "300", "--levels", "1", "--iterations", "2", "--seconds", "[1000]"]
     assert main(["evaluate", "optimizer", *arguments, *small]) == 0
-    *_, last, _ = capsys.readouterr().out.splitlines()
+    rows = [line.split()[2:] for line in capsys.readouterr().out.splitlines()[-3:-1]]
     content, style = read_rgb(photo), read_rgb(painting)
-    pyramid = PyramidOptions(long_side=96, levels=1, iterations=3)
+    pyramid = PyramidOptions(long_side=300, levels=1, iterations=2)
     made = optimize_picture(content, [style], encoder, pyramid=pyramid)
-    evaluator = Evaluator(encoder, image_to_tensor(style))
-    expected = evaluator.measure(image_to_tensor(made.picture), image_to_tensor(content))[0].tolist()
-    assert [float(cell) for cell in last.split()[2:]] == pytest.approx(expected, abs=6e-4)
+    assert [row[0] for row in rows] == ["256", str(min(made.picture.size))]
+    for short_side, *figures in rows:
+        evaluator = Evaluator(encoder, image_to_tensor(style), short_side=int(short_side))
+        expected = evaluator.measure(image_to_tensor(made.picture), image_to_tensor(content))[0].tolist()
+        assert [float(cell) for cell in figures] == pytest.approx(expected, abs=6e-4)
 
 
 @pytest.mark.parametrize(

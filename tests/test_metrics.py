@@ -5,7 +5,18 @@ from PIL import Image
 
 from nst_lightning.encoders import CompactEncoder
 from nst_lightning.images import image_to_array, read_rgb
-from nst_lightning.metrics import FIGURES, SCALES, STYLE_LAYERS, Evaluator, fine_energy
+from nst_lightning.metrics import (
+    FIGURES,
+    JUDGE_FIGURES,
+    SCALES,
+    STYLE_LAYERS,
+    Evaluator,
+    EvaluatorGroup,
+    fine_energy,
+    list_short_sides,
+    measure_untouched,
+    resize_to_each,
+)
 
 
 def pictures_of(seed, count=4):
@@ -57,7 +68,7 @@ def test_style_at_three_scales(encoder, medians):
 def test_the_painting_itself_is_perfect(encoder):
     painting = pictures_of(3, 1)
     figures = Evaluator(encoder, painting).measure(painting, painting)[0].tolist()
-    assert figures == pytest.approx([0, 0, 0, 0, 0, 1], abs=1e-5)
+    assert figures == pytest.approx([0, 0, 0, 0, 0, 1, 1], abs=1e-5)
 
 
 def test_a_picture_is_compared_at_the_size_of_its_photo(encoder):
@@ -83,11 +94,99 @@ def test_grit_rises_with_noise_and_falls_with_blur(encoder):
     noise = 0.1 * torch.randn(edges.shape, generator=torch.Generator().manual_seed(0))
     blurred = torch.nn.functional.avg_pool2d(edges, 5, 1, 2, count_include_pad=False)
     for picture, low, high in ((edges + noise, 1.3, 9), (edges, 0.99, 1.01), (blurred, 0, 0.7)):
-        grit = Evaluator(encoder, edges).measure(picture, edges)[0, -1]
+        grit = Evaluator(encoder, edges).measure(picture, edges)[0, FIGURES.index("grit")]
         assert low < grit.item() < high
     odd = fine_energy(edges[..., :-1, :-1]) / fine_energy(edges)
     assert odd.item() == pytest.approx(1, abs=0.01)
     assert fine_energy(torch.full((1, 3, 64, 64), 0.3)).item() == pytest.approx(0, abs=1e-6)
+
+
+def reference_color_energy(picture):
+    """The energy of the finest details of Cb and Cr, with the matrix of JFIF, and Pillow's scaling."""
+    matrix = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+    bands = []
+    for channel in np.einsum("ij,jhw->ihw", matrix, picture.double().numpy()):
+        height, width = channel.shape
+        half = channel.reshape(height // 2, 2, width // 2, 2).mean((1, 3)).astype(np.float32)
+        blurred = Image.fromarray(half).resize((width, height), Image.Resampling.BILINEAR)
+        bands.append(channel - np.asarray(blurred, np.float64))
+    return np.sqrt(np.mean(np.square(bands)))
+
+
+def test_color_grit_is_the_fine_energy_of_the_chroma(encoder):
+    picture, painting = pictures_of(1, 1) * 0.3 + 0.2, pictures_of(3, 1)
+    expected = reference_color_energy(picture[0]) / reference_color_energy(painting[0])
+    found = Evaluator(encoder, painting, short_side=128).measure(picture, picture)[0, FIGURES.index("color_grit")]
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_beside_a_painting_without_colors_a_step_of_8_bits_is_one(encoder):
+    gray = pictures_of(3, 1).mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    picture = pictures_of(1, 1)
+    evaluator = Evaluator(encoder, gray, short_side=128)
+    found = torch.cat([evaluator.measure(each, picture) for each in (picture, gray)])[:, FIGURES.index("color_grit")]
+    assert found.tolist() == pytest.approx([255 * reference_color_energy(picture[0]), 0], rel=1e-4, abs=1e-4)
+
+
+def test_color_speckle_is_seen_by_color_grit_and_hardly_by_grit(encoder):
+    random = torch.Generator().manual_seed(0)
+    strokes = 0.5 + 0.1 * torch.randn(1, 1, 128, 144, generator=random)
+    red, blue = torch.randn(2, 1, 128, 144, generator=random)
+    speckle = torch.stack([red, -(0.299 * red + 0.114 * blue) / 0.587, blue], dim=1)  # of no luma
+    painting, picture = strokes + 0.01 * speckle, strokes + 0.03 * speckle
+    figures = Evaluator(encoder, painting, short_side=128).measure(picture, painting)[0]
+    grit, color_grit = (figures[FIGURES.index(name)].item() for name in ("grit", "color_grit"))
+    assert 1 < grit < 1.05
+    assert color_grit == pytest.approx(3, rel=1e-3)
+
+
+@pytest.fixture
+def judge(compact_weights):
+    judge = CompactEncoder(compact_weights, pooling="average")
+    judge.description = "a judge"
+    return judge
+
+
+def test_a_group_measures_as_an_evaluator_for_each_size_and_encoder(encoder, judge):
+    pictures, photos, painting = pictures_of(1), pictures_of(2), pictures_of(3, 1)
+    group = EvaluatorGroup(encoder, painting, short_sides=(128, 160), judge=judge)
+    found = group.measure(pictures, photos)
+    assert group.figures == FIGURES + JUDGE_FIGURES
+    for row, short_side in zip(found.unbind(1), (128, 160)):
+        own, judged = (Evaluator(each, painting, short_side=short_side) for each in (encoder, judge))
+        expected = torch.cat([own.measure(pictures, photos), judged.measure(pictures, photos)[:, :2]], dim=1)
+        torch.testing.assert_close(row, expected)
+    group.update(pictures[:3], photos[:3])
+    group.update(pictures[3:], resize_to_each(photos[3:], (128, 160)))
+    medians = group.compute()
+    assert list(medians) == [128, 160]
+    for short_side, row in zip(medians, found.unbind(1)):
+        assert list(medians[short_side]) == list(group.figures)
+        torch.testing.assert_close(torch.stack([*medians[short_side].values()]), row.quantile(0.5, dim=0))
+
+
+def test_untouched_photos_are_encoded_once_for_all_groups(encoder, judge, monkeypatch):
+    photos, calls, forward = pictures_of(2, 1), [], encoder.forward
+    paintings, sizes = [pictures_of(3, 1), pictures_of(4, 1)], [(128,), (128, 160)]
+    groups = [EvaluatorGroup(encoder, *given[:1], short_sides=given[1], judge=judge) for given in zip(paintings, sizes)]
+    expected = [group.measure(photos, photos) for group in groups]
+    monkeypatch.setattr(encoder, "forward", lambda *given: calls.append(given) or forward(*given))
+    found = measure_untouched(groups, resize_to_each(photos, (128, 160)))
+    assert len(calls) == 2 * len(SCALES)
+    for mine, theirs in zip(found, expected):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_judge_that_ends_early_is_named(encoder, judge):
+    judge.layers = judge.layers[:4]
+    with pytest.raises(
+        ValueError, match="judge: a judge has no layer relu5_1; it offers relu1_1, relu2_1, relu3_1, relu4_1"
+    ):
+        EvaluatorGroup(encoder, pictures_of(3, 1), judge=judge)
+
+
+def test_pictures_are_compared_at_256_pixels_and_as_large_as_they_were_painted():
+    assert [list_short_sides(painted) for painted in (128, 256, 512)] == [(256,), (256,), (256, 512)]
 
 
 @pytest.mark.weights

@@ -181,6 +181,6 @@ def test_figures_are_the_cards(shared):
             figures[case].append(torch.cat([evaluator.measure(tensor_of(made), tensor), of_photo]))
     for case, rows in figures.items():
         medians = torch.stack(rows).quantile(0.5, dim=0)
-        content, style, *_, grit = medians[0].tolist()
+        content, style, *_, grit, _ = medians[0].tolist()
         found = [content, style, grit, medians[1, FIGURES.index("style")].item()]
         assert found == pytest.approx(figures_on_card(*case[:2]), rel=0.01, abs=0.006), case

@@ -1,4 +1,5 @@
 import copy
+import itertools
 import math
 import shutil
 from itertools import pairwise
@@ -7,11 +8,22 @@ import lightning as L
 import pytest
 import torch
 from PIL import Image
-from training_runs import data_of, module_of, trainer_of, weights_of
+from training_runs import data_of, module_of, objective_of, trainer_of, weights_of
 
+from nst_lightning.encoders import CompactEncoder, image_to_tensor
 from nst_lightning.errors import WorkError
+from nst_lightning.images import read_rgb
+from nst_lightning.metrics import EvaluatorGroup
 from nst_lightning.networks import JohnsonNet, load_network
-from nst_lightning.training import ExportOnnx, LastCheckpoint, Metadata, PictureRate, SampleSheet, StyleTransfer
+from nst_lightning.training import (
+    ExportOnnx,
+    LastCheckpoint,
+    Metadata,
+    PictureRate,
+    SampleSheet,
+    StyleTransfer,
+    build_style_transfer,
+)
 from nst_lightning.training.crop import crop_at_random
 from nst_lightning.training.stability import disturb, unsteadiness
 
@@ -95,6 +107,39 @@ def test_checkpoints_leave_the_encoder_out_and_hold_no_code(tmp_path, compact_we
     torch.testing.assert_close(network(photo), module(photo), rtol=0, atol=0)
     assert metadata["style"] == "A painting"
     assert "compact.safetensors" in metadata["encoder"]
+
+
+def test_validation_measures_at_two_sizes_and_by_a_judge(tmp_path, compact_weights, painting, photos):
+    judge = CompactEncoder(compact_weights, pooling="average")
+    module, data = module_of(compact_weights, painting, short_side=272, judge=judge), data_of(photos, short_side=272)
+    trainer = trainer_of(tmp_path, max_steps=1, limit_val_batches=2, limit_test_batches=1, num_sanity_val_steps=0)
+    trainer.fit(module, data)
+    group = EvaluatorGroup(
+        CompactEncoder(compact_weights), image_to_tensor(read_rgb(painting)), short_sides=(256, 272), judge=judge
+    )
+    for batch in itertools.islice(data.val_dataloader(), 2):
+        photo = torch.from_numpy(batch.pictures) / 255
+        group.update(module(photo), photo)
+    logged = dict(trainer.callback_metrics)
+    for short_side, suffix in ((256, "median"), (272, "272px_median")):
+        for name, value in group.compute()[short_side].items():
+            torch.testing.assert_close(logged.pop(f"val/{name}_{suffix}"), value)
+    assert not [name for name in logged if name.endswith("_median")]
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert all(key.startswith("network.") for key in content["state_dict"])
+    (tested,) = trainer.test(module, data, verbose=False)
+    assert {"test/judge_style_272px_median", "test/photo_judge_style_272px_median"} <= set(tested)
+
+
+@pytest.mark.parametrize("ends_early", ["encoder", "judge"])
+def test_a_judge_needs_all_layers_of_both_encoders(compact_weights, painting, ends_early):
+    encoder, judge = CompactEncoder(compact_weights), CompactEncoder(compact_weights)
+    early = {"encoder": encoder, "judge": judge}[ends_early]
+    early.layers = early.layers[:3]
+    objective = objective_of(content_layers={"relu2_1": 1.0})
+    with pytest.raises(ValueError, match=rf"^{'judge: ' * (early is judge)}CompactEncoder .* has no layer relu4_1"):
+        build_style_transfer(JohnsonNet(4, 1, 3), encoder, painting, judge=judge, objective=objective)
 
 
 def test_resume_refuses_another_network(tmp_path, compact_weights, painting, photos):

@@ -17,9 +17,10 @@ from nst_lightning.inference import Stylizer
 
 
 def test_fit_leaves_everything_and_the_other_commands_take_it_up(
-    tmp_path, config, photos, capsys, monkeypatch, recwarn
+    tmp_path, config, photos, capsys, monkeypatch, recwarn, compact_weights
 ):
-    assert main(["fit", "--config", config]) == 0
+    judge = ["--model.judge", "CompactEncoder", "--model.judge.weights", compact_weights]
+    assert main(["fit", "--config", config, *judge]) == 0
     shown = capsys.readouterr()
     (line,) = (line for line in shown.err.splitlines() if line.startswith("step"))
     assert re.fullmatch(r"step 4/4  100%  train/loss [\d.]+  .*  pictures_per_second [\d.]+  0 s left", line)
@@ -45,6 +46,8 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
         "val/content_median",
         "val/style_median",
         "val/grit_median",
+        "val/color_grit_median",
+        "val/judge_style_median",
     ):
         assert name in header
     stylizer = Stylizer(run / "style.onnx")
@@ -123,6 +126,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
             ["--model.encoder.init_args.weights", "imagenet"],
             "'imagenet' are weights of VGG19; give 'bundled' or a file",
         ),
+        (["--model.judge", "CompactEncoder", "--model.judge.weights", "nowhere.pth"], "weights: no such file: nowhere"),
         (["--model.encoder", "Compact"], "model.encoder"),
         (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),

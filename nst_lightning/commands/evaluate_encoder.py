@@ -10,6 +10,7 @@ from nst_lightning.commands.evaluation import choose_evenly
 from nst_lightning.commands.pictures import find_files
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.encoders import VGG19, CompactEncoder, Encoder, EncoderChain, image_to_tensor
+from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import require_at_least
 from nst_lightning.images import read_rgb, resize_short_side
 from nst_lightning.losses import ObjectiveOptions
@@ -24,8 +25,8 @@ def evaluate_encoder(
     encoders: list[str],
     photos: str,
     paintings: str,
-    vgg19: str = "imagenet",
-    compact: str | None = None,
+    vgg19: str = BUNDLED,
+    compact: str | None = BUNDLED,
     short_side: int = SHORT_SIDE,
     count: PositiveInt = 8,
     iterations: PositiveInt = 40,
@@ -34,16 +35,18 @@ def evaluate_encoder(
 
     First, the median correlation of channels is measured on photos. Then pictures are optimized against the reference
     (VGG-19) and against each encoder alone, with style compared at one scale, as Gatys et al. did, and at three, as
-    `optimize` does. The reference measures the style of all of them; a ratio of 1 is as good as the reference. The
-    speed is that of a forward and backward pass of four pictures of 256x256 pixels.
+    `optimize` does. The reference measures the style of all of them; a ratio of 1 is as good as the reference. By
+    default, its deep layers are those of the bundled compact encoder, which favors that one: `--vgg19 imagenet` has
+    exact layers throughout. The speed is that of a forward and backward pass of four pictures of 256x256 pixels.
 
     Args:
         encoders: weights of compact encoders: `bundled`, or files.
         photos: folder of photos.
         paintings: folder of paintings, of which each photo takes the next.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given.
-        compact: weights of a compact encoder, from which the reference takes the layers that VGG-19 does not offer:
-            `bundled`, or a file.
+        vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), or
+            a file.
+        compact: weights of a compact encoder, from which the reference takes the layers that `vgg19` does not offer:
+            `bundled`, a file, or `null`.
         short_side: short side of photos and paintings in pixels.
         count: number of pictures to optimize.
         iterations: number of iterations at each level of the pyramid.

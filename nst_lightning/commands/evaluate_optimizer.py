@@ -8,16 +8,24 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
+from torch import Tensor
 
-from nst_lightning.commands.evaluation import choose_evenly, format_figures, format_header
+from nst_lightning.commands.evaluation import (
+    choose_evenly,
+    choose_short_sides,
+    format_header,
+    format_rows,
+    load_judge,
+)
 from nst_lightning.commands.pictures import find_files
 from nst_lightning.commands.types import PositiveFloat, PositiveInt
 from nst_lightning.commands.warm_start import load_painter
 from nst_lightning.encoders import Encoder, build_encoder, image_to_tensor
+from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import naming, require
 from nst_lightning.images import read_rgb
 from nst_lightning.losses import ObjectiveOptions
-from nst_lightning.metrics import Evaluator
+from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup
 from nst_lightning.optimization import (
     ColorOptions,
     MinimizerOptions,
@@ -26,9 +34,11 @@ from nst_lightning.optimization import (
     optimize_picture,
     plan_levels,
 )
-from nst_lightning.optimization.device import select_device
+from nst_lightning.optimization.device import device_of, select_device
 from nst_lightning.system import keep_freed_memory
 
+Pair = tuple[Image.Image, Image.Image]
+"""A photo and its painting."""
 UNLIMITED = 10**9
 """Number of iterations of methods that run until the last snapshot is taken."""
 
@@ -53,11 +63,13 @@ class Snapshot(NamedTuple):
 def evaluate_optimizer(
     photos: str,
     paintings: str,
-    vgg19: str | None = "imagenet",
-    compact: str | None = None,
+    vgg19: str | None = BUNDLED,
+    compact: str | None = BUNDLED,
+    judge: str | None = None,
     optimize_with: str | None = None,
     method: list[str] | None = None,
     seconds: list[PositiveFloat] = [15, 30, 60, 120],  # noqa: B006
+    short_side: list[int] | None = None,
     count: PositiveInt = 4,
     model: str | None = None,
     device: str = "auto",
@@ -66,7 +78,7 @@ def evaluate_optimizer(
     minimizer: MinimizerOptions = MinimizerOptions(),
     color: ColorOptions = ColorOptions(),
 ) -> None:
-    """Print content, style across scales and grit of optimized pictures after given times, for several methods.
+    """Print content, style across scales, grit and color grit of optimized pictures after given times, by method.
 
     The methods are `lbfgs` and `adam`, which start from the photo at full size and compare style at one scale, as Gatys
     et al. did; `pyramid`, which `optimize` uses; and `warm`, which starts from a transfer network's picture and has
@@ -75,12 +87,16 @@ def evaluate_optimizer(
     Args:
         photos: a photo, or a folder of photos.
         paintings: a painting, or a folder of paintings, of which each photo takes the next.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early if `compact` is given; `null` for
-            none.
-        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, or a file.
+        vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
+            file, or `null` for none.
+        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
+        judge: weights of VGG-16, `imagenet` or a file, for a second content and style by an encoder that nothing was
+            trained with; `null` for none.
         optimize_with: compact encoder to optimize with, `bundled` or a file; by default the encoder that measures.
         method: one of the four methods; may be given several times. By default all, `warm` only with `model`.
         seconds: the times at which pictures are measured.
+        short_side: short side in pixels at which pictures are compared; may be given several times. By default 256, and
+            the smallest picture's own if that is larger.
         count: number of pictures to optimize.
         model: transfer network for the painting, for `warm`: an .onnx file, or a style that comes with the package.
         device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
@@ -89,6 +105,7 @@ def evaluate_optimizer(
         minimizer: options of the methods `pyramid` and `warm`, see `MinimizerOptions`.
         color: see `ColorOptions`.
     """
+    choose_short_sides(short_side, SHORT_SIDE)  # refused before anything is read
     require("seconds", seconds, bool(seconds), "one or more times")
     methods = _list_methods(Method(pyramid, objective, minimizer, color), model)
     require("method", method, set(method or []) <= set(methods), f"some of {', '.join(methods)} (`warm` needs model)")
@@ -96,20 +113,23 @@ def evaluate_optimizer(
     place = select_device(device)
     evaluation_encoder = build_encoder(vgg19, compact).to(place)
     encoder = evaluation_encoder if optimize_with is None else build_encoder(None, optimize_with).to(place)
+    judging = load_judge(judge, place)
     pairs = _pair(find_files("photos", [photos]), find_files("paintings", [paintings]), count)
     times = sorted(seconds)
     with naming("model"):
         if model is not None:
             load_painter(model)  # refused before anything is printed
-    print(f"{'method':10}{'seconds':>9}{format_header()}")
+    print(f"{'method':10}{'seconds':>9}{format_header(judged=judging is not None)}")
     for name in method or methods:
         rows = [_optimize(photo, painting, encoder, methods[name], times) for photo, painting in pairs]
+        compared = choose_short_sides(short_side, min(side for *_, last in rows for side in last.picture.size))
+        groups = _build_groups(pairs, evaluation_encoder, compared, judging)
         for time_limit, snapshots in zip([*times, None], zip(*rows)):
-            figures = [_measure(evaluation_encoder, pair, snapshot.picture) for pair, snapshot in zip(pairs, snapshots)]
-            medians = torch.tensor(figures).quantile(0.5, dim=0).tolist()
+            found = [_measure(group, pair, snapshot) for group, pair, snapshot in zip(groups, pairs, snapshots)]
             taken = torch.tensor([snapshot.seconds for snapshot in snapshots]).quantile(0.5).item()
             label = f"{time_limit:9.0f}" if time_limit is not None else f"{taken:8.0f}*"
-            print(f"{name:10}{label}{format_figures(medians)}", flush=True)
+            for row in format_rows(groups[0], torch.cat(found)):
+                print(f"{name:10}{label}{row}", flush=True)
     print("* at the end of the method")
 
 
@@ -121,7 +141,7 @@ def _list_methods(pyramid: Method, model: str | None) -> dict[str, Method]:
     return methods if model is None else {**methods, "warm": pyramid._replace(model=model)}
 
 
-def _pair(photos: Sequence[Path], paintings: Sequence[Path], count: int) -> list[tuple[Image.Image, Image.Image]]:
+def _pair(photos: Sequence[Path], paintings: Sequence[Path], count: int) -> list[Pair]:
     chosen = choose_evenly(photos, count)
     return [(read_rgb(path), read_rgb(paintings[i % len(paintings)])) for i, path in enumerate(chosen)]
 
@@ -155,7 +175,15 @@ def _optimize(
     return [*snapshots, *[Snapshot(result.picture, before + result.seconds)] * missing]
 
 
-def _measure(evaluation_encoder: Encoder, pair: tuple[Image.Image, Image.Image], picture: Image.Image) -> list[float]:
-    device = next(evaluation_encoder.parameters()).device
-    photo, painting, result = (image_to_tensor(image).to(device) for image in (*pair, picture))
-    return Evaluator(evaluation_encoder, painting).measure(result, photo)[0].tolist()
+def _build_groups(
+    pairs: Sequence[Pair], encoder: Encoder, short_sides: Sequence[int], judge: Encoder | None
+) -> list[EvaluatorGroup]:
+    """The evaluators of each pair's painting."""
+    paintings = [image_to_tensor(painting).to(device_of(encoder)) for _, painting in pairs]
+    return [EvaluatorGroup(encoder, painting, short_sides=short_sides, judge=judge) for painting in paintings]
+
+
+def _measure(group: EvaluatorGroup, pair: Pair, snapshot: Snapshot) -> Tensor:
+    device = device_of(group)
+    photo, picture = (image_to_tensor(image).to(device) for image in (pair[0], snapshot.picture))
+    return group.measure(picture, photo)

@@ -28,7 +28,7 @@ def figures_explain(
     tv_weight: NonNegativeFloat = 2.0,
     normalization: Normalization = "relative",
     seed: NonNegativeInt = 0,
-    vgg19: str | None = None,
+    vgg19: str | None = BUNDLED,
     compact: str | None = BUNDLED,
     pooling: Pooling = "max",
     device: str = "auto",
@@ -50,8 +50,9 @@ def figures_explain(
         tv_weight: weight of the total variation loss, against noise.
         normalization: how losses are scaled: `relative` to the target's energy, `gatys`, or `mean`.
         seed: random seed of the noise.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
-        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
+        vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
+            file, or `null` for none.
+        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
         pooling: pooling of the encoder: `max`, `average` or `l2`.
         device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         minimizer: see `MinimizerOptions`.

@@ -67,7 +67,7 @@ def figures_gallery(
     long_side: PositiveInt = 320,
     columns: PositiveInt = 5,
     only: list[str] | None = None,
-    vgg19: str | None = None,
+    vgg19: str | None = BUNDLED,
     compact: str | None = BUNDLED,
     device: str = "auto",
 ) -> None:
@@ -80,8 +80,9 @@ def figures_gallery(
         long_side: long side of each picture in pixels.
         columns: number of pictures in each row.
         only: labels of the variants to draw; by default all.
-        vgg19: weights of VGG-19: `imagenet`, `caffe`, or a file, which may end early.
-        compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
+        vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
+            file, or `null` for none.
+        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
         device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
     """
     unknown = sorted({*(only or ())} - {*VARIANTS})

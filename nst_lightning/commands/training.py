@@ -213,6 +213,10 @@ def _run(
         raise error.prefixed(PREFIXES_AT_WORK.get(error.argument or "", "")) from error
     except (ArgumentError, MisconfigurationException) as error:
         raise UserError(str(error)) from error
+    except ValueError as error:
+        if not isinstance(error.__cause__, UserError):  # jsonargparse wraps errors of arguments that may be null
+            raise
+        raise error.__cause__ from error
     except ModuleNotFoundError as error:  # of an accelerator, say
         if (error.name or "").startswith("nst_lightning"):
             raise

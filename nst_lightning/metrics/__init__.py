@@ -9,22 +9,44 @@ from nst_lightning.metrics.distances import (
     extract_features,
     fine_energy,
     style_distance,
+    to_chroma,
 )
-from nst_lightning.metrics.evaluator import FIGURES, LEAST_SHORT_SIDE, SHORT_SIDE, Evaluator, resize_pictures
+from nst_lightning.metrics.evaluator import (
+    FIGURES,
+    LEAST_COLOR_ENERGY,
+    LEAST_SHORT_SIDE,
+    SHORT_SIDE,
+    Evaluator,
+    resize_pictures,
+)
+from nst_lightning.metrics.group import (
+    JUDGE_FIGURES,
+    EvaluatorGroup,
+    list_short_sides,
+    measure_untouched,
+    resize_to_each,
+)
 
 __all__ = [
     "CONTENT_LAYER",
     "FIGURES",
+    "JUDGE_FIGURES",
+    "LEAST_COLOR_ENERGY",
     "LEAST_SHORT_SIDE",
     "SCALES",
     "SHORT_SIDE",
     "STYLE_LAYERS",
     "ChannelCorrelation",
     "Evaluator",
+    "EvaluatorGroup",
     "PictureFeatures",
     "channel_correlation",
     "extract_features",
     "fine_energy",
+    "list_short_sides",
+    "measure_untouched",
     "resize_pictures",
+    "resize_to_each",
     "style_distance",
+    "to_chroma",
 ]

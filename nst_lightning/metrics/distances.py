@@ -1,4 +1,4 @@
-"""Distances that agree with the eye: content, style across scales, and the energy of the finest details."""
+"""Distances that agree with the eye: content, style across scales, and the energy of the finest details and colors."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nst_lightning.encoders import Encoder
+from nst_lightning.images.color import LUMA
 from nst_lightning.losses import gram_matrix
 
 CONTENT_LAYER = "relu4_1"
@@ -21,11 +22,13 @@ class PictureFeatures(NamedTuple):
         content: features at relu4_1, shape (N, C, H, W).
         grams: Gram matrices at relu1_1 ... relu5_1, each of shape (N, C, C), for each of `SCALES`.
         energy: energy of the finest details, see `fine_energy`, shape (N,).
+        color_energy: energy of the finest details of the chroma alone, see `to_chroma`, shape (N,).
     """
 
     content: Tensor
     grams: list[list[Tensor]]
     energy: Tensor
+    color_energy: Tensor
 
 
 @torch.no_grad()
@@ -37,7 +40,8 @@ def extract_features(pictures: Tensor, encoder: Encoder) -> PictureFeatures:
     """
     at_scales = [encoder(F.avg_pool2d(pictures, factor), STYLE_LAYERS) for factor in SCALES]
     grams = [[*map(gram_matrix, features.values())] for features in at_scales]
-    return PictureFeatures(at_scales[0][CONTENT_LAYER], grams, fine_energy(pictures))
+    color_energy = fine_energy(to_chroma(pictures))
+    return PictureFeatures(at_scales[0][CONTENT_LAYER], grams, fine_energy(pictures), color_energy)
 
 
 def relative_distance(features: Tensor, targets: Tensor) -> Tensor:
@@ -71,8 +75,19 @@ def style_distance(grams: list[list[Tensor]], targets: list[list[Tensor]]) -> Te
     return torch.stack(distances, dim=1)
 
 
+def to_chroma(pictures: Tensor) -> Tensor:
+    """Cb and Cr of RGB pictures: blue and red minus the luma, each scaled to [-0.5, 0.5] (Rec. 601), (N, 2, H, W)."""
+    (of_red, of_green, of_blue), (red, green, blue) = LUMA.tolist(), pictures.unbind(1)
+    luma = of_red * red + of_green * green + of_blue * blue
+    return torch.stack([(blue - luma) / (2 - 2 * of_blue), (red - luma) / (2 - 2 * of_red)], dim=1)
+
+
 def fine_energy(pictures: Tensor) -> Tensor:
-    """RMS of the finest Laplacian band: the pictures minus their half-size versions, enlarged again; shape (N,)."""
+    """RMS of the finest Laplacian band: the pictures minus their half-size versions, enlarged again; shape (N,).
+
+    Args:
+        pictures: pictures with any channels, shape (N, C, H, W).
+    """
     height, width = (side // 2 * 2 for side in pictures.shape[-2:])
     pictures = pictures[..., :height, :width]  # halving an odd side would shift the two against each other
     half = F.avg_pool2d(pictures, 2)

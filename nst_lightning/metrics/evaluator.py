@@ -23,12 +23,14 @@ SHORT_SIDE = 256
 """The default short side, in pixels, at which photo, painting and picture are compared."""
 LEAST_SHORT_SIDE = 128
 """The shortest short side, in pixels: relu5_1 needs it at a quarter of the size."""
-FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "grit")
+FIGURES = ("content", "style", *(f"style_at_{factor}" for factor in SCALES), "grit", "color_grit")
 """Names of the figures of a picture. `style` is the mean of the style at 1, 1/2 and 1/4 of the size."""
+LEAST_COLOR_ENERGY = 1 / 255
+"""The least energy to which color grit is relative, one step of 8 bits: in an ink drawing, chroma is only noise."""
 
 
 class Evaluator(Metric):
-    """Content, style across scales and grit of pictures in the style of one painting.
+    """Content, style across scales, grit and color grit of pictures in the style of one painting.
 
     Photos and painting are scaled to the same short side (Lanczos), and pictures to the scaled size of their photo.
     Figures depend on the encoder: compare only figures of the same encoder.
@@ -47,14 +49,14 @@ class Evaluator(Metric):
     full_state_update = False
     values: list[Tensor]
 
-    @torch.no_grad()
     def __init__(self, encoder: Encoder, painting: Tensor, *, short_side: int = SHORT_SIDE) -> None:
         super().__init__()
         require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
         encoder.require(STYLE_LAYERS)
         self.add_state("values", default=[], dist_reduce_fx="cat")
         self.encoder, self.short_side = encoder, short_side
-        self._painting = extract_features(resize_pictures(painting, short_side), encoder)
+        self._painting = resize_pictures(painting, short_side)
+        self._targets: PictureFeatures | None = None
 
     @torch.no_grad()
     def measure(self, pictures: Tensor, photos: Tensor) -> Tensor:
@@ -65,7 +67,7 @@ class Evaluator(Metric):
             photos: the photos that the pictures were made from, shape (N, 3, h, w).
 
         Returns:
-            The figures in the order of `FIGURES`, shape (N, 6).
+            The figures in the order of `FIGURES`, shape (N, 7).
         """
         photos = resize_pictures(photos, self.short_side)
         pictures = _resize(pictures, (photos.shape[3], photos.shape[2]))
@@ -80,14 +82,21 @@ class Evaluator(Metric):
             content: features of their photos at relu4_1, shape (N, C, H, W).
 
         Returns:
-            The figures in the order of `FIGURES`, shape (N, 6).
+            The figures in the order of `FIGURES`, shape (N, 7).
         """
-        device = features.content.device
-        targets = [[gram.to(device) for gram in grams] for grams in self._painting.grams]
-        style = style_distance(features.grams, targets)
-        grit = features.energy / self._painting.energy.to(device).clamp_min(1e-8)
+        targets = self._targets_on(features.content.device)
+        style = style_distance(features.grams, targets.grams)
+        grit = features.energy / targets.energy.clamp_min(1e-8)
+        color_grit = features.color_energy / targets.color_energy.clamp_min(LEAST_COLOR_ENERGY)
         distance = relative_distance(features.content, content)
-        return torch.stack([distance, style.mean(1), *style.unbind(1), grit], dim=1)
+        return torch.stack([distance, style.mean(1), *style.unbind(1), grit, color_grit], dim=1)
+
+    def _targets_on(self, device: torch.device) -> PictureFeatures:
+        """The painting's features, extracted on a device at first use: a run that only trains is spared them."""
+        if self._targets is None or self._targets.energy.device != device:
+            with torch.autocast(device.type, enabled=False):
+                self._targets = extract_features(self._painting.to(device), self.encoder)
+        return self._targets
 
     def update(self, pictures: Tensor, photos: Tensor) -> None:
         """Add pictures and the photos that they were made from, see `measure`."""

@@ -41,6 +41,7 @@ def build_style_transfer(
     init_from: list[str] | str | None = None,
     freeze_shared: bool = False,
     metadata: Metadata = Metadata(),  # noqa: B008
+    judge: Encoder | None = None,
 ) -> StyleTransfer:
     """Make a transfer network ready for training in one style, or in several.
 
@@ -70,6 +71,8 @@ def build_style_transfer(
         freeze_shared: train only the per-style parameters of the run's styles, so that the other styles of `init_from`
             stay as they are. Styles of the run that `init_from` has already are trained further.
         metadata: authors and license of the paintings and the model.
+        judge: a second encoder, which nothing is trained with, such as `VGG16`: validation measures content and style
+            with it as well. Without it, only the encoder measures.
 
     Raises:
         UserError: a painting can't be read, a value isn't allowed, or `init_from` doesn't fit.
@@ -118,6 +121,7 @@ def build_style_transfer(
         short_side=short_side,
         stability_weight=stability_weight,
         optimizer=optimizer,
+        judge=judge,
     )
 
 

@@ -11,10 +11,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from PIL import Image
 from torch import Tensor, nn
 
-from nst_lightning.encoders import image_to_tensor
+from nst_lightning.encoders import Encoder, image_to_tensor
 from nst_lightning.errors import UserError, WorkError, require_at_least
 from nst_lightning.losses import PerceptualLoss
-from nst_lightning.metrics import STYLE_LAYERS, Evaluator
+from nst_lightning.metrics import SHORT_SIDE, STYLE_LAYERS, EvaluatorGroup, list_short_sides
 from nst_lightning.networks import network_record
 from nst_lightning.networks.checkpoint import (
     PREFIX,
@@ -61,9 +61,10 @@ class StyleTransfer(L.LightningModule):
         stability_weight: weight of the difference between the pictures of a photo and of the same photo with a small
             shift and noise.
         optimizer: how the network is optimized.
+        judge: a second encoder for figures of quality, which nothing is trained with; None for none.
 
     Raises:
-        UserError: `stability_weight` is negative.
+        UserError: `stability_weight` is negative, or there is a judge, and it or the encoder lacks a layer.
     """
 
     def __init__(
@@ -77,17 +78,17 @@ class StyleTransfer(L.LightningModule):
         short_side: int = 256,
         stability_weight: float = 0.0,
         optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008 - frozen
+        judge: Encoder | None = None,
     ) -> None:
         super().__init__()
         require_at_least(0, stability_weight=stability_weight)
         self.network, self.loss, self.sampler = network, loss, sampler
         self.paintings, self.record = dict(paintings), record
         self.short_side, self.stability_weight, self.optimizer_options = short_side, stability_weight, optimizer
-        limit_state(self, PREFIX)  # checkpoints leave the frozen encoder out
+        limit_state(self, PREFIX)  # checkpoints leave the frozen encoders out
         self._bad_steps, self._tried, self._swapped = 0, False, False
-        can_evaluate = set(STYLE_LAYERS) <= set(loss.encoder.layers)
-        tensors = [image_to_tensor(painting) for painting in paintings.values()] if can_evaluate else []
-        self.evaluators = nn.ModuleList(Evaluator(loss.encoder, painting) for painting in tensors)
+        self.judge = judge
+        self.evaluators = self._build_evaluators()
         self.photo_evaluators = nn.ModuleList()
 
     @classmethod
@@ -202,9 +203,7 @@ class StyleTransfer(L.LightningModule):
 
     def on_test_start(self) -> None:
         """Prepare to measure the photos themselves as well."""
-        tensors = [image_to_tensor(painting).to(self.device) for painting in self.paintings.values()]
-        encoder = self.loss.encoder
-        self.photo_evaluators = nn.ModuleList(Evaluator(encoder, tensor) for tensor in tensors if self.evaluators)
+        self.photo_evaluators = self._build_evaluators()
 
     def test_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and quality figures of each photo in each style, and the style figures of the photos themselves."""
@@ -296,10 +295,19 @@ class StyleTransfer(L.LightningModule):
         for prefix, evaluator in self._evaluators_of(style):
             evaluator.update(photos if prefix else pictures, photos)
 
-    def _evaluators_of(self, style: int) -> list[tuple[str, Evaluator]]:
+    def _build_evaluators(self) -> nn.ModuleList:
+        """The evaluators of each style, at 256 pixels and at `short_side`; none if the encoder ends before relu5_1."""
+        encoder = self.loss.encoder
+        if self.judge is None and not set(STYLE_LAYERS) <= set(encoder.layers):
+            return nn.ModuleList()
+        tensors = [image_to_tensor(painting).to(self.device) for painting in self.paintings.values()]
+        options: dict[str, Any] = {"short_sides": list_short_sides(self.short_side), "judge": self.judge}
+        return nn.ModuleList(EvaluatorGroup(encoder, tensor, **options) for tensor in tensors)
+
+    def _evaluators_of(self, style: int) -> list[tuple[str, EvaluatorGroup]]:
         """The evaluators of the pictures in a style and, in `test`, of the photos, with the prefix of their figures."""
         groups = {"": self.evaluators, "photo_": self.photo_evaluators}
-        return [(prefix, cast(Evaluator, group[style])) for prefix, group in groups.items() if len(group)]
+        return [(prefix, cast(EvaluatorGroup, group[style])) for prefix, group in groups.items() if len(group)]
 
     def _log_figures(self, stage: str) -> None:
         """Log the figures of each style, and their average."""
@@ -325,11 +333,13 @@ def require_style_transfer(callback: L.Callback, module: L.LightningModule) -> S
     return module
 
 
-def _medians(evaluators: Sequence[tuple[str, Evaluator]]) -> Iterator[tuple[str, Tensor]]:
+def _medians(evaluators: Sequence[tuple[str, EvaluatorGroup]]) -> Iterator[tuple[str, Tensor]]:
     """Names and medians of the pictures' figures, and of the photos' style if measured; resets the evaluators."""
-    for prefix, evaluator in evaluators:
-        if evaluator.update_called:
-            for name, value in evaluator.compute().items():
-                if not prefix or name.startswith("style"):
-                    yield f"{prefix}{name}_median", value
-            evaluator.reset()
+    for prefix, group in evaluators:
+        if group.update_called:
+            for short_side, figures in group.compute().items():
+                suffix = "median" if short_side == SHORT_SIDE else f"{short_side}px_median"
+                for name, value in figures.items():
+                    if not prefix or "style" in name:
+                        yield f"{prefix}{name}_{suffix}", value
+            group.reset()
