@@ -67,7 +67,7 @@ COMMANDS = {
         "paint one photo in the style of a painting: slower than a network, and better",
         {"photo": None},
         repeatable=("style", "blend_weight", "mask"),
-        flags=("resume", "geometric_weights", "correlation_chain", "blur"),
+        flags=("fast", "resume", "geometric_weights", "correlation_chain", "blur"),
     ),
     "evaluate pictures": Command(
         f"{_HERE}.evaluate_pictures:evaluate_pictures",

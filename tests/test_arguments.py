@@ -143,6 +143,8 @@ def test_messages_name_options_as_they_are_typed(
         "a.png",
         "--output",
         "o.png",
+        "--vgg19",
+        "null",
         "--compact",
         compact_weights,
         "--device",

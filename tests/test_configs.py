@@ -51,6 +51,11 @@ def test_the_other_encoder_takes_no_more_than_its_name(config, encoder, weights,
     assert (found["class_path"].split(".")[-1], found["init_args"]["weights"]) == (encoder, weights)
 
 
+@pytest.mark.parametrize("config", ["style", "quickstart", "cpu"])
+def test_null_is_the_default_encoder(config, parsed):
+    assert parsed("fit", f"--config={ROOT}/configs/{config}.yaml", "--model.encoder=null")["model"]["encoder"] is None
+
+
 @pytest.mark.parametrize(
     ("given", "expected"), [("styles", "styles"), ("[a.ckpt, b.ckpt]", ["a.ckpt", "b.ckpt"]), ("null", None)]
 )

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs/guide/architecture.md"
 CARD = ROOT / "export/README.md"
-CARDS = [*sorted(ROOT.glob("export/*.md")), ROOT / "nst_lightning/encoders/compact_encoder.md"]
+CARDS = [*sorted(ROOT.glob("export/*.md")), *sorted(ROOT.glob("nst_lightning/encoders/*.md"))]
 CHANGELOG = ROOT / "CHANGELOG.md"  # names what is gone, too
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")), *CARDS]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in [*PAGES, CHANGELOG]}

@@ -1,13 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.models import vgg
 
-from nst_lightning.encoders import VGG16, VGG19, CompactEncoder, EncoderChain
+from nst_lightning.encoders import VGG16, VGG19, CompactEncoder, EncoderChain, build_encoder
 from nst_lightning.encoders import compact as compact_module
+from nst_lightning.encoders import vgg as vgg_module
 from nst_lightning.encoders import weights as weights_module
 from nst_lightning.encoders.base import ALL_LAYERS, L2_GAIN, pool
 from nst_lightning.encoders.compact import BUNDLED_FILE
@@ -209,7 +212,7 @@ def test_no_download_names_the_ways_out(monkeypatch, tmp_path, preset):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)  # below torchvision and torch alike
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"network unreachable.*NST_VGG19_WEIGHTS.*CompactEncoder"):
+    with pytest.raises(ValueError, match=r"network unreachable.*NST_VGG19_WEIGHTS.*default encoder"):
         VGG19(preset)
 
 
@@ -309,11 +312,19 @@ def test_a_half_copied_compact_file(tmp_path, compact_weights):
             CompactEncoder(str(tmp_path / "z.safetensors"))
 
 
-def test_a_damaged_bundled_file_is_to_be_installed_again(tmp_path, monkeypatch):
-    (tmp_path / "bundled.safetensors").write_bytes(b"version https://git-lfs")
-    monkeypatch.setattr(compact_module, "BUNDLED_FILE", tmp_path / "bundled.safetensors")
-    with pytest.raises(ValueError, match=r"is damaged.*; this file comes with the package: reinstall the package"):
-        CompactEncoder()
+@pytest.mark.parametrize("content", [b"version https://git-lfs", {"conv1_1.weight": torch.zeros(1)}, None])
+def test_a_damaged_bundled_file_is_to_be_installed_again(tmp_path, monkeypatch, content):
+    path = tmp_path / "bundled.safetensors"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        save_file(content, path)
+    monkeypatch.setattr(compact_module, "BUNDLED_FILE", path)
+    monkeypatch.setattr(vgg_module, "VGG19_FILES", replace(weights_module.VGG19_FILES, bundled=path))
+    monkeypatch.setenv("NST_VGG19_WEIGHTS", "of the presets alone")
+    for encoder, name in ((CompactEncoder, "CompactEncoder"), (lambda: VGG19("bundled"), "VGG-19")):
+        with pytest.raises(ValueError, match=rf"^{name} weights: .*; this file comes with the package: reinstall the"):
+            encoder()
 
 
 def test_the_bundled_encoder_is_small_and_complete():
@@ -323,6 +334,54 @@ def test_the_bundled_encoder_is_small_and_complete():
     assert [found.shape[1] for found in features.values()] == [64, 128, 256, 512, 512]
     assert BUNDLED_FILE.stat().st_size < 2.5e6
     assert {value.dtype for value in load_file(BUNDLED_FILE).values()} == {torch.float16}
+
+
+def test_vgg19s_bundled_layers_end_where_the_default_layers_do():
+    encoder = VGG19("bundled")
+    assert encoder.layers == ALL_LAYERS[:10]
+    with pytest.raises(ValueError, match=r"^VGG19 \(bundled\) has no layer relu4_1; it goes as far as relu3_1"):
+        encoder.require(["relu4_1"])
+    with pytest.raises(ValueError, match="VGG-16 weights: 'bundled' are weights of VGG19; give imagenet or a file"):
+        VGG16("bundled")
+
+
+def test_the_default_encoder_takes_shallow_layers_from_vgg19():
+    default, x = build_encoder(), torch.rand(1, 3, 32, 32)
+    assert default.description == "VGG19 (bundled) + CompactEncoder (bundled)"
+    layers = [f"relu{block}_1" for block in range(1, 6)]
+    found, exact, compact = (
+        encoder(x, layers[i:j])
+        for encoder, i, j in ((default, 0, 5), (VGG19("bundled"), 0, 3), (CompactEncoder(), 3, 5))
+    )
+    for layer, features in (exact | compact).items():
+        torch.testing.assert_close(found[layer], features, msg=layer)
+
+
+def test_vgg19s_bundled_file_credits_its_authors():
+    """As their license demands: names, source, license, and what was changed."""
+    with safe_open(weights_module.VGG19_FILES.bundled, framework="pt") as file:
+        metadata = file.metadata()
+    card = weights_module.VGG19_FILES.bundled.with_suffix(".md").read_text(encoding="utf-8")
+    for text in (" ".join(metadata.values()), card):
+        for expected in (
+            "Simonyan",
+            "Zisserman",
+            "CC BY 4.0",
+            "creativecommons.org",
+            "robots.ox.ac.uk",
+            "half precision",
+        ):
+            assert expected in text
+
+
+@pytest.mark.weights
+def test_vgg19s_bundled_layers_are_exact(shared):
+    """To half precision."""
+    exact, bundled = VGG19(str(shared / "weights/vgg19_conv1_1-conv3_4.safetensors")), VGG19("bundled")
+    photo = torch.from_numpy(image_to_array(read_rgb(sorted((shared / "photos/val").iterdir())[0])))[None]
+    expected, found = (encoder(photo, bundled.layers) for encoder in (exact, bundled))
+    for layer, features in expected.items():
+        assert (found[layer] - features).norm() < 1e-3 * features.norm(), layer
 
 
 @pytest.mark.weights

@@ -207,7 +207,7 @@ def test_stylize_and_optimize_do_the_same_the_second_time(
     for name in ("a.png", "b.png"):
         picture(60, 40).save(name)
     stylize = ["stylize", "--model", model]
-    optimize = ["optimize", "*", "--style", painting, "--output", "outw", "--compact", compact_weights, *TINY]
+    optimize = ["optimize", "*", "--style", painting, "--output", "outw", "--fast", "--compact", compact_weights, *TINY]
     for arguments, output in (
         ([*stylize, "*"], "out"),
         ([*stylize, "a.png", "b.png", "out"], "out"),

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.autograd import gradcheck
 
 from nst_lightning.encoders import resize_tensor
@@ -21,6 +22,7 @@ from nst_lightning.losses import (
     total_variation_loss,
     wasserstein_loss,
 )
+from nst_lightning.losses.functional import CHROMA_SHARE
 
 
 def reference_gram(features):
@@ -92,11 +94,26 @@ def test_losses_against_float64(normalization):
 
 
 def test_total_variation_by_hand():
-    chessboard = torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]])
-    assert total_variation_loss(chessboard).item() == 2
+    chessboard = torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]] * 3])
+    assert total_variation_loss(chessboard).item() == pytest.approx(2)
     assert total_variation_loss(torch.full((1, 3, 4, 4), 0.5)).item() == 0
-    steps = torch.tensor([[[[0.0, 0.5, 1.0]] * 2]])
-    assert total_variation_loss(steps).item() == 0.25
+    steps = torch.tensor([[[[0.0, 0.5, 1.0]] * 2] * 3])
+    assert total_variation_loss(steps).item() == pytest.approx(0.25)
+
+
+def test_total_variation_counts_color_more_than_brightness():
+    """Pillow's own Cb and Cr are the reference."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    chroma = np.asarray(Image.fromarray(pixels).convert("YCbCr"), dtype=np.float64)[..., 1:]
+    expected = sum(
+        np.mean(np.diff(pixels / 255, axis=axis) ** 2)
+        + CHROMA_SHARE * np.mean(np.diff(chroma / 255, axis=axis) ** 2) * 2 / 3
+        for axis in (0, 1)
+    )
+    tensor = torch.from_numpy(pixels / 255).permute(2, 0, 1)[None]
+    assert total_variation_loss(tensor).item() == pytest.approx(expected, rel=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert total_variation_loss(tensor.float()).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_total_variation_has_the_gradient_of_its_value():

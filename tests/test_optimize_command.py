@@ -25,7 +25,7 @@ def request_of(tmp_path, picture, painting, compact_weights):
     photo = picture(80, 60).convert("RGBA")
     photo.putalpha(Image.new("L", photo.size, 90))
     photo.save(tmp_path / "photo.png")
-    small = ["--long-side", "64", "--levels", "2", "--iterations", "3", "--compact", compact_weights]
+    small = ["--long-side", "64", "--levels", "2", "--iterations", "3", "--vgg19", "null", "--compact", compact_weights]
     target = str(tmp_path / "out/picture.png")
     return [str(tmp_path / "photo.png"), "--style", painting, "--output", target, *small]
 
@@ -67,6 +67,27 @@ def test_the_record_makes_the_picture_again(tmp_path, request_of, painting):
     assert "preview" not in command
     assert main(shlex.split(command)[3:]) == 0
     assert (tmp_path / "out/picture.png").read_bytes() == made
+
+
+@pytest.mark.parametrize(
+    ("options", "encoder"),
+    [
+        ([], "VGG19 (bundled) + CompactEncoder (bundled)"),
+        (["--fast"], "CompactEncoder (bundled)"),
+        (["--fast", "--vgg19", "null"], "CompactEncoder (bundled)"),
+    ],
+)
+def test_the_default_encoder_and_the_fast_one(tmp_path, picture, painting, options, encoder):
+    picture(80, 60).save(tmp_path / "photo.png")
+    tiny = ["--long-side", "48", "--levels", "1", "--iterations", "1", "--style-scales", "{1: 1}", "--device", "cpu"]
+    call = [str(tmp_path / "photo.png"), "--style", painting, "--output", str(tmp_path / "picture.png"), *tiny]
+    assert main(["optimize", *call, *options]) == 0
+    record = json.loads((tmp_path / "picture.png.json").read_text())
+    assert record["encoder"] == encoder
+    made = (tmp_path / "picture.png").read_bytes()
+    assert main(shlex.split(record["command"])[3:]) == 0
+    assert json.loads((tmp_path / "picture.png.json").read_text())["encoder"] == encoder
+    assert (tmp_path / "picture.png").read_bytes() == made
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows can't send these signals")
@@ -193,6 +214,8 @@ def test_a_style_with_a_dot_in_its_name_paints_the_start(tmp_path, picture, many
         (["--max-memory", ".inf"], "max_memory must be > 0, got inf"),
         (["--max-memory", "0"], "max_memory must be > 0, got 0.0"),
         (["--init", "none.onnx"], "none.onnx"),
+        (["--vgg19", "imagenet"], "fast must be left out if vgg19 is given, or if compact is null, got True"),
+        (["--compact", "null"], "fast must be left out if vgg19 is given, or if compact is null, got True"),
         (["--init", "graet_wave"], "did you mean great_wave?"),
         (["--init", "johnson_great_wave:ink"], "this network has one style"),
         (["--style", "other.png", "--output", "other.png"], "output: other.png would overwrite the input other.png"),
@@ -209,7 +232,17 @@ def test_bad_requests(tmp_path, monkeypatch, picture, painting, compact_weights,
     picture(80, 60).save("photo.png")
     picture(80, 60).save("other.png")
     (tmp_path / "folder.png").mkdir()
-    arguments = ["photo.png", "--style", painting, "--output", "out.png", "--compact", compact_weights, *change]
+    arguments = [
+        "photo.png",
+        "--style",
+        painting,
+        "--output",
+        "out.png",
+        "--fast",
+        "--compact",
+        compact_weights,
+        *change,
+    ]
     assert main(["optimize", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder.png", "other.png", "photo.png"]

@@ -116,7 +116,8 @@ def test_optimize_takes_such_paths(place, picture, painting, compact_weights):
         picture(64, 48).save(place / path)
     (place / "home/style.png").write_bytes(Path(painting).read_bytes())
     call = ["optimize", "A$AP.png", "--style", "~/style.png", "--mask", "~/mask$.png", "--init", "~/init.png"]
-    small = ["--compact", compact_weights, "--long-side", "48", "--iterations", "1", "--levels", "1", "--device", "cpu"]
+    small = ["--fast", "--compact", compact_weights, "--long-side", "48", "--iterations", "1", "--levels", "1"]
+    small += ["--device", "cpu"]
     assert main([*call, "--output", "$SET/picture.png", *small]) == 0
     assert (place / "set/picture.png").is_file()
 
@@ -222,7 +223,7 @@ def test_a_file_is_no_folder_to_write_to(place, model, painting, compact_weights
     (place / "photos").mkdir()
     picture(60, 40).save(place / "photos/1.png")
     (place / "null").write_text("kept")
-    optimize = ["--style", painting, "--compact", compact_weights, "--device", "cpu", "--iterations", "1"]
+    optimize = ["--style", painting, "--fast", "--compact", compact_weights, "--device", "cpu", "--iterations", "1"]
     for arguments in (
         ["stylize", "photos", "--model", model],
         ["stylize", "photos/1.png", "--model", model],

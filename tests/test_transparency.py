@@ -167,7 +167,7 @@ def test_stylize(tmp_path, picture, model, ending, side):
 )
 def test_optimize(tmp_path, picture, compact_weights, painting, model, options):
     arguments = ["optimize", "FOLDER/photo.png", "--style", painting, "--output", "FOLDER/out.png"]
-    arguments += ["--compact", compact_weights, "--long-side", "64", "--iterations", "2", "--levels", "1"]
+    arguments += ["--fast", "--compact", compact_weights, "--long-side", "64", "--iterations", "2", "--levels", "1"]
     options = [option.replace("MODEL", model) for option in options]
     first, second = run_pair(tmp_path, picture, [*arguments, *options])
     assert first == second

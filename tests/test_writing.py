@@ -146,7 +146,7 @@ def test_metadata_can_be_removed(tmp_path, located, ending, metadata):
 
 def test_optimize_has_the_same_options(tmp_path, located, picture, compact_weights):
     picture(40, 40, seed=1).save(tmp_path / "painting.png")
-    arguments = ["--compact", compact_weights, "--levels", "1", "--iterations", "1"]
+    arguments = ["--fast", "--compact", compact_weights, "--levels", "1", "--iterations", "1"]
     arguments += ["--metadata", "none", "--quality", "80"]
     command = ["optimize", str(located), "--style", str(tmp_path / "painting.png"), *arguments]
     assert main([*command, "--output", str(tmp_path / "out.jpg")]) == 0

@@ -18,7 +18,7 @@ from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Painter, load_init
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import UserError, WorkError, naming, renaming, require_above
+from nst_lightning.errors import UserError, WorkError, naming, renaming, require, require_above
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
@@ -67,8 +67,9 @@ def optimize(
     blend_weight: list[float] | None = None,
     mask: list[str] | None = None,
     init: str | None = None,
-    vgg19: str | None = None,
+    vgg19: str | None = BUNDLED,
     compact: str | None = BUNDLED,
+    fast: bool = False,
     pooling: Pooling = "max",
     device: str = "auto",
     max_memory: float | None = None,
@@ -97,8 +98,11 @@ def optimize(
         init: start from this picture, or from the picture that a transfer network makes of the photo: an .onnx file, or
             a style that comes with the package, such as `great_wave`. Unless `levels` is given, a picture gets two
             levels, and a network paints the first level of 260 pixels or more, close to its training size.
-        vgg19: weights of VGG-19, for best fidelity: `imagenet`, `caffe`, or a file, which may end early.
+        vgg19: weights of VGG-19: `bundled`, its exact layers to relu3_1, which see strokes and colors; `imagenet` or
+            `caffe`, all layers, 548 MB to download; a file, which may end early; or `null`.
         compact: weights of a compact encoder for the layers that VGG-19 does not offer: `bundled`, a file, or `null`.
+        fast: compare strokes and colors, too, with the compact encoder alone: half the time, but strokes and colors are
+            not as close to the painting's.
         pooling: pooling of the encoder: `max`, `average` or `l2`.
         device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         max_memory: memory for the whole process, in GB of 10^9 bytes. Pictures that need more are processed in tiles,
@@ -116,6 +120,8 @@ def optimize(
     mask = None if mask is None else [str(path) for path in find_pictures("mask", mask)]
     arguments = dict(locals())
     require_above(0, max_memory=max_memory)
+    possible = vgg19 in (BUNDLED, None) and compact is not None
+    require("fast", fast, not fast or possible, "left out if vgg19 is given, or if compact is null")
     with renaming(**_SINGULAR):
         check_counts(len(style), masks=None if mask is None else len(mask), blend_weights=blend_weight)
     inputs = [*map(Path, [*style, *(mask or [])]), *([expand_argument("init", init)] if init else [])]
@@ -123,7 +129,7 @@ def optimize(
     photos = find_pictures("photo", [photo], without=target)
     jobs = _plan_jobs(photos, target, writing.bits, inputs=inputs)
     place = select_device(device)
-    encoder = build_encoder(vgg19, compact, pooling=pooling).to(place)
+    encoder = build_encoder(None if fast else vgg19, compact, pooling=pooling).to(place)
     needed_layers(encoder, objective)  # refuses unknown layers once, not for every photo
     if "all" in (objective.style_layers, objective.content_layers):
         layers = [layer for layer in encoder.layers if layer.startswith("relu")]

@@ -28,6 +28,7 @@ def convolution_names(blocks: Sequence[int]) -> tuple[str, ...]:
 
 
 Statistics = tuple[float, float, float]
+DEFAULT = "the default encoder, which comes with the package"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Architecture:
     @property
     def advice(self) -> str:
         """What to do about a weights file that can't be used."""
-        return f"use torchvision's {self.name}, which may end early, or CompactEncoder, which comes with the package"
+        return f"use torchvision's {self.name}, which may end early, or {DEFAULT}"
 
 
 VGG19_FILES = Architecture(
@@ -97,34 +98,41 @@ def load_vgg(weights: str, architecture: Architecture) -> VGGWeights:
         weights: a preset, `imagenet` (torchvision's) or, for VGG-19, `caffe` (Simonyan & Zisserman's own) and `bundled`
             (theirs to relu3_1, which come with the package), or a .safetensors or .pth file with torchvision's names,
             which may end early. A safetensors file may carry `mean` and `std` in its metadata; other files get
-            torchvision's. The architecture's environment variable names a
-            file to use in place of a download.
+            torchvision's. The architecture's environment variable names a file to use in place of a download.
         architecture: which VGG to load.
 
     Raises:
         UserError: the file is missing, is not a weights file or has wrong shapes, or the download failed.
     """
-    argument, presets = f"{architecture.name} weights", architecture.downloads
+    presets, advice = architecture.downloads, REINSTALL if weights == BUNDLED else architecture.advice
     if (weights not in presets and weights in PRESETS) or (weights == BUNDLED and architecture.bundled is None):
-        raise UserError(f"{argument}: {weights!r} are weights of VGG19; give {', '.join(presets)} or a file")
-    advice = architecture.advice
-    path = (os.environ.get(architecture.variable) or None) if weights in presets else weights
-    if weights == BUNDLED:
-        path, advice = str(architecture.bundled), REINSTALL
-    if path is not None:
-        argument = argument if path == weights else f"{argument} ({architecture.variable})"
-        with naming(argument):
-            file = expand_path(path)
+        problem = f"{weights!r} are weights of VGG19; give {', '.join(presets)} or a file"
+        raise UserError(f"{architecture.name} weights: {problem}")
+    file, argument = _find_file(weights, architecture)
+    if file is not None:
         tensors, metadata = read_tensors(file, argument=argument, advice=advice)
     else:
         tensors, metadata = _download(weights, architecture), {}
-    origin = weights if path is None or weights == BUNDLED else Path(path).name
-    named = _rename(tensors, architecture, str(path or weights))
+    origin = weights if file is None or weights == BUNDLED else file.name
+    named = _rename(tensors, architecture, path=file or weights, advice=advice)
     mean, std = (_parse_numbers(metadata.get(key)) for key in ("mean", "std"))
     if weights == "caffe" and mean is None:
         named["conv1_1.weight"] = named["conv1_1.weight"].flip(1)  # the authors' network takes BGR in [0, 255]
         return VGGWeights(named, _CAFFE_MEAN, _CAFFE_STD, origin)
     return VGGWeights(named, mean or _IMAGENET_MEAN, std or _IMAGENET_STD, origin)
+
+
+def _find_file(weights: str, architecture: Architecture) -> tuple[Path | None, str]:
+    """The file with the weights, or None if they have to be downloaded, and the argument that errors should name."""
+    argument, given = f"{architecture.name} weights", weights
+    if weights == BUNDLED:
+        return architecture.bundled, argument
+    if weights in architecture.downloads:
+        argument, given = f"{argument} ({architecture.variable})", os.environ.get(architecture.variable, "")
+        if not given:
+            return None, argument
+    with naming(argument):
+        return expand_path(given), argument
 
 
 def _download(weights: str, architecture: Architecture) -> dict[str, Tensor]:
@@ -142,8 +150,7 @@ def _download(weights: str, architecture: Architecture) -> dict[str, Tensor]:
         delete = f"delete {cached}, which is damaged, " if cached.exists() else ""
         raise UserError(
             f"{architecture.name} weights {weights!r} could not be downloaded or read ({_first_line(error)}). "
-            f"Either {delete}set {architecture.variable} to a local file, give a file as `weights`, or use "
-            "CompactEncoder, which comes with the package"
+            f"Either {delete}set {architecture.variable} to a local file, give a file as `weights`, or use {DEFAULT}"
         ) from None
 
 
@@ -210,7 +217,9 @@ def checked_tensor(
     return tensor
 
 
-def _rename(tensors: dict[str, Tensor], architecture: Architecture, path: str) -> dict[str, Tensor]:
+def _rename(
+    tensors: dict[str, Tensor], architecture: Architecture, *, path: Path | str, advice: str
+) -> dict[str, Tensor]:
     """Rename torchvision's `features.N` to `conv1_1`, ...; a file may end early, but must have no gaps."""
     found = [re.fullmatch(r"features\.(\d+)\.(?:weight|bias)", key) for key in tensors]
     last = max((int(match[1]) for match in found if match), default=0)
@@ -227,7 +236,7 @@ def _rename(tensors: dict[str, Tensor], architecture: Architecture, path: str) -
                 shape,
                 path=path,
                 argument=f"{architecture.name} weights",
-                advice=architecture.advice,
+                advice=advice,
             )
         channels = width
         index += 2 if i < architecture.blocks[block - 1] else 3  # a ReLU follows each convolution, a pooling each block

@@ -18,7 +18,7 @@ class ObjectiveOptions:
         content_weight: weight of the content loss (Gatys' alpha); 0 makes a texture of the style alone.
         style_weight: weight of the style loss (Gatys' beta): 2 tints, 12 paints, 60 lets the style reshape the scene.
             Networks want less: 5 keeps the subject, 12 begins to dissolve it.
-        tv_weight: weight of the total variation loss, against noise and dots; more of it blurs.
+        tv_weight: weight of the total variation loss, against noise, dots and speckles of color; more of it blurs.
         grid_weight: weight of the grid loss, the difference between odd and even rows and columns, for networks that
             make pixels in pairs: 1 for a `MultiStyleNet`, unless `freeze_shared` is on.
         content_layers: layers whose features keep the photo's content, and their weights, or `all`: relu3_1 keeps

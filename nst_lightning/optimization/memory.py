@@ -68,7 +68,7 @@ def bytes_of_copies(optimizer: Optimizer, history: int, *, painting_scale: float
     These are copies of the picture: the optimizer's, the state's and temporary ones; and three copies of a painting,
     where `painting_scale` makes it larger than the picture.
     """
-    copies = 20 if optimizer == "adam" else 28 + 2 * history
+    copies = 21 if optimizer == "adam" else 29 + 2 * history
     return 12 * (copies + 3 * max(0.0, painting_scale**2 - 1))
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from nst_lightning import __version__
-from nst_lightning.encoders import Encoder, image_to_tensor
+from nst_lightning.encoders import Encoder, build_encoder, image_to_tensor
 from nst_lightning.errors import UserError, naming, prefixing, renaming, require_above, require_at_least
 from nst_lightning.images import expand_path, expand_wildcards, read_rgb, resize_short_side
 from nst_lightning.losses import ObjectiveOptions, PerceptualLoss
@@ -26,7 +26,7 @@ from nst_lightning.training.styles import StyleSampler
 
 def build_style_transfer(
     network: nn.Module,
-    encoder: Encoder,
+    encoder: Encoder | None = None,
     style: str | None = None,
     styles: dict[str, str] | list[str] | None = None,
     *,
@@ -48,8 +48,9 @@ def build_style_transfer(
     Args:
         network: the transfer network, which maps photos to pictures of the same shape: a `MultiStyleNet` for several
             styles.
-        encoder: the encoder whose features the losses compare: `VGG19` for the best fidelity, `CompactEncoder` for
-            speed and without a download, or an `EncoderChain` of both.
+        encoder: the encoder whose features the losses compare. By default VGG-19's exact layers to relu3_1, and the
+            compact encoder for deeper layers, both of which come with the package; `CompactEncoder` alone is faster,
+            and `VGG19` has every layer.
         style: the painting, a picture file. In a `MultiStyleNet`, the style has the file's name without the ending.
         styles: several paintings in place of `style`, for a `MultiStyleNet`: a mapping from names of styles to picture
             files, or a list of files, whose names without the endings become those of the styles.
@@ -78,6 +79,7 @@ def build_style_transfer(
     """
     require_at_least(MINIMUM_SIZE, short_side=short_side)
     require_above(0, painting_scale=painting_scale)
+    encoder = build_encoder() if encoder is None else encoder
     images = _read_paintings(network, style, styles)
     names, painting_side = list(images), round(short_side * painting_scale)
     style_weight_factors, style_frequencies = normalize_keys(style_weight_factors), normalize_keys(style_frequencies)
