@@ -8,9 +8,15 @@ from test_fixed_size import fixed
 
 from nst_lightning.images import image_to_array, resize_short_side
 from nst_lightning.inference import Stylizer
+from nst_lightning.inference import stylizer as stylizer_module
 from nst_lightning.inference.coarse_to_fine import paint_coarse_to_fine, plan_short_sides
 
 TRAINED = 64
+
+
+@pytest.fixture(autouse=True)
+def small_first_passes(monkeypatch):
+    monkeypatch.setattr(stylizer_module, "LEAST_FIRST_SIDE", TRAINED)
 
 
 @pytest.fixture(params=["model", "many_model"])
@@ -117,6 +123,13 @@ def test_the_size_of_strokes_is_that_of_the_first_pass(trained, picture):
     assert stylizer(photo, strokes=1e-320) == native
     assert stylizer(photo, strokes=2) == stylizer(photo, strokes=1e9)  # not below the smallest size of 32
     assert stylizer(photo, strokes=1.5) not in (native, stylizer(photo), stylizer(photo, strokes=2))
+
+
+def test_networks_trained_for_little_paint_first_at_a_larger_size(trained, picture, monkeypatch):
+    monkeypatch.setattr(stylizer_module, "LEAST_FIRST_SIDE", 2 * TRAINED)
+    stylizer, photo = Stylizer(trained), picture(180, 160)
+    assert stylizer(photo, short_side=128) == stylizer(photo, short_side=128, strokes="native")
+    assert stylizer(photo, strokes=2) != stylizer(photo) != stylizer(photo, strokes="native")
 
 
 def test_files_that_do_not_say_their_size_paint_in_one_pass(model, many_model, picture):

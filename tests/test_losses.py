@@ -22,7 +22,6 @@ from nst_lightning.losses import (
     total_variation_loss,
     wasserstein_loss,
 )
-from nst_lightning.losses.functional import CHROMA_SHARE
 
 
 def reference_gram(features):
@@ -101,23 +100,25 @@ def test_total_variation_by_hand():
     assert total_variation_loss(steps).item() == pytest.approx(0.25)
 
 
-def test_total_variation_counts_color_more_than_brightness():
+@pytest.mark.parametrize("color", [0.0, 10.0])
+def test_total_variation_can_count_color_more_than_brightness(color):
     """Pillow's own Cb and Cr are the reference."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     chroma = np.asarray(Image.fromarray(pixels).convert("YCbCr"), dtype=np.float64)[..., 1:]
     expected = sum(
-        np.mean(np.diff(pixels / 255, axis=axis) ** 2)
-        + CHROMA_SHARE * np.mean(np.diff(chroma / 255, axis=axis) ** 2) * 2 / 3
+        np.mean(np.diff(pixels / 255, axis=axis) ** 2) + color * np.mean(np.diff(chroma / 255, axis=axis) ** 2) * 2 / 3
         for axis in (0, 1)
     )
     tensor = torch.from_numpy(pixels / 255).permute(2, 0, 1)[None]
-    assert total_variation_loss(tensor).item() == pytest.approx(expected, rel=1e-3)
+    assert total_variation_loss(tensor, color=color).item() == pytest.approx(expected, rel=1e-3)
     with torch.autocast("cpu", torch.bfloat16):
-        assert total_variation_loss(tensor.float()).item() == pytest.approx(expected, rel=1e-3)
+        assert total_variation_loss(tensor.float(), color=color).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_total_variation_has_the_gradient_of_its_value():
-    assert gradcheck(total_variation_loss, features_of(0, 2, 3, 4, 5).double().requires_grad_())
+    pictures = features_of(0, 2, 3, 4, 5).double().requires_grad_()
+    for color in (0.0, 10.0):
+        assert gradcheck(lambda given, color=color: total_variation_loss(given, color=color), pictures)
 
 
 @pytest.mark.parametrize("down", [False, True])
@@ -205,7 +206,7 @@ def test_perceptual_loss_is_the_weighted_sum(loss_of, encoder):
                 gram_matrix(encoder(tent_downsample(x, factor), [layer])[layer]) for x in (pictures, PAINTING)
             )
             style += 0.5 * share * gram_loss(found, target).mean()
-    variation, grid = total_variation_loss(pictures), grid_loss(pictures)
+    variation, grid = total_variation_loss(pictures, color=10), grid_loss(pictures)
     for name, expected in (("content", content), ("style", style), ("variation", variation), ("grid", grid)):
         torch.testing.assert_close(losses[name], expected)
     torch.testing.assert_close(losses["loss"], 2 * content + 5 * style + 7 * variation + 0.5 * grid)

@@ -21,6 +21,9 @@ from nst_lightning.limits import threads_for_onnx_runtime
 from nst_lightning.system import normalize_keys, normalize_name
 
 CONTROLS = ("style", "strength", "preserve_color")
+LEAST_FIRST_SIDE = 512
+"""Least short side of the first pass, in pixels, at strokes of size 1: a picture painted at less, the size of some
+trainings, lacks details, and its pixels show when it is enlarged."""
 
 
 class Stylizer:
@@ -88,8 +91,9 @@ class Stylizer:
             strength: strength of the style, from 0, the photo itself, to 1.
             preserve_color: from 0, the painting's colors, to 1, the photo's own.
             strokes: the size of strokes in large photos, relative to the painting's: 0.5 is finer, 2 bolder. `native`
-                is a single pass, whose strokes have a fixed size in pixels; so do those in photos whose short side is
-                at most `trained_short_side` / `strokes`, and those of files of a fixed size.
+                is a single pass, whose strokes have a fixed size in pixels; so do those of files of a fixed size, and
+                those in photos that are not larger than the first pass. This has a short side of
+                `trained_short_side` / `strokes`, or of 512 / `strokes` for networks that were trained for less.
 
         Returns:
             An RGB image in sRGB, as large as the upright photo, or as the scaled one.
@@ -128,7 +132,7 @@ class Stylizer:
         trained, fixed = self.trained_short_side(style), self.input_shape.height or self.input_shape.width
         if strokes == "native" or trained is None or fixed:
             return short_side
-        return max(MINIMUM_SIZE, round(min(trained / strokes, short_side)))
+        return max(MINIMUM_SIZE, round(min(max(trained, LEAST_FIRST_SIDE) / strokes, short_side)))
 
     def _paint(self, photo: np.ndarray, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]) -> np.ndarray:
         if len(short_sides) == 1:

@@ -14,11 +14,8 @@ Normalization = Literal["relative", "gatys", "mean"]
 
 Key = TypeVar("Key")
 _EPSILON = 1e-8
-CHROMA_SHARE = 10.0
-"""How many times the total variation of Cb and Cr is added to that of red, green and blue: encoders hardly see color
-that changes from pixel to pixel, but people do."""
 _CHROMA = torch.tensor([[-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])  # Cb and Cr of RGB, as in JPEG
-_VARIATION_WEIGHTS = (torch.eye(3) + CHROMA_SHARE * _CHROMA.T @ _CHROMA).tolist()
+_CHROMA_PRODUCT = _CHROMA.T @ _CHROMA
 _FLAT = 1e-4  # second differences, for values in [0, 1], below which no grid is seen
 
 
@@ -154,43 +151,46 @@ def _trace(matrices: Tensor) -> Tensor:
     return matrices.diagonal(dim1=1, dim2=2).sum(1)
 
 
-def total_variation_loss(pictures: Tensor) -> Tensor:
-    """Mean squared difference between neighbors, down plus across, of RGB pictures of shape (N, 3, H, W); a scalar.
+def total_variation_loss(pictures: Tensor, *, color: float = 0.0) -> Tensor:
+    """Mean squared difference between neighbors, down plus across; a scalar (Mahendran & Vedaldi 2015, with beta = 2).
 
-    Differences in color count more than in brightness, see `CHROMA_SHARE`. It ranges from 0 (flat) to 2 for a
-    checkerboard of black and white pixels; photographs have about 0.01.
+    It ranges from 0 (flat) to 2 for a checkerboard of black and white pixels; photographs have about 0.01.
+
+    Args:
+        pictures: RGB pictures, shape (N, 3, H, W).
+        color: how many times the sum of the squared differences of Cb and Cr is added to that of red, green and blue.
     """
-    return _Variation.apply(_to_float32(pictures))
+    return _Variation.apply(_to_float32(pictures), color)
 
 
 class _Variation(torch.autograd.Function):
     """Total variation with a gradient that takes a third of autograd's memory, which matters for large pictures."""
 
     @staticmethod
-    def forward(ctx: Any, pictures: Tensor) -> Tensor:
+    def forward(ctx: Any, pictures: Tensor, color: float) -> Tensor:
         ctx.save_for_backward(pictures)
-        down, across = (
-            _weigh_chroma(pictures.diff(dim=axis)).mul_(pictures.diff(dim=axis)).mean() for axis in (-2, -1)
-        )
+        ctx.weights = (torch.eye(3) + color * _CHROMA_PRODUCT).tolist()
+        differences = (pictures.diff(dim=axis) for axis in (-2, -1))
+        down, across = (_weigh(difference, ctx.weights).mul_(difference).mean() for difference in differences)
         return down + across
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Tensor:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
         (pictures,) = ctx.saved_tensors
         gradient = torch.zeros_like(pictures)
         for axis in (-2, -1):
-            difference, last = _weigh_chroma(pictures.diff(dim=axis)), pictures.shape[axis] - 1
+            difference, last = _weigh(pictures.diff(dim=axis), ctx.weights), pictures.shape[axis] - 1
             difference *= slope * (2 / difference.numel())
             gradient.narrow(axis, 1, last).add_(difference)
             gradient.narrow(axis, 0, last).sub_(difference)
-        return gradient
+        return gradient, None
 
 
-def _weigh_chroma(differences: Tensor) -> Tensor:
-    """The matrix of the squared differences' weights, times the differences, of shape (N, 3, H, W)."""
+def _weigh(differences: Tensor, weights: list[list[float]]) -> Tensor:
+    """A 3x3 matrix of weights times the differences, of shape (N, 3, H, W)."""
     red, green, blue = differences.unbind(1)
     # no matrix product, which autocast would make in half precision
-    return torch.stack([r * red + g * green + b * blue for r, g, b in _VARIATION_WEIGHTS], 1)
+    return torch.stack([r * red + g * green + b * blue for r, g, b in weights], 1)
 
 
 def grid_loss(pictures: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ class ObjectiveOptions:
         content_weight: weight of the content loss (Gatys' alpha); 0 makes a texture of the style alone.
         style_weight: weight of the style loss (Gatys' beta): 2 tints, 12 paints, 60 lets the style reshape the scene.
             Networks want less: 5 keeps the subject, 12 begins to dissolve it.
-        tv_weight: weight of the total variation loss, against noise, dots and speckles of color; more of it blurs.
+        tv_weight: weight of the total variation loss, against noise and dots; more of it blurs.
+        tv_color: how many times the variation of the colors, Cb and Cr, is added to that of red, green and blue in the
+            total variation loss, against speckles of color, which encoders hardly see; 0 for the usual loss.
         grid_weight: weight of the grid loss, the difference between odd and even rows and columns, for networks that
             make pixels in pairs: 1 for a `MultiStyleNet`, unless `freeze_shared` is on.
         content_layers: layers whose features keep the photo's content, and their weights, or `all`: relu3_1 keeps
@@ -46,6 +48,7 @@ class ObjectiveOptions:
     content_weight: float = 1.0
     style_weight: float = 12.0
     tv_weight: float = 2.0
+    tv_color: float = 10.0
     grid_weight: float = 0.0
     content_layers: Layers = field(default_factory=lambda: {"relu3_1": 1.0, "relu4_1": 4.0})
     style_layers: Layers = field(default_factory=lambda: {f"relu{block}_1": 1.0 for block in range(1, 6)})
@@ -62,7 +65,7 @@ class ObjectiveOptions:
         for name, allowed in (("style_loss", StyleStatistic), ("normalization", Normalization)):
             require(name, getattr(self, name), getattr(self, name) in get_args(allowed), " or ".join(get_args(allowed)))
         require_at_least(0, content_weight=self.content_weight, style_weight=self.style_weight)
-        require_at_least(0, tv_weight=self.tv_weight, grid_weight=self.grid_weight)
+        require_at_least(0, tv_weight=self.tv_weight, tv_color=self.tv_color, grid_weight=self.grid_weight)
         require_at_least(1, content_scale=self.content_scale)
         if self.style_weight == self.content_weight == 0:
             raise UserError("style_weight or content_weight must be > 0, got 0 for both")

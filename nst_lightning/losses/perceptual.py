@@ -87,7 +87,7 @@ class PerceptualLoss(nn.Module):
                 style_losses = self._style(features, factor, styles)
                 style_losses = style_losses if style_factors is None else style_losses * style_factors
                 style = style + self.scales[factor] * style_losses.mean()
-        variation, grid = total_variation_loss(pictures), grid_loss(pictures)
+        variation, grid = total_variation_loss(pictures, color=options.tv_color), grid_loss(pictures)
         loss = options.content_weight * content + options.style_weight * style
         loss = loss + options.tv_weight * variation + options.grid_weight * grid
         return {"loss": loss, "content": content, "style": style, "variation": variation, "grid": grid}

@@ -69,7 +69,7 @@ class Objective:
             and the gradient.
         """
         options, picture = self.options, self.compose(pixels.detach()).requires_grad_()
-        variation = total_variation_loss(picture)
+        variation = total_variation_loss(picture, color=options.tv_color)
         gradient = torch.autograd.grad(variation, picture)[0].mul_(options.tv_weight)
         losses = {"content": 0.0, "style": 0.0, "variation": variation.item()}
         if options.grid_weight:
