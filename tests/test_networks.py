@@ -174,13 +174,22 @@ def test_the_defaults_are_the_first_style_in_full():
     }
 
 
-def test_no_grid_of_single_pixels():
-    """The blur of fours is that of pixels, also where they come from several positions of the last convolution."""
+def test_no_grid_and_no_colored_fringes_of_single_pixels():
+    """The blur of fours is that of pixels, also where they come from several positions of the last convolution.
+
+    Luma is blurred a little, and what differs from it more.
+    """
     fours = torch.rand(1, 12, 9, 7)
     found = pixels_of(F.conv2d(fours, styled().blur))
-    taps = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
-    expected = F.conv2d(pixels_of(fours).transpose(0, 1), taps.outer(taps)[None, None]).transpose(0, 1)
+    pixels = pixels_of(fours)
+    luma = torch.einsum("nchw,c->nhw", pixels, torch.tensor([0.299, 0.587, 0.114]))[:, None]
+    expected = blurred(luma, [-1.0, 4.0, 10.0, 4.0, -1.0]) + blurred(pixels - luma, [1.0, 4.0, 6.0, 4.0, 1.0])
     torch.testing.assert_close(found, expected)
+
+
+def blurred(picture, taps):
+    kernel = torch.outer(*[torch.tensor(taps) / 16] * 2)
+    return F.conv2d(picture.transpose(0, 1), kernel[None, None]).transpose(0, 1)
 
 
 def pixels_of(fours):
