@@ -264,17 +264,17 @@ def options_of_commands():
 
 
 def rows_of(page):
-    """The cells of tables, by the first cell of each row."""
+    """The cells of tables, by the first cell of each row; of rows that begin alike, those of the first."""
     lines = [line for line in TEXTS[page].splitlines() if line.startswith("|")]
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
-    return {row[0]: row[1:] for row in rows if len(row) >= 5 and row[0]}
+    return {row[0]: row[1:] for row in reversed(rows) if len(row) >= 5 and row[0]}
 
 
 def test_the_quality_page_has_the_cards_figures():
     page, card = rows_of(ROOT / "docs/guide/quality.md"), rows_of(CARD)
     for style in Stylizer("styles").styles:
-        content, of_style, *_, grit, of_photos = card[style]
-        assert page[style] == [content, of_style, of_photos, grit]
+        content, of_style, *_, grit, color_grit, of_photos = card[style]
+        assert page[style] == [content, of_style, of_photos, grit, color_grit]
     for name in ("johnson_great_wave", "johnson_wheat_field"):
         card = rows_of(CARD.with_name(f"{name}.md"))
         (content, of_style, *_, grit), of_photos = card["stylized"], card["the photos themselves"][1]
