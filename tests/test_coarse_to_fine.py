@@ -6,6 +6,7 @@ from conftest import with_metadata
 from PIL import Image
 from test_fixed_size import fixed
 
+from nst_lightning.errors import WorkError
 from nst_lightning.images import image_to_array, resize_short_side
 from nst_lightning.inference import Stylizer
 from nst_lightning.inference import stylizer as stylizer_module
@@ -160,11 +161,33 @@ def test_blends_are_painted_at_the_mean_of_their_sizes(many_model, tmp_path, pic
 
 @pytest.mark.parametrize(
     ("strokes", "shown"),
-    [(0, "0"), (-1.5, "-1.5"), (float("nan"), "nan"), (float("inf"), "inf"), ("bold", "'bold'"), ("", "''")],
+    [
+        (0, "0"),
+        (-1.5, "-1.5"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        ("bold", "'bold'"),
+        ("", "''"),
+        (None, "None"),
+        (True, "True"),
+        ([1], r"\[1\]"),
+    ],
 )
 def test_bad_strokes(trained, picture, strokes, shown):
     with pytest.raises(ValueError, match=f"^strokes must be > 0, or native, got {shown}$"):
         Stylizer(trained)(picture(40, 40), strokes=strokes)
+
+
+def test_no_memory_for_resizing_is_one_line(trained, picture, monkeypatch):
+    """Pillow's MemoryError has no text."""
+    stylizer, photo = Stylizer(trained), picture(180, 128)
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "resize", fail)
+    with pytest.raises(WorkError, match=r"^a photo of 180x128 could not be stylized \(MemoryError\)$"):
+        stylizer(photo)
 
 
 def test_pickled_stylizers_paint_the_same(trained, picture):

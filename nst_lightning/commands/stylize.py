@@ -55,8 +55,9 @@ def stylize(
         strength: strength of the style, from 0, the photo itself, to 1.
         preserve_color: from 0, the painting's colors, to 1, the photo's own.
         short_side: short side in pixels to scale photos to before they are stylized; by default they keep their size.
-        strokes: size of strokes in photos larger than the network was trained for, relative to the painting's: 0.5 is
-            finer, 2 bolder. `native` paints in a single pass, with strokes of a fixed size in pixels.
+        strokes: size of strokes in photos larger than those that the network was trained on, and than 512 pixels,
+            relative to the painting's: 0.5 is finer, 2 bolder. `native` paints in a single pass, with strokes of a
+            fixed size in pixels.
         format: format of the pictures in the folder; `keep` writes the format of each photo, or PNG where that format
             can't be written.
         quality: quality of JPEG and WebP files, from 1 to 100. From 90 on, JPEG files keep colors at full size; 100

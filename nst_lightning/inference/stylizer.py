@@ -80,7 +80,7 @@ class Stylizer:
         preserve_color: float = 0.0,
         strokes: float | Literal["native"] = 1.0,
     ) -> Image.Image:
-        """Stylize an image, coarse to fine if it is larger than the photos that the network was trained for.
+        """Stylize an image, coarse to fine if it is larger than the photos of the training, and than 512 pixels.
 
         Args:
             image: the photo, of any mode and color space; it is turned upright as its EXIF orientation says, and its
@@ -102,7 +102,7 @@ class Stylizer:
             UserError: the photo or `short_side` is smaller than 32 pixels, `short_side` is more than a file of a fixed
                 size allows, the style is unknown, a number is out of range, `strokes` is another word, or the network
                 has one style and nothing to adjust.
-            WorkError: ONNX Runtime failed, for example because the photo is too large for the memory.
+            WorkError: ONNX Runtime failed, or the photo is too large for the memory.
         """
         check_short_side(short_side)
         check_strokes(strokes)
@@ -119,7 +119,7 @@ class Stylizer:
         short_sides = plan_short_sides(min(rgb.size), self._first_short_side(min(rgb.size), style, strokes))
         try:
             picture = self._paint(image_to_array(rgb), short_sides, controls)
-        except Exception as error:  # of any class, as above
+        except (WorkError, MemoryError) as error:
             raise WorkError(
                 f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first_line(error)})"
             ) from None
@@ -129,8 +129,10 @@ class Stylizer:
         self, short_side: int, style: str | Mapping[str, float] | None, strokes: float | Literal["native"]
     ) -> int:
         """The short side at which a photo with some short side is painted first: its own, for a single pass."""
-        trained, fixed = self.trained_short_side(style), self.input_shape.height or self.input_shape.width
-        if strokes == "native" or trained is None or fixed:
+        if strokes == "native" or self.input_shape.height or self.input_shape.width:
+            return short_side
+        trained = self.trained_short_side(style)
+        if trained is None:
             return short_side
         return max(MINIMUM_SIZE, round(min(max(trained, LEAST_FIRST_SIDE) / strokes, short_side)))
 
@@ -150,9 +152,12 @@ class Stylizer:
 
     def _run(self, photo: np.ndarray, controls: Mapping[str, np.ndarray]) -> np.ndarray:
         photos = self.input_shape.fill(photo)
-        (pictures,) = self._session.run(None, {self._input: photos, **controls})
+        try:
+            (pictures,) = self._session.run(None, {self._input: photos, **controls})
+        except Exception as error:  # of any class, as above
+            raise WorkError(_first_line(error)) from None
         if pictures.shape != photos.shape:
-            raise ValueError(
+            raise WorkError(
                 f"the network made a picture of shape {pictures.shape} from a photo of shape {photos.shape}"
             )
         picture: np.ndarray = pictures[0, :, : photo.shape[1], : photo.shape[2]]
@@ -161,7 +166,11 @@ class Stylizer:
     def trained_short_side(self, style: str | Mapping[str, float] | None = None) -> int | None:
         """Short side, in pixels, of the photos on which a style, by default the first, was trained.
 
-        At this size, strokes are as large as in the painting. The mean for a blend; None if the file doesn't say.
+        At this size, strokes are as large as in the painting. The mean for a blend; None if the file doesn't say. The
+        name doesn't matter for a network of one style.
+
+        Raises:
+            UserError: the style is unknown.
         """
         weights = style_weights(style, self.styles) if self.styles else [1.0]
         stated, general = _parse_object(self.metadata.get("sizes", "{}")), self.metadata.get("size")
@@ -200,8 +209,8 @@ def check_strokes(strokes: float | str) -> None:
     Raises:
         UserError: it is something else.
     """
-    good = strokes == "native" if isinstance(strokes, str) else 0 < strokes < math.inf
-    require("strokes", strokes, good, "> 0, or native")
+    number = isinstance(strokes, int | float) and not isinstance(strokes, bool)
+    require("strokes", strokes, strokes == "native" or (number and 0 < strokes < math.inf), "> 0, or native")
 
 
 def _number(value: float) -> np.ndarray:
@@ -244,4 +253,4 @@ def _is_transfer(photo: onnxruntime.NodeArg, *outputs: onnxruntime.NodeArg) -> b
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:120]
+    return (str(error) or type(error).__name__).splitlines()[0][:120]
