@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nst_lightning.errors import require
+from nst_lightning.images.color import LUMA
 from nst_lightning.losses.statistics import Moments
 
 Normalization = Literal["relative", "gatys", "mean"]
@@ -14,7 +15,8 @@ Normalization = Literal["relative", "gatys", "mean"]
 
 Key = TypeVar("Key")
 _EPSILON = 1e-8
-_CHROMA = torch.tensor([[-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])  # Cb and Cr of RGB, as in JPEG
+_CHROMA = torch.eye(3)[[2, 0]] - torch.from_numpy(LUMA).float()  # blue and red minus the luma, for Cb and Cr
+_CHROMA /= 2 * _CHROMA.amax(1, keepdim=True)
 _CHROMA_PRODUCT = _CHROMA.T @ _CHROMA
 _FLAT = 1e-4  # second differences, for values in [0, 1], below which no grid is seen
 
@@ -164,14 +166,14 @@ def total_variation_loss(pictures: Tensor, *, color: float = 0.0) -> Tensor:
 
 
 class _Variation(torch.autograd.Function):
-    """Total variation with a gradient that takes a third of autograd's memory, which matters for large pictures."""
+    """Total variation with a gradient that takes half of autograd's memory, which matters for large pictures."""
 
     @staticmethod
     def forward(ctx: Any, pictures: Tensor, color: float) -> Tensor:
         ctx.save_for_backward(pictures)
-        ctx.weights = (torch.eye(3) + color * _CHROMA_PRODUCT).tolist()
+        ctx.weights = (torch.eye(3) + color * _CHROMA_PRODUCT).tolist() if color else None
         differences = (pictures.diff(dim=axis) for axis in (-2, -1))
-        down, across = (_weigh(difference, ctx.weights).mul_(difference).mean() for difference in differences)
+        down, across = ((difference * _weigh(difference, ctx.weights)).mean() for difference in differences)
         return down + across
 
     @staticmethod
@@ -186,11 +188,14 @@ class _Variation(torch.autograd.Function):
         return gradient, None
 
 
-def _weigh(differences: Tensor, weights: list[list[float]]) -> Tensor:
-    """A 3x3 matrix of weights times the differences, of shape (N, 3, H, W)."""
-    red, green, blue = differences.unbind(1)
-    # no matrix product, which autocast would make in half precision
-    return torch.stack([r * red + g * green + b * blue for r, g, b in weights], 1)
+def _weigh(differences: Tensor, weights: list[list[float]] | None) -> Tensor:
+    """A 3x3 matrix of weights times the differences, of shape (N, 3, H, W), or the differences if there is none."""
+    if weights is None:
+        return differences
+    (red, green, blue), weighted = differences.unbind(1), torch.empty_like(differences)
+    for channel, (r, g, b) in zip(weighted.unbind(1), weights):  # autocast makes matrix products in half precision
+        torch.mul(red, r, out=channel).add_(green, alpha=g).add_(blue, alpha=b)
+    return weighted
 
 
 def grid_loss(pictures: Tensor) -> Tensor:
