@@ -126,8 +126,6 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
             ["--model.encoder.init_args.weights", "imagenet"],
             "'imagenet' are weights of VGG19; give 'bundled' or a file",
         ),
-        (["--model.judge", "CompactEncoder", "--model.judge.weights", "nowhere.pth"], "weights: no such file: nowhere"),
-        (["--model.encoder", "Compact"], "model.encoder"),
         (["--model.init_from", "nowhere.ckpt"], "no such checkpoint"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["--trainer.accelerator", "tpu"], "torch_xla"),
@@ -150,6 +148,42 @@ def test_bad_requests_are_one_clear_line(tmp_path, config, capsys, monkeypatch, 
     assert last.startswith("nst-lightning: fit: ")
     assert message in last
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("--encoder Compact", "model.encoder must be the class of an encoder, such as VGG19, or null, got Compact"),
+        (
+            "--encoder null --encoder.weights a.pth",
+            "model.encoder is null: Option 'weights' is not accepted; give the class first, as in "
+            "--model.encoder VGG19",
+        ),
+        (
+            "--encoder VGG19 --encoder.pooling bad",
+            "model.encoder: Problem with given class_path 'nst_lightning.encoders.VGG19': Parser key \"pooling\": "
+            "Expected a typing.Literal['max', 'average', 'l2']. Got value: bad",
+        ),
+        (
+            "--encoder VGG19 --encoder.weights a.pth",
+            "model.encoder: VGG-19 weights: no such file: a.pth; use torchvision's VGG-19, which may end early, or the "
+            "default encoder, which comes with the package",
+        ),
+        (
+            "--judge VGG16 --judge.pooling bad",
+            "model.judge: Problem with given class_path 'nst_lightning.encoders.VGG16': Parser key \"pooling\": "
+            "Expected a typing.Literal['max', 'average', 'l2']. Got value: bad",
+        ),
+        (
+            "--judge VGG16 --judge.weights a.pth",
+            "model.judge: VGG-16 weights: no such file: a.pth; use torchvision's VGG-16, which may end early",
+        ),
+    ],
+)
+def test_bad_encoders_are_one_clear_line(config, capsys, arguments, line):
+    """Of which jsonargparse says more: it takes an encoder that may be null for a union of two types."""
+    assert main(["fit", "--config", config, *arguments.replace("--", "--model.").split()]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"nst-lightning: fit: {line}"
 
 
 @pytest.mark.parametrize("command", ["fit", "validate"])

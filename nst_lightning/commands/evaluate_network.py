@@ -71,7 +71,8 @@ def evaluate_network(
         short_side: short side in pixels at which pictures are compared; may be given several times. By default 256, and
             the one at which the network paints if that is larger.
         paint_short_side: short side in pixels of the photos that the network paints; by default the one that each style
-            was trained for, or less if a file of a fixed size allows no more.
+            was trained for, or less if a file of a fixed size allows no more. Above this and 512 pixels, photos are
+            painted coarse to fine.
         only: the styles to evaluate; by default all styles of the network.
         sheet: picture file to write, with the network's pictures beside the optimized ones.
     """

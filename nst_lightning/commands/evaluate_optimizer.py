@@ -120,10 +120,13 @@ def evaluate_optimizer(
         if model is not None:
             load_painter(model)  # refused before anything is printed
     print(f"{'method':10}{'seconds':>9}{format_header(judged=judging is not None)}")
+    built: dict[tuple[int, ...], list[EvaluatorGroup]] = {}
     for name in method or methods:
         rows = [_optimize(photo, painting, encoder, methods[name], times) for photo, painting in pairs]
         compared = choose_short_sides(short_side, min(side for *_, last in rows for side in last.picture.size))
-        groups = _build_groups(pairs, evaluation_encoder, compared, judging)
+        if compared not in built:
+            built[compared] = _build_groups(pairs, evaluation_encoder, compared, judging)
+        groups = built[compared]
         for time_limit, snapshots in zip([*times, None], zip(*rows)):
             found = [_measure(group, pair, snapshot) for group, pair, snapshot in zip(groups, pairs, snapshots)]
             taken = torch.tensor([snapshot.seconds for snapshot in snapshots]).quantile(0.5).item()

@@ -33,7 +33,7 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
         output: the sheet to write: .png, .jpg, .webp or .tif; by default `styles.jpg`.
         model: a network of several styles: an .onnx file, or the name of a bundled network.
         height: height of each picture on the sheet in pixels. Photos are stylized at this short side, or at the one
-            that a style was trained for if that is larger.
+            that a style was trained for if that is larger; above this and 512 pixels, they are painted coarse to fine.
     """
     check_short_side(height, "height")
     if output is not None and not photos:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import warnings
 from argparse import ArgumentError
@@ -212,7 +213,7 @@ def _run(
     except UserError as error:
         raise error.prefixed(PREFIXES_AT_WORK.get(error.argument or "", "")) from error
     except (ArgumentError, MisconfigurationException) as error:
-        raise UserError(str(error)) from error
+        raise UserError(_explain(str(error))) from error
     except ValueError as error:
         if not isinstance(error.__cause__, UserError):  # jsonargparse wraps errors of arguments that may be null
             raise
@@ -225,6 +226,22 @@ def _run(
         _leave_process_group()
         raise
     _leave_process_group()
+
+
+def _explain(text: str) -> str:
+    """What jsonargparse says of an encoder that may be null, without what it says of null; other texts as they are."""
+    pattern = (
+        r"""Parser key "([\w.]+)": .*base\.Encoder'>, <class 'NoneType'>\] Errors: - (.*) - Expected a <class 'None"""
+    )
+    found = re.search(pattern, " ".join(text.split()))
+    if not found:
+        return text
+    argument, problem = found.groups()
+    if class_name := problem.partition("Expected a dot import path string: ")[2]:
+        return f"{argument} must be the class of an encoder, such as VGG19, or null, got {class_name}"
+    if option := problem.partition("encoders.Encoder': ")[2]:  # the class stands for null here
+        return f"{argument} is null: {option}; give the class first, as in --{argument} VGG19"
+    return f"{argument}: {problem}"
 
 
 def _leave_process_group() -> None:

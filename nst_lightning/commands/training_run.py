@@ -110,9 +110,8 @@ class RunCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Let errors name arguments as the command line does, and check that there are photos."""
-        encoder = f"model.{self.encoder}.init_args."
-        prefixes = {Encoder: encoder, **PREFIXES, nn.Module: "model.network.init_args."}  # the first match counts
-        for cls, prefix in prefixes.items():
+        self.parser.add_instantiator(self._build_encoder, Encoder)
+        for cls, prefix in {**PREFIXES, nn.Module: "model.network.init_args."}.items():  # the first match counts
             self.parser.add_instantiator(_build_with_prefix(prefix), cls)
         subcommand = str(self.subcommand)
         given = self.config[subcommand].data
@@ -125,6 +124,14 @@ class RunCLI(LightningCLI):
         with prefixing("data."):
             for split in SPLITS[subcommand]:
                 PhotoDataModule(**folders).photos(split)
+
+    def _build_encoder(self, cls: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """An instantiator for jsonargparse, which does not tell whether it builds the judge or another encoder."""
+        judge = self.config[str(self.subcommand)].model.get("judge")
+        same = judge and judge.class_path.split(".")[-1] == cls.__name__ and judge.init_args.as_dict() == kwargs
+        argument = "model.judge" if same else f"model.{self.encoder}"
+        with naming(argument):
+            return _build_with_prefix(f"{argument}.init_args.")(cls, *args, **kwargs)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The arguments of trainer, model and data. A limit of 1 is one batch; its annotation would make it a share."""

@@ -72,7 +72,12 @@ class Architecture:
     @property
     def advice(self) -> str:
         """What to do about a weights file that can't be used."""
-        return f"use torchvision's {self.name}, which may end early, or {DEFAULT}"
+        return f"use torchvision's {self.name}, which may end early{self.instead}"
+
+    @property
+    def instead(self) -> str:
+        """What to use in place of this architecture, to follow other advice."""
+        return f", or {DEFAULT}" if self.bundled else ""
 
 
 VGG19_FILES = Architecture(
@@ -150,7 +155,8 @@ def _download(weights: str, architecture: Architecture) -> dict[str, Tensor]:
         delete = f"delete {cached}, which is damaged, " if cached.exists() else ""
         raise UserError(
             f"{architecture.name} weights {weights!r} could not be downloaded or read ({_first_line(error)}). "
-            f"Either {delete}set {architecture.variable} to a local file, give a file as `weights`, or use {DEFAULT}"
+            f"Either {delete}set {architecture.variable} to a local file, or give a file as `weights`"
+            f"{architecture.instead}"
         ) from None
 
 

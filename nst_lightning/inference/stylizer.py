@@ -209,8 +209,8 @@ def check_strokes(strokes: float | str) -> None:
     Raises:
         UserError: it is something else.
     """
-    number = isinstance(strokes, int | float) and not isinstance(strokes, bool)
-    require("strokes", strokes, strokes == "native" or (number and 0 < strokes < math.inf), "> 0, or native")
+    number = isinstance(strokes, int | float) and strokes is not True and 0 < strokes < math.inf
+    require("strokes", strokes, number or strokes == "native", "> 0, or native")
 
 
 def _number(value: float) -> np.ndarray:

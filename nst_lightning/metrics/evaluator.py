@@ -95,7 +95,8 @@ class Evaluator(Metric):
         """The painting's features, extracted on a device at first use: a run that only trains is spared them."""
         if self._targets is None or self._targets.energy.device != device:
             with torch.autocast(device.type, enabled=False):
-                self._targets = extract_features(self._painting.to(device), self.encoder)
+                found = extract_features(self._painting.to(device), self.encoder)
+            self._targets = found._replace(content=torch.empty(0))  # large, and not compared
         return self._targets
 
     def update(self, pictures: Tensor, photos: Tensor) -> None:

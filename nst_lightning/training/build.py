@@ -191,5 +191,6 @@ def _other_styles(earlier: Mapping[str, str], network: nn.Module, names: Sequenc
 def _describe_weights(objective: ObjectiveOptions, stability_weight: float) -> str:
     return (
         f"content {objective.content_weight}, style {objective.style_weight}, variation {objective.tv_weight}, "
-        f"grid {objective.grid_weight}, stability {stability_weight}, {objective.normalization}"
+        f"its color {objective.tv_color}, grid {objective.grid_weight}, stability {stability_weight}, "
+        f"{objective.normalization}"
     )
