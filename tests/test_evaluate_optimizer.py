@@ -1,6 +1,7 @@
 import pytest
 
 from nst_lightning.cli import main
+from nst_lightning.commands import evaluate_optimizer
 from nst_lightning.encoders import CompactEncoder, image_to_tensor
 from nst_lightning.images import list_pictures, read_rgb
 from nst_lightning.metrics import Evaluator
@@ -62,3 +63,14 @@ def test_bad_requests(capsys, photos, painting, compact_weights, change, message
     encoder = ["--vgg19", "null", "--compact", compact_weights]
     assert main(["evaluate", "optimizer", "--photos", str(photos), "--paintings", painting, *encoder, *change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_painting_is_measured_once_for_all_methods(photos, painting, compact_weights, monkeypatch):
+    made, build = [], evaluate_optimizer.EvaluatorGroup
+    monkeypatch.setattr(
+        evaluate_optimizer, "EvaluatorGroup", lambda *args, **given: made.append(1) or build(*args, **given)
+    )
+    arguments = ["--photos", str(list_pictures(photos)[0]), "--paintings", painting, "--vgg19", "null"]
+    small = ["--compact", compact_weights, "--long-side", "160", "--iterations", "1", "--seconds", "[0.1]"]
+    assert main(["evaluate", "optimizer", *arguments, *small, "--method", "lbfgs", "--method", "pyramid"]) == 0
+    assert len(made) == 1

@@ -30,7 +30,7 @@ def test_the_gallery_shows_every_variant(tmp_path, picture, painting, compact_we
     monkeypatch.setattr(gallery, "optimize_picture", optimized)
     picture(80, 60).save(tmp_path / "photo.png")
     styles = ["--style", painting, "--style", painting]
-    output = ["--output", str(tmp_path / "sheet.jpg"), "--compact", compact_weights]
+    output = ["--output", str(tmp_path / "sheet.jpg"), "--vgg19", "null", "--compact", compact_weights]
     assert main(["figures", "gallery", str(tmp_path / "photo.png"), *styles, *output]) == 0
     assert len(made) == len(VARIANTS) - 1 + 2  # this encoder has no more layers than the default ones
     assert len({repr(options) for options, _, _ in made}) == len(VARIANTS) - 1  # the last two have the plain options
