@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from conftest import with_metadata
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.tools.onnx_model_utils import fix_output_shapes, make_dim_param_fixed, make_input_shape_fixed
 from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
@@ -46,12 +47,12 @@ def test_a_photo_of_just_this_size_is_painted_as_by_the_free_file(request, name,
     [
         ({"height": 64, "width": 96}, (60, 40), (60, 40), (96, 64)),  # what fits keeps its size
         ({"height": 64, "width": 96}, (120, 120), (64, 64), (96, 64)),
-        ({"height": 64, "width": 96}, (400, 40), (96, 10), (96, 64)),
+        ({"height": 64, "width": 96}, (400, 134), (96, 32), (96, 64)),
         ({"height": 64}, (200, 128), (100, 64), (100, 64)),
         ({"height": 64}, (70, 40), (70, 40), (70, 64)),
-        ({"width": 64}, (640, 40), (64, 4), (64, 32)),  # filled up to what networks need
         ({"batch": 2}, (60, 40), (60, 40), (60, 40)),
-        ({"batch": 3, "height": 64, "width": 64}, (50, 128), (25, 64), (64, 64)),
+        ({"width": 64}, (128, 70), (64, 35), (64, 35)),
+        ({"batch": 3, "height": 64, "width": 64}, (70, 128), (35, 64), (64, 64)),
     ],
 )
 def test_photos_are_scaled_down_to_fit_and_the_rest_is_reflected(
@@ -65,6 +66,18 @@ def test_photos_are_scaled_down_to_fit_and_the_rest_is_reflected(
     pixels = np.pad(np.asarray(scaled), (padding[1], padding[0], (0, 0)), mode="reflect")
     expected = Stylizer(many_model)(Image.fromarray(pixels), style="wood", strength=0.8)
     np.testing.assert_allclose(result, expected.crop((0, 0, *painted)), atol=1)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "size", "scaled"),
+    [({"height": 240, "width": 320}, (2000, 40), "320x6"), ({"width": 64}, (128, 62), "64x31")],
+)
+def test_photos_that_are_too_small_after_scaling_are_refused(model, tmp_path, picture, lengths, size, scaled):
+    message = (
+        rf"^a photo of {size[0]}x{size[1]} is too small: {scaled} after it is scaled down .* at least 32x32 pixels$"
+    )
+    with pytest.raises(UserError, match=message):
+        Stylizer(fixed(model, tmp_path / "fixed.onnx", **lengths))(picture(*size))
 
 
 def test_a_short_side_that_does_not_fit_is_refused(model, tmp_path, picture, capsys):
@@ -99,6 +112,19 @@ def test_commands_take_fixed_files(many_model, model, tmp_path, picture, paintin
     assert main(["evaluate", "speed", many, one, "--image-size", "64", "--rounds", "1"]) == 0
     assert main(["evaluate", "speed", many, "--image-size", "100"]) == 2
     assert f"image_size: {many}: a photo of 100x100 does not fit" in capsys.readouterr().err
+
+
+def test_pictures_are_compared_at_the_size_that_a_fixed_file_paints(
+    model, tmp_path, painting, photos, compact_weights, capsys
+):
+    trained = with_metadata(model, tmp_path / "large.onnx", {"size": "272"})
+    file = fixed(trained, tmp_path / "fixed.onnx", height=256, width=320)
+    encoder = ["--vgg19", "null", "--compact", compact_weights]
+    call = ["--photos", str(photos), "--paintings", painting, "--count", "1", *encoder]
+    for network, sizes in ((trained, ["256", "272"]), (file, ["256"])):
+        assert main(["evaluate", "network", network, *call]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+        assert [row[2] for row in rows if row[1] == "network"] == sizes
 
 
 def test_networks_that_change_the_size_are_none_for_photos(tmp_path, picture):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import with_metadata
 from PIL import Image
+from test_fixed_size import fixed
 
 from nst_lightning.cli import main
 from nst_lightning.images import Picture, read_picture, write_picture
@@ -178,3 +179,26 @@ def test_the_command_paints_strokes_of_the_size_asked_for(many_model, tmp_path, 
     assert main([*command, *([] if strokes == 1 else ["--strokes", str(strokes)])]) == 0
     expected = Stylizer(model)(picture(120, 90), strokes=strokes)
     assert Image.open(tmp_path / "picture.png").convert("RGB").tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("strokes", ["1", "2", "native"])
+@pytest.mark.parametrize(
+    ("lengths", "size", "reason"),
+    [
+        ({"height": 90, "width": 120}, "48", "has a fixed width 120 and height 90"),
+        ({}, "", "doesn't say at which size it was trained"),
+        ({}, "48", None),
+        ({"batch": 1}, "48", None),
+    ],
+)
+def test_a_size_of_strokes_that_changes_nothing_is_named_once(
+    model, tmp_path, photos, capsys, strokes, lengths, size, reason
+):
+    file = with_metadata(fixed(model, tmp_path / "fixed.onnx", **lengths), tmp_path / "sized.onnx", {"size": size})
+    arguments = [str(photos), "--model", file, "--output", str(tmp_path / "out"), "--strokes", strokes]
+    assert main(["stylize", *arguments]) == 0
+    notice = (
+        f"nst-lightning: strokes: 2.0 changes nothing, since the network's file {reason}: all photos are painted in "
+    )
+    expected = f"{notice}a single pass\n" if reason and strokes == "2" else ""
+    assert capsys.readouterr().err == expected

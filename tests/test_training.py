@@ -132,13 +132,19 @@ def test_validation_measures_at_two_sizes_and_by_a_judge(tmp_path, compact_weigh
     assert {"test/judge_style_272px_median", "test/photo_judge_style_272px_median"} <= set(tested)
 
 
-@pytest.mark.parametrize("ends_early", ["encoder", "judge"])
-def test_a_judge_needs_all_layers_of_both_encoders(compact_weights, painting, ends_early):
+@pytest.mark.parametrize(
+    ("ends_early", "message"),
+    [
+        ("encoder", "judge: needs an encoder with relu1_1 to relu5_1; CompactEncoder"),
+        ("judge", "judge: CompactEncoder"),
+    ],
+)
+def test_a_judge_needs_all_layers_of_both_encoders(compact_weights, painting, ends_early, message):
     encoder, judge = CompactEncoder(compact_weights), CompactEncoder(compact_weights)
     early = {"encoder": encoder, "judge": judge}[ends_early]
     early.layers = early.layers[:3]
     objective = objective_of(content_layers={"relu2_1": 1.0})
-    with pytest.raises(ValueError, match=rf"^{'judge: ' * (early is judge)}CompactEncoder .* has no layer relu4_1"):
+    with pytest.raises(ValueError, match=rf"^{message} .* has no layer relu4_1"):
         build_style_transfer(JohnsonNet(4, 1, 3), encoder, painting, judge=judge, objective=objective)
 
 

@@ -91,7 +91,7 @@ def evaluate_network(
     if target is not None:
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
     fallback = max(short_side or [SHORT_SIDE])
-    sizes = {style: paint_short_side or stylizer.trained_short_side(style) or fallback for style in files}
+    sizes = {style: paint_short_side or _choose_painted(stylizer, style, fallback) for style in files}
     compared = {style: choose_short_sides(short_side, size) for style, size in sizes.items()}
     all_compared = {*itertools.chain(*compared.values())}
     with naming("photos"):
@@ -185,6 +185,12 @@ def _choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequenc
         allowed = suggest_names(unknown[0], styles, "styles") if styles else "the network's one style has no name"
         raise UserError(f"only: there is no {unknown[0]!r}; {allowed}")
     return only or styles
+
+
+def _choose_painted(stylizer: Stylizer, style: str, fallback: int) -> int:
+    """The short side at which a style paints: the one it was trained for, but no more than the file allows."""
+    trained = stylizer.trained_short_side(style) or fallback
+    return min(stylizer.input_shape.fit((trained, trained)))
 
 
 def _measure(group: EvaluatorGroup, contents: Sequence[_Content], pictures: Sequence[Image.Image]) -> Tensor:

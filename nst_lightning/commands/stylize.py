@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from PIL import Image
 
 from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
-from nst_lightning.errors import UserError, WorkError, naming
+from nst_lightning.errors import Notice, UserError, WorkError, naming
 from nst_lightning.images import (
     WRITABLE,
     Metadata,
@@ -75,6 +76,7 @@ def stylize(
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
     stylizer.controls(**controls)  # refuses wrong values before any work
+    _say_if_ignored(strokes, stylizer, blend)
     failed = 0
     for source, target in jobs:
         try:
@@ -91,6 +93,20 @@ def stylize(
             print(target)
     if failed:
         raise WorkError(f"{failed} of {len(jobs)} photos could not be stylized, see above")
+
+
+def _say_if_ignored(strokes: float | str, stylizer: Stylizer, style: str | None) -> None:
+    """Give a `Notice` if the network paints all photos in a single pass, so that a size of strokes changes nothing."""
+    if strokes in (1, "native"):
+        return
+    if fixed := str(stylizer.input_shape):
+        reason = f"has a fixed {fixed}"
+    elif stylizer.trained_short_side(style) is None:
+        reason = "doesn't say at which size it was trained"
+    else:
+        return
+    problem = f"strokes: {strokes} changes nothing, since the network's file {reason}"
+    warnings.warn(f"{problem}: all photos are painted in a single pass", Notice, stacklevel=2)
 
 
 def _plan(given_photos: Sequence[str], given_output: str, file_format: str) -> list[tuple[Path, Path]]:

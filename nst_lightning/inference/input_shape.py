@@ -62,19 +62,27 @@ class InputShape:
         Unlike an empty area, they leave the statistics in the network's normalizations as they are.
 
         Args:
-            photo: RGB in [0, 1], not larger than the file allows.
+            photo: RGB in [0, 1], not larger than the file allows, and of at least 32x32 pixels.
 
         Returns:
-            RGB in [0, 1], of the file's shape, or of at least 32x32 pixels where it takes any.
+            RGB in [0, 1], of the file's shape.
         """
         height, width = photo.shape[1:]
-        bottom = (self.height or max(height, MINIMUM_SIZE)) - height
-        right = (self.width or max(width, MINIMUM_SIZE)) - width
+        bottom, right = (self.height or height) - height, (self.width or width) - width
         filled = np.pad(photo, ((0, 0), (0, bottom), (0, right)), mode="reflect") if bottom or right else photo
         return filled[None] if self.batch in (None, 1) else np.repeat(filled[None], self.batch, axis=0)
 
 
 def scale_into(image: Image.Image, shape: InputShape) -> Image.Image:
-    """Scale an image down (Lanczos) if it is too large for a file; see `InputShape.fit`."""
+    """Scale an image down (Lanczos) if it is too large for a file; see `InputShape.fit`.
+
+    Raises:
+        UserError: a side would be smaller than 32 pixels.
+    """
     size = shape.fit(image.size)
+    if min(size) < MINIMUM_SIZE:
+        raise UserError(
+            f"a photo of {image.width}x{image.height} is too small: {size[0]}x{size[1]} after it is scaled down for "
+            f"the network's file, which has a fixed {shape}; at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
+        )
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)

@@ -99,9 +99,9 @@ class Stylizer:
             An RGB image in sRGB, as large as the upright photo, or as the scaled one.
 
         Raises:
-            UserError: the photo or `short_side` is smaller than 32 pixels, `short_side` is more than a file of a fixed
-                size allows, the style is unknown, a number is out of range, `strokes` is another word, or the network
-                has one style and nothing to adjust.
+            UserError: the photo, also after it is scaled down for a file of a fixed size, or `short_side` is smaller
+                than 32 pixels, `short_side` is more than such a file allows, the style is unknown, a number is out of
+                range, `strokes` is another word, or the network has one style and nothing to adjust.
             WorkError: ONNX Runtime failed, or the photo is too large for the memory.
         """
         check_short_side(short_side)

@@ -298,8 +298,13 @@ class StyleTransfer(L.LightningModule):
     def _build_evaluators(self) -> nn.ModuleList:
         """The evaluators of each style, at 256 pixels and at `short_side`; none if the encoder ends before relu5_1."""
         encoder = self.loss.encoder
-        if self.judge is None and not set(STYLE_LAYERS) <= set(encoder.layers):
-            return nn.ModuleList()
+        try:
+            encoder.require(STYLE_LAYERS)
+        except UserError as error:
+            if self.judge is None:
+                return nn.ModuleList()
+            problem = f"needs an encoder with {STYLE_LAYERS[0]} to {STYLE_LAYERS[-1]}; {error}"
+            raise UserError.about("judge", problem) from error
         tensors = [image_to_tensor(painting).to(self.device) for painting in self.paintings.values()]
         options: dict[str, Any] = {"short_sides": list_short_sides(self.short_side), "judge": self.judge}
         return nn.ModuleList(EvaluatorGroup(encoder, tensor, **options) for tensor in tensors)
