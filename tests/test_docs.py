@@ -281,7 +281,7 @@ def test_the_quality_page_has_the_cards_figures():
         assert page[style] == [content, of_style, of_photos, grit, color_grit]
     for name in ("johnson_great_wave", "johnson_wheat_field"):
         card = rows_of(CARD.with_name(f"{name}.md"))
-        (content, of_style, *_, grit), of_photos = card["stylized"], card["the photos themselves"][1]
+        (content, of_style, *_, grit, _), of_photos = card["stylized"], card["the photos themselves"][1]
         assert page[name][1:3] == [of_style, of_photos]
         rounded = pytest.approx([float(content), float(grit)], abs=0.0051)
         assert [float(page[name][0]), float(page[name][3])] == rounded
