@@ -1,12 +1,15 @@
 import inspect
 import itertools
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from nst_lightning.cli import main
 from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.networks import load_network
 from nst_lightning.training import (
     ExportOnnx,
     LastCheckpoint,
@@ -79,6 +82,38 @@ def test_a_run_starts_from_one_or_several(given, expected, parsed):
 )
 def test_styles_are_a_list_however_they_are_given(given, expected, parsed):
     assert parsed("fit", *given)["model"]["styles"] == expected
+
+
+def test_the_larger_sibling_begins_as_the_bundled_network(tmp_path, compact_weights, painting, photos, monkeypatch):
+    """Two steps of its recipe, so short that they change nothing, on small pictures."""
+    monkeypatch.setattr(sys, "argv", ["nst-lightning"])
+    overrides = {
+        "data.train": photos,
+        "data.val": photos,
+        "data.short_side": 128,
+        "data.surroundings": 0,
+        "data.batch_size": 2,
+        "data.workers": 0,
+        "model.styles": f"{{great_wave: {painting}}}",
+        "model.encoder": "CompactEncoder",
+        "model.encoder.weights": compact_weights,
+        "model.objective.style_scales": "{1: 1}",
+        "model.optimizer.learning_rate": 1e-12,
+        "trainer.max_steps": 2,
+        "trainer.limit_val_batches": 0,
+        "trainer.accelerator": "cpu",
+        "trainer.precision": "32-true",
+        "trainer.default_root_dir": tmp_path,
+        "export.filename": "",
+        "sheet.every_n_steps": 0,
+    }
+    words = [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+    assert main(["fit", "--config", f"{ROOT}/configs/styles_large.yaml", *words]) == 0
+    larger, _ = load_network(tmp_path / "version_0/checkpoints/last.ckpt")
+    bundled, _ = load_network("styles")
+    photo, style = torch.rand(2, 3, 64, 80), torch.eye(12)[[3, 7]]
+    assert larger.styles == bundled.styles
+    torch.testing.assert_close(larger(photo, style), bundled(photo, style), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

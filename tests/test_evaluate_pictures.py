@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from narrow_vgg16 import NarrowVGG16
 from PIL import Image
 
 from nst_lightning.cli import main
@@ -68,15 +69,15 @@ def test_pictures_are_compared_at_256_pixels_and_at_their_own_size(
 
 
 def test_a_judge_and_sizes_of_ones_choice(capsys, photos, painting, common, compact_weights, monkeypatch):
-    monkeypatch.setattr(evaluation, "VGG16", lambda weights: CompactEncoder(weights, pooling="average"))
+    monkeypatch.setattr(evaluation, "VGG16", {"vgg16.pth": NarrowVGG16()}.get)
     photo = str(photos / "photo0.jpg")
-    call = ["evaluate", "pictures", painting, "--photos", photo, "--paintings", painting, "--judge", compact_weights]
+    call = ["evaluate", "pictures", painting, "--photos", photo, "--paintings", painting, "--judge", "vgg16.pth"]
     assert main([*call, *common, "--short-side", "140"]) == 0
     found = rows(capsys, f"{HEADER} judge content judge style")
     assert [(name, short_side) for name, short_side, _ in found[2:]] == [("painting.png", 128), ("painting.png", 140)]
     content, style = (image_to_tensor(read_rgb(path)) for path in (photo, painting))
-    encoder, judge = CompactEncoder(compact_weights), CompactEncoder(compact_weights, pooling="average")
-    expected = EvaluatorGroup(encoder, style, short_sides=(128, 140), judge=judge).measure(style, content)[0]
+    group = EvaluatorGroup(CompactEncoder(compact_weights), style, short_sides=(128, 140), judge=NarrowVGG16())
+    expected = group.measure(style, content)[0]
     np.testing.assert_allclose([row for *_, row in found[2:]], expected, atol=6e-4)
 
 

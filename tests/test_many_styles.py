@@ -117,6 +117,45 @@ def test_a_run_starts_from_the_average_of_several(tmp_path, styles_of, photos):
         styles_of("new", init_from=[one, two_styles])
 
 
+def test_a_larger_network_begins_as_the_smaller_one(tmp_path, styles_of, photos):
+    small = {"widths": [4, 6, 8], "block_width": 4, "dilations": [2, 1]}
+    large = {"widths": [6, 6, 11], "block_width": 7, "dilations": [2, 3, 1]}
+    files = []
+    for arguments, seed in ((small, 1), (small, 2), (large, 3)):
+        folder = tmp_path / str(seed)
+        data = data_of(photos, seed=seed)
+        trainer_of(folder, max_steps=2, callbacks=[LastCheckpoint()]).fit(
+            styles_of(network=MultiStyleNet(**arguments)), data
+        )
+        files.append(str(folder / "checkpoints/last.ckpt"))
+    photo, style = torch.rand(2, 3, 40, 50), torch.eye(3)[[2, 0]]
+    for start, expected in ((files[0], load_network(files[0])[0]), (files[:2], average_of(files[:2]))):
+        larger = styles_of(network=MultiStyleNet(**large), init_from=start).network
+        assert larger.init_args == {"styles": ["a", "b", "c"], **large}
+        torch.testing.assert_close(larger(photo, style), expected(photo, style), rtol=0, atol=1e-5)
+    grown = styles_of("new", network=MultiStyleNet(**large), init_from=files[0])
+    trainer_of(tmp_path / "grown", max_steps=3, enable_checkpointing=False).fit(grown, data_of(photos))
+    assert grown.network.styles == ["new", "a", "b", "c"]
+    for given, message in (
+        ({"init_from": files[2]}, r"^network\.init_args\.widths must be at least \[6, 6, 11\].*, got \[4, 6, 8\]$"),
+        (
+            {"init_from": [files[0], files[2]]},
+            rf"^init_from: {files[2]} .* of another size than {files[0]};",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            styles_of(network=MultiStyleNet(**small), **given)
+    with pytest.raises(ValueError, match=r"^network\.init_args\.\w+ must be .* with freeze_shared, as in init_from"):
+        styles_of("new", network=MultiStyleNet(**large), init_from=files[0], freeze_shared=True)
+
+
+def average_of(files):
+    networks = [load_network(file)[0] for file in files]
+    states = [network.state_dict() for network in networks]
+    networks[0].load_state_dict({key: sum(state[key] for state in states) / len(states) for key in states[0]})
+    return networks[0]
+
+
 def test_painter_and_title_are_those_of_the_run(styles_of):
     said = styles_of("a", "b", metadata=Metadata("A tree", "I", {"b": "B"})).metadata
     assert json.loads(said["credits"]) == {"a": "I, A tree", "b": "B"}

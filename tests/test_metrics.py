@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from narrow_vgg16 import NarrowVGG16
 from PIL import Image
 
 from nst_lightning.encoders import CompactEncoder
@@ -8,10 +9,12 @@ from nst_lightning.images import image_to_array, read_rgb
 from nst_lightning.metrics import (
     FIGURES,
     JUDGE_FIGURES,
+    JUDGE_LAYERS,
     SCALES,
     STYLE_LAYERS,
     Evaluator,
     EvaluatorGroup,
+    FigureLayers,
     fine_energy,
     list_short_sides,
     measure_untouched,
@@ -23,10 +26,10 @@ def pictures_of(seed, count=4):
     return torch.rand(count, 3, 128, 144, generator=torch.Generator().manual_seed(seed))
 
 
-def reference_style(picture, painting, encoder, factor):
+def reference_style(picture, painting, encoder, factor, layers=STYLE_LAYERS):
     """|G(y) - G(s)|^2 / |G(s)|^2 averaged over layers, in float64, by pixels averaged with NumPy."""
     distances = []
-    for layer in STYLE_LAYERS:
+    for layer in layers:
         grams = []
         for x in (picture, painting):
             array = x.numpy()
@@ -141,10 +144,8 @@ def test_color_speckle_is_seen_by_color_grit_and_hardly_by_grit(encoder):
 
 
 @pytest.fixture
-def judge(compact_weights):
-    judge = CompactEncoder(compact_weights, pooling="average")
-    judge.description = "a judge"
-    return judge
+def judge():
+    return NarrowVGG16()
 
 
 def test_a_group_measures_as_an_evaluator_for_each_size_and_encoder(encoder, judge):
@@ -153,7 +154,8 @@ def test_a_group_measures_as_an_evaluator_for_each_size_and_encoder(encoder, jud
     found = group.measure(pictures, photos)
     assert group.figures == FIGURES + JUDGE_FIGURES
     for row, short_side in zip(found.unbind(1), (128, 160)):
-        own, judged = (Evaluator(each, painting, short_side=short_side) for each in (encoder, judge))
+        own = Evaluator(encoder, painting, short_side=short_side)
+        judged = Evaluator(judge, painting, short_side=short_side, layers=JUDGE_LAYERS)
         expected = torch.cat([own.measure(pictures, photos), judged.measure(pictures, photos)[:, :2]], dim=1)
         torch.testing.assert_close(row, expected)
     group.update(pictures[:3], photos[:3])
@@ -163,6 +165,27 @@ def test_a_group_measures_as_an_evaluator_for_each_size_and_encoder(encoder, jud
     for short_side, row in zip(medians, found.unbind(1)):
         assert list(medians[short_side]) == list(group.figures)
         torch.testing.assert_close(torch.stack([*medians[short_side].values()]), row.quantile(0.5, dim=0))
+
+
+def test_a_judge_compares_layers_of_vgg16_that_nothing_is_trained_with(encoder, judge):
+    picture, photo, painting = pictures_of(1, 1), pictures_of(2, 1), pictures_of(3, 1)
+    group = EvaluatorGroup(encoder, painting, short_sides=[128], judge=judge)
+    found = dict(zip(group.figures, group.measure(picture, photo)[0, 0].tolist()))
+    a, b = (judge(x, ["relu4_3"])["relu4_3"].double().numpy() for x in (picture, photo))
+    assert found["judge_content"] == pytest.approx(np.sum((a - b) ** 2) / np.sum(b**2), rel=1e-4)
+    layers = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+    styles = [reference_style(picture[0], painting[0], judge, factor, layers) for factor in (1, 2, 4)]
+    assert found["judge_style"] == pytest.approx(np.mean(styles), rel=1e-3)
+
+
+def test_content_may_be_compared_at_a_layer_without_style(encoder):
+    picture, photo, painting = pictures_of(1, 1), pictures_of(2, 1), pictures_of(3, 1)
+    layers = FigureLayers("relu3_1", ("relu2_1", "relu1_1"))
+    content, style, *_ = Evaluator(encoder, painting, short_side=128, layers=layers).measure(picture, photo)[0].tolist()
+    a, b = (encoder(x, ["relu3_1"])["relu3_1"].double().numpy() for x in (picture, photo))
+    assert content == pytest.approx(np.sum((a - b) ** 2) / np.sum(b**2), rel=1e-4)
+    styles = [reference_style(picture[0], painting[0], encoder, factor, layers.style) for factor in SCALES]
+    assert style == pytest.approx(np.mean(styles), rel=1e-3)
 
 
 def test_untouched_photos_are_encoded_once_for_all_groups(encoder, judge, monkeypatch):
@@ -179,9 +202,7 @@ def test_untouched_photos_are_encoded_once_for_all_groups(encoder, judge, monkey
 
 def test_a_judge_that_ends_early_is_named(encoder, judge):
     judge.layers = judge.layers[:4]
-    with pytest.raises(
-        ValueError, match="judge: a judge has no layer relu5_1; it offers relu1_1, relu2_1, relu3_1, relu4_1"
-    ):
+    with pytest.raises(ValueError, match="judge: a narrow VGG-16 has no layer relu2_2; it goes as far as relu1_2"):
         EvaluatorGroup(encoder, pictures_of(3, 1), judge=judge)
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import lightning as L
 import pytest
 import torch
+from narrow_vgg16 import NarrowVGG16
 from PIL import Image
 from training_runs import data_of, module_of, objective_of, trainer_of, weights_of
 
@@ -110,7 +111,7 @@ def test_checkpoints_leave_the_encoder_out_and_hold_no_code(tmp_path, compact_we
 
 
 def test_validation_measures_at_two_sizes_and_by_a_judge(tmp_path, compact_weights, painting, photos):
-    judge = CompactEncoder(compact_weights, pooling="average")
+    judge = NarrowVGG16()
     module, data = module_of(compact_weights, painting, short_side=272, judge=judge), data_of(photos, short_side=272)
     trainer = trainer_of(tmp_path, max_steps=1, limit_val_batches=2, limit_test_batches=1, num_sanity_val_steps=0)
     trainer.fit(module, data)
@@ -135,16 +136,16 @@ def test_validation_measures_at_two_sizes_and_by_a_judge(tmp_path, compact_weigh
 @pytest.mark.parametrize(
     ("ends_early", "message"),
     [
-        ("encoder", "judge: needs an encoder with relu1_1 to relu5_1; CompactEncoder"),
-        ("judge", "judge: CompactEncoder"),
+        ("encoder", "judge: needs an encoder with relu1_1 to relu5_1; CompactEncoder .* has no layer relu4_1"),
+        ("judge", "judge: a narrow VGG-16 has no layer relu1_2"),
     ],
 )
 def test_a_judge_needs_all_layers_of_both_encoders(compact_weights, painting, ends_early, message):
-    encoder, judge = CompactEncoder(compact_weights), CompactEncoder(compact_weights)
+    encoder, judge = CompactEncoder(compact_weights), NarrowVGG16()
     early = {"encoder": encoder, "judge": judge}[ends_early]
     early.layers = early.layers[:3]
     objective = objective_of(content_layers={"relu2_1": 1.0})
-    with pytest.raises(ValueError, match=rf"^{message} .* has no layer relu4_1"):
+    with pytest.raises(ValueError, match=f"^{message}"):
         build_style_transfer(JohnsonNet(4, 1, 3), encoder, painting, judge=judge, objective=objective)
 
 
@@ -160,8 +161,6 @@ def test_resume_refuses_another_network(tmp_path, compact_weights, painting, pho
         trainer_of(tmp_path, max_steps=2).fit(other, data_of(photos), ckpt_path=tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"init_from: styles holds a MultiStyleNet, but network is a JohnsonNet"):
         module_of(compact_weights, painting, init_from="styles")
-    with pytest.raises(ValueError, match=r"init_from: .*different network"):
-        module_of(compact_weights, painting, JohnsonNet(6, 1, 3), init_from=str(tmp_path / "a.ckpt"))
     warm = module_of(compact_weights, painting, init_from=str(tmp_path / "a.ckpt"))
     assert weights_of(warm).equal(torch.cat([p.flatten() for p in load_network(tmp_path / "a.ckpt")[0].parameters()]))
 

@@ -17,10 +17,9 @@ from nst_lightning.inference import Stylizer
 
 
 def test_fit_leaves_everything_and_the_other_commands_take_it_up(
-    tmp_path, config, photos, capsys, monkeypatch, recwarn, compact_weights
+    tmp_path, config, photos, capsys, monkeypatch, recwarn
 ):
-    judge = ["--model.judge", "CompactEncoder", "--model.judge.weights", compact_weights]
-    assert main(["fit", "--config", config, *judge]) == 0
+    assert main(["fit", "--config", config, "--model.judge", "narrow_vgg16.NarrowVGG16"]) == 0
     shown = capsys.readouterr()
     (line,) = (line for line in shown.err.splitlines() if line.startswith("step"))
     assert re.fullmatch(r"step 4/4  100%  train/loss [\d.]+  .*  pictures_per_second [\d.]+  0 s left", line)

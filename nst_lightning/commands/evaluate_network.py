@@ -64,7 +64,7 @@ def evaluate_network(
         vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
             file, or `null` for none.
         compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
-        judge: weights of VGG-16, `imagenet` or a file, for a second content and style by an encoder that nothing was
+        judge: weights of VGG-16, `imagenet` or a file, for a second content and style, at layers that nothing was
             trained with; `null` for none.
         count: number of photos to use, evenly chosen; by default all.
         optimized: number of these photos to optimize as well, at the largest of the sizes, which takes a while.

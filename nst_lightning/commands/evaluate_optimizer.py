@@ -90,7 +90,7 @@ def evaluate_optimizer(
         vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
             file, or `null` for none.
         compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
-        judge: weights of VGG-16, `imagenet` or a file, for a second content and style by an encoder that nothing was
+        judge: weights of VGG-16, `imagenet` or a file, for a second content and style, at layers that nothing was
             trained with; `null` for none.
         optimize_with: compact encoder to optimize with, `bundled` or a file; by default the encoder that measures.
         method: one of the four methods; may be given several times. By default all, `warm` only with `model`.

@@ -37,7 +37,7 @@ def evaluate_pictures(
         vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
             file, or `null` for none.
         compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
-        judge: weights of VGG-16, `imagenet` or a file, for a second content and style by an encoder that nothing was
+        judge: weights of VGG-16, `imagenet` or a file, for a second content and style, at layers that nothing was
             trained with; `null` for none.
         short_side: short side in pixels at which pictures are compared; may be given several times. By default 256, and
             each picture's own if that is larger, but at most 1024.

@@ -11,9 +11,9 @@ from nst_lightning.errors import naming, require_at_least
 from nst_lightning.metrics import (
     FIGURES,
     JUDGE_FIGURES,
+    JUDGE_LAYERS,
     LEAST_SHORT_SIDE,
     SCALES,
-    STYLE_LAYERS,
     EvaluatorGroup,
     list_short_sides,
 )
@@ -64,13 +64,13 @@ def load_judge(judge: str | None, device: torch.device | str = "cpu") -> VGG16 |
     """The second encoder, from weights of VGG-16, on a device; None for none.
 
     Raises:
-        UserError: the weights can't be loaded, or they lack a layer that the figures need.
+        UserError: the weights can't be loaded, or they lack a layer that it compares.
     """
     if judge is None:
         return None
     with naming("judge"):
         encoder = VGG16(judge)
-        encoder.require(STYLE_LAYERS)
+        encoder.require(JUDGE_LAYERS.names)
     return encoder.to(device)
 
 

@@ -3,8 +3,11 @@
 from nst_lightning.metrics.correlation import ChannelCorrelation, channel_correlation
 from nst_lightning.metrics.distances import (
     CONTENT_LAYER,
+    DEFAULT_LAYERS,
+    JUDGE_LAYERS,
     SCALES,
     STYLE_LAYERS,
+    FigureLayers,
     PictureFeatures,
     extract_features,
     fine_energy,
@@ -29,8 +32,10 @@ from nst_lightning.metrics.group import (
 
 __all__ = [
     "CONTENT_LAYER",
+    "DEFAULT_LAYERS",
     "FIGURES",
     "JUDGE_FIGURES",
+    "JUDGE_LAYERS",
     "LEAST_COLOR_ENERGY",
     "LEAST_SHORT_SIDE",
     "SCALES",
@@ -39,6 +44,7 @@ __all__ = [
     "ChannelCorrelation",
     "Evaluator",
     "EvaluatorGroup",
+    "FigureLayers",
     "PictureFeatures",
     "channel_correlation",
     "extract_features",

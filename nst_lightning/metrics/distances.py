@@ -15,12 +15,36 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 SCALES = (1, 2, 4)
 
 
+class FigureLayers(NamedTuple):
+    """The layers of an encoder that are compared.
+
+    Args:
+        content: the layer at which a picture's content is compared with that of its photo.
+        style: the layers at which its style is compared with that of the painting.
+    """
+
+    content: str = CONTENT_LAYER
+    style: tuple[str, ...] = STYLE_LAYERS
+
+    @property
+    def names(self) -> list[str]:
+        """All layers, each once."""
+        return [*dict.fromkeys((*self.style, self.content))]
+
+
+DEFAULT_LAYERS = FigureLayers()
+"""The layers that are compared unless others are asked for."""
+JUDGE_LAYERS = FigureLayers("relu4_3", ("relu1_2", "relu2_2", "relu3_3", "relu4_3"))
+"""The layers of a judge, in VGG-16 the last of each block but the fifth: those of Johnson et al. (2016), with which
+nothing here is trained."""
+
+
 class PictureFeatures(NamedTuple):
     """The measurements by which pictures are compared.
 
     Args:
-        content: features at relu4_1, shape (N, C, H, W).
-        grams: Gram matrices at relu1_1 ... relu5_1, each of shape (N, C, C), for each of `SCALES`.
+        content: features at the content layer, shape (N, C, H, W).
+        grams: Gram matrices at the style layers, each of shape (N, C, C), for each of `SCALES`.
         energy: energy of the finest details, see `fine_energy`, shape (N,).
         color_energy: energy of the finest details of the chroma alone, see `to_chroma`, shape (N,).
     """
@@ -32,16 +56,21 @@ class PictureFeatures(NamedTuple):
 
 
 @torch.no_grad()
-def extract_features(pictures: Tensor, encoder: Encoder) -> PictureFeatures:
+def extract_features(pictures: Tensor, encoder: Encoder, layers: FigureLayers = DEFAULT_LAYERS) -> PictureFeatures:
     """Measure pictures, RGB in [0, 1], shape (N, 3, H, W), at 1, 1/2 and 1/4 of their size.
 
     Plain averages scale pictures down, unlike in the losses: no gradient has to be smooth here, and the figures stay
     comparable with the published ones.
+
+    Args:
+        pictures: the pictures.
+        encoder: the encoder to measure with.
+        layers: its layers that are compared.
     """
-    at_scales = [encoder(F.avg_pool2d(pictures, factor), STYLE_LAYERS) for factor in SCALES]
-    grams = [[*map(gram_matrix, features.values())] for features in at_scales]
+    at_scales = [encoder(F.avg_pool2d(pictures, factor), layers.names) for factor in SCALES]
+    grams = [[gram_matrix(features[layer]) for layer in layers.style] for features in at_scales]
     color_energy = fine_energy(to_chroma(pictures))
-    return PictureFeatures(at_scales[0][CONTENT_LAYER], grams, fine_energy(pictures), color_energy)
+    return PictureFeatures(at_scales[0][layers.content], grams, fine_energy(pictures), color_energy)
 
 
 def relative_distance(features: Tensor, targets: Tensor) -> Tensor:

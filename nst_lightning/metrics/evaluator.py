@@ -10,9 +10,9 @@ from nst_lightning.encoders import Encoder
 from nst_lightning.errors import require_at_least
 from nst_lightning.images import fit_short_side, resize_array
 from nst_lightning.metrics.distances import (
-    CONTENT_LAYER,
+    DEFAULT_LAYERS,
     SCALES,
-    STYLE_LAYERS,
+    FigureLayers,
     PictureFeatures,
     extract_features,
     relative_distance,
@@ -36,9 +36,11 @@ class Evaluator(Metric):
     Figures depend on the encoder: compare only figures of the same encoder.
 
     Args:
-        encoder: the encoder to measure with; it must offer relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1.
+        encoder: the encoder to measure with.
         painting: the style picture, RGB in [0, 1], shape (1, 3, H, W).
         short_side: short side of the pictures that are compared, in pixels, at least 128.
+        layers: the encoder's layers that are compared; by default content at relu4_1, and style at relu1_1, relu2_1,
+            relu3_1, relu4_1 and relu5_1.
 
     Raises:
         UserError: the encoder lacks a layer, or the short side is too small.
@@ -49,12 +51,14 @@ class Evaluator(Metric):
     full_state_update = False
     values: list[Tensor]
 
-    def __init__(self, encoder: Encoder, painting: Tensor, *, short_side: int = SHORT_SIDE) -> None:
+    def __init__(
+        self, encoder: Encoder, painting: Tensor, *, short_side: int = SHORT_SIDE, layers: FigureLayers = DEFAULT_LAYERS
+    ) -> None:
         super().__init__()
         require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
-        encoder.require(STYLE_LAYERS)
+        encoder.require(layers.names)
         self.add_state("values", default=[], dist_reduce_fx="cat")
-        self.encoder, self.short_side = encoder, short_side
+        self.encoder, self.short_side, self.layers = encoder, short_side, layers
         self._painting = resize_pictures(painting, short_side)
         self._targets: PictureFeatures | None = None
 
@@ -71,15 +75,15 @@ class Evaluator(Metric):
         """
         photos = resize_pictures(photos, self.short_side)
         pictures = _resize(pictures, (photos.shape[3], photos.shape[2]))
-        content = self.encoder(photos, [CONTENT_LAYER])[CONTENT_LAYER]
-        return self.compare(extract_features(pictures, self.encoder), content)
+        content = self.encoder(photos, [self.layers.content])[self.layers.content]
+        return self.compare(extract_features(pictures, self.encoder, self.layers), content)
 
     def compare(self, features: PictureFeatures, content: Tensor) -> Tensor:
         """Compute figures from features of pictures.
 
         Args:
             features: features of the pictures, at the size at which they are compared.
-            content: features of their photos at relu4_1, shape (N, C, H, W).
+            content: features of their photos at the content layer, shape (N, C, H, W).
 
         Returns:
             The figures in the order of `FIGURES`, shape (N, 7).
@@ -95,7 +99,7 @@ class Evaluator(Metric):
         """The painting's features, extracted on a device at first use: a run that only trains is spared them."""
         if self._targets is None or self._targets.energy.device != device:
             with torch.autocast(device.type, enabled=False):
-                found = extract_features(self._painting.to(device), self.encoder)
+                found = extract_features(self._painting.to(device), self.encoder, self.layers)
             self._targets = found._replace(content=torch.empty(0))  # large, and not compared
         return self._targets
 

@@ -11,7 +11,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from nst_lightning.encoders import Encoder
 from nst_lightning.errors import naming
-from nst_lightning.metrics.distances import PictureFeatures, extract_features
+from nst_lightning.metrics.distances import JUDGE_LAYERS, FigureLayers, PictureFeatures, extract_features
 from nst_lightning.metrics.evaluator import FIGURES, SHORT_SIDE, Evaluator, resize_pictures
 
 JUDGED = FIGURES[:2]
@@ -29,7 +29,8 @@ class EvaluatorGroup(Metric):
         encoder: the encoder to measure with, see `Evaluator`.
         painting: the style picture, RGB in [0, 1], shape (1, 3, H, W).
         short_sides: short sides at which pictures are compared, in pixels.
-        judge: a second encoder, which nothing was trained with; it adds content and style of its own.
+        judge: a second encoder, a VGG-16: it adds content and style of its own, at `JUDGE_LAYERS`, with which nothing
+            was trained.
 
     Attributes:
         figures: names of the figures: `FIGURES`, and `JUDGE_FIGURES` if there is a judge.
@@ -58,7 +59,7 @@ class EvaluatorGroup(Metric):
         evaluators = [Evaluator(encoder, painting, short_side=each) for each in short_sides]
         if judge is not None:
             with naming("judge"):
-                evaluators += [Evaluator(judge, painting, short_side=each) for each in short_sides]
+                evaluators += [Evaluator(judge, painting, short_side=each, layers=JUDGE_LAYERS) for each in short_sides]
         self.evaluators = nn.ModuleList(evaluators)
 
     def measure(self, pictures: Tensor, photos: Tensor | Mapping[int, Tensor]) -> Tensor:
@@ -103,12 +104,12 @@ def measure_untouched(groups: Sequence[EvaluatorGroup], photos: Mapping[int, Ten
     """
 
     @cache
-    def extract(short_side: int, encoder: Encoder) -> PictureFeatures:
-        return extract_features(photos[short_side], encoder)
+    def extract(short_side: int, encoder: Encoder, layers: FigureLayers) -> PictureFeatures:
+        return extract_features(photos[short_side], encoder, layers)
 
     tables = []
     for group in groups:
-        features = [(each, extract(each.short_side, each.encoder)) for each in group._members()]
+        features = [(each, extract(each.short_side, each.encoder, each.layers)) for each in group._members()]
         tables.append(group._tabulate([each.compare(found, found.content) for each, found in features]))
     return tables
 

@@ -62,6 +62,11 @@ class ResidualBlock(nn.Module):
         """Transform features of shape (N, C, H, W) into features of the same shape."""
         return x + self.second(F.relu(self.first(x)))
 
+    def start_as_identity(self) -> None:
+        """Change nothing until the block is trained."""
+        for parameter in self.second[1].parameters():
+            nn.init.zeros_(parameter)
+
 
 def upsample(x: Tensor, size: torch.Size, mode: Upsampling) -> Tensor:
     """Enlarge features of shape (N, C, h, w) to (N, C, *size)."""

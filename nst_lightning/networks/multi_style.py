@@ -179,8 +179,8 @@ class MultiStyleNet(nn.Module):
         """The parameters that belong to single styles."""
         return (module.table for module in self._styled())
 
-    def _styled(self) -> "list[_Styled]":
-        return [module for module in self.modules() if isinstance(module, _Styled)]
+    def _styled(self) -> "list[Styled]":
+        return [module for module in self.modules() if isinstance(module, Styled)]
 
     def _paint(self, photos: Tensor, code: Tensor, noise_from: Iterable[int | Tensor]) -> Tensor:
         height, width = photos.shape[-2:]
@@ -204,24 +204,34 @@ class MultiStyleNet(nn.Module):
         return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))  # remove the padding to multiples of 8
 
 
-class _Styled(nn.Module):
+class Styled(nn.Module):
     """A module with per-style parameters, which begin as zeros: a table of shape (parts, S, length)."""
+
+    runs = 1  # numbers for all channels, one run after the other, fill the last dimension of each parameter
 
     def __init__(self, parts: int, length: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(parts, 0, length))
 
     def add_styles(self, count: int) -> None:
+        """Add rows before the existing ones, whose average they begin as."""
         rows = self.table.detach()
         new = rows.mean(1, keepdim=True) if rows.shape[1] else rows.new_zeros(len(rows), 1, rows.shape[2])
         self.table = nn.Parameter(torch.cat([new.expand(-1, count, -1), rows], dim=1))
 
     def keep_styles(self, rows: Sequence[int]) -> None:
+        """Keep only these rows, in this order."""
         self.table = nn.Parameter(self.table.detach()[:, rows])
 
+    def by_channel(self) -> Iterator[Tensor]:
+        """Views of the parameters, with channels first."""
+        return (parameter.unflatten(-1, (self.runs, -1)).movedim(-1, 0) for parameter in self.parameters())
 
-class _StyledNorm(_Styled):
+
+class _StyledNorm(Styled):
     """Instance normalization whose scale and shift depend on a code of style and strength, shape (N, 2 S)."""
+
+    runs = 2  # scales, then shifts
 
     def __init__(self, channels: int) -> None:
         super().__init__(2, 2 * channels)
@@ -236,7 +246,7 @@ class _StyledNorm(_Styled):
         return F.instance_norm(flat, weight=scale.flatten(), bias=shift.flatten()).view_as(x)
 
 
-class _StyledNoise(_Styled):
+class _StyledNoise(Styled):
     """Fixed noise, mixed by the code of the styles, shape (N, S): a photo always gets the same noise."""
 
     def __init__(self, channels: int) -> None:
@@ -276,6 +286,11 @@ class _StyledBlock(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         return x + self.second(F.relu(self.first(x, code)), code)
+
+    def start_as_identity(self) -> None:
+        """Change nothing until the block is trained."""
+        for parameter in self.second.norm.parameters():
+            nn.init.zeros_(parameter)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

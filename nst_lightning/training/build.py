@@ -67,12 +67,13 @@ def build_style_transfer(
         optimizer: how the network is optimized.
         init_from: a checkpoint of the same kind of network to start from, or the name of one that comes with the
             package, such as `styles`; or several, whose weights are averaged (Wortsman et al. 2022). A `MultiStyleNet`
-            keeps the styles of the checkpoint, which change as the network is trained, and adds the run's new ones.
+            keeps the styles of the checkpoint, which change as the network is trained, and adds the run's new ones. A
+            network with more channels or residual blocks than the checkpoint's begins as the same function.
         freeze_shared: train only the per-style parameters of the run's styles, so that the other styles of `init_from`
             stay as they are. Styles of the run that `init_from` has already are trained further.
         metadata: authors and license of the paintings and the model.
-        judge: a second encoder, which nothing is trained with, such as `VGG16`: validation measures content and style
-            with it as well. Without it, only the encoder measures.
+        judge: a second encoder, `VGG16`: validation measures content and style with it as well, at layers that nothing
+            is trained with. Without it, only the encoder measures.
 
     Raises:
         UserError: a painting can't be read, a value isn't allowed, or `init_from` doesn't fit.

@@ -61,7 +61,7 @@ class StyleTransfer(L.LightningModule):
         stability_weight: weight of the difference between the pictures of a photo and of the same photo with a small
             shift and noise.
         optimizer: how the network is optimized.
-        judge: a second encoder for figures of quality, which nothing is trained with; None for none.
+        judge: a second encoder for figures of quality, see `EvaluatorGroup`; None for none.
 
     Raises:
         UserError: `stability_weight` is negative, or there is a judge, and it or the encoder lacks a layer.

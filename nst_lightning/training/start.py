@@ -1,16 +1,23 @@
 """The start of a run: from the weights of a checkpoint, or from the average of several."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from nst_lightning.errors import UserError, naming, require
+from nst_lightning.errors import UserError, naming, prefixing, require
 from nst_lightning.images import expand_path
-from nst_lightning.networks import StyledNetwork, load_network, styles_of
+from nst_lightning.networks import (
+    JohnsonNet,
+    MultiStyleNet,
+    StyledNetwork,
+    copy_into_larger,
+    load_network,
+    styles_of,
+)
 from nst_lightning.networks.checkpoint import CLASSES, check_state
 
 
@@ -22,6 +29,9 @@ def start_paths(init_from: list[str] | str | None) -> list[Path]:
 
 def load_start(paths: Sequence[Path], network: nn.Module, *, same_arguments: bool) -> dict[str, str]:
     """Copy the styles and weights of a checkpoint into a network, or the average weights of several checkpoints.
+
+    A `JohnsonNet` or `MultiStyleNet` with more channels or blocks than a checkpoint's begins as the same function, see
+    `copy_into_larger`.
 
     Args:
         paths: the checkpoints, as files or names of bundled ones.
@@ -45,15 +55,32 @@ def load_start(paths: Sequence[Path], network: nn.Module, *, same_arguments: boo
                 f"{path} has the styles {', '.join(styles_of(source))}; "
                 f"to be averaged with {paths[0]} it must have {', '.join(styles_of(sources[0]))}",
             )
-    if isinstance(network, StyledNetwork):
-        _copy_styles(sources[0], network)
-    for source in sources:
+        if _shapes(source) != _shapes(sources[0]):
+            problem = f"{path} holds a network of another size than {paths[0]}; only equal ones can be averaged"
+            raise UserError.about("init_from", problem)
         if same_arguments:
             _check_arguments(source, network)
-        check_state(source.state_dict(), network, "init_from")
+    if isinstance(network, StyledNetwork):
+        _copy_styles(sources[0], network)
     states = [source.state_dict() for source in sources]
-    network.load_state_dict({key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]})
+    average = {key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]}
+    _load_weights(average, sources[0], network)
     return metadata[0]
+
+
+def _load_weights(state: Mapping[str, Tensor], source: nn.Module, network: nn.Module) -> None:
+    """Load the state of a network like `source`; a larger network of this package begins as the same function."""
+    if isinstance(network, JohnsonNet | MultiStyleNet) and _shapes(source) != _shapes(network):
+        source.load_state_dict(state)
+        with prefixing("network.init_args."):
+            copy_into_larger(source, network)
+    else:
+        check_state(state, network, "init_from")
+        network.load_state_dict(state)
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in network.state_dict().items()}
 
 
 def freeze_shared_parameters(network: StyledNetwork) -> None:
