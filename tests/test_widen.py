@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 
@@ -82,21 +80,19 @@ def inputs_of(network, photos):
 def test_every_parameter_of_a_larger_network_learns(cls, small, changes):
     _, network = grown(cls, small, changes)
     torch.manual_seed(3)
-    before = copy.deepcopy(network.state_dict())
-    photos, target = torch.rand(4, 3, 64, 64), torch.rand(1, 3, 1, 1)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)  # moves only what has a gradient
+    photos, target = torch.rand(4, 3, 48, 48), torch.rand(1, 3, 1, 1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     losses = []
-    for _ in range(20):
+    for step in range(12):
         loss = (network(*inputs_of(network, photos)) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    for name, value in network.named_parameters():
-        moved = (value != before[name]).float().mean().item()
-        assert moved > 0.95, name  # a few steps of single numbers are lost to rounding
-    assert all(value.grad.isfinite().all() for value in network.parameters())
+        if step == 3:  # zeros let gradients through as soon as they have changed
+            for name, parameter in network.named_parameters():
+                assert (parameter.grad != 0).float().mean().item() > 0.9, name  # but for ReLUs that are never active
+    assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize(
