@@ -58,10 +58,11 @@ def load_start(paths: Sequence[Path], network: nn.Module, *, same_arguments: boo
         if _shapes(source) != _shapes(sources[0]):
             problem = f"{path} holds a network of another size than {paths[0]}; only equal ones can be averaged"
             raise UserError.about("init_from", problem)
-        if same_arguments:
-            _check_arguments(source, network)
     if isinstance(network, StyledNetwork):
         _copy_styles(sources[0], network)
+    for source in sources:
+        if same_arguments:
+            _check_arguments(source, network)
     states = [source.state_dict() for source in sources]
     average = {key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]}
     _load_weights(average, sources[0], network)
