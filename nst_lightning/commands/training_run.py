@@ -128,7 +128,8 @@ class RunCLI(LightningCLI):
     def _build_encoder(self, cls: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """An instantiator for jsonargparse, which does not tell whether it builds the judge or another encoder."""
         judge = self.config[str(self.subcommand)].model.get("judge")
-        same = judge and judge.class_path.split(".")[-1] == cls.__name__ and judge.init_args.as_dict() == kwargs
+        given = judge.as_dict().get("init_args", {}) if judge else {}  # a class without arguments has none
+        same = judge and judge.class_path.split(".")[-1] == cls.__name__ and given == kwargs
         argument = "model.judge" if same else f"model.{self.encoder}"
         with naming(argument):
             return _build_with_prefix(f"{argument}.init_args.")(cls, *args, **kwargs)

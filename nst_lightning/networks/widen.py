@@ -30,8 +30,9 @@ def copy_into_larger(source: nn.Module, network: JohnsonNet | MultiStyleNet) -> 
         UserError: an argument of `network` must be larger or another; the message names it.
     """
     smaller: dict[str, Any] = source.init_args  # type: ignore[assignment]
-    _check_arguments(smaller, network.init_args)
-    places = _find_places(smaller["dilations"], network.init_args["dilations"])
+    larger: dict[str, Any] = network.init_args
+    _check_arguments(smaller, larger)
+    places = _find_places(smaller["dilations"], larger["dilations"])
     for i, block in enumerate(network.blocks):
         if i not in places:
             block.start_as_identity()  # type: ignore[operator]
