@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from nst_lightning import cli
 from nst_lightning.encoders import CompactEncoder
+from nst_lightning.encoders.compressed import CHANNELS, BottleneckVGG
 from nst_lightning.encoders.weights import VGG19_BLOCKS
 from nst_lightning.export import export_onnx
 from nst_lightning.networks import JohnsonNet, MultiStyleNet
@@ -103,6 +104,18 @@ def compact_weights(tmp_path_factory) -> str:
         tensors[f"embed{block}_1.bias"] = 0.1 * torch.rand(wide[block - 1], generator=generator)
     path = tmp_path_factory.mktemp("weights") / "compact.safetensors"
     save_file(tensors, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def compressed_weights(tmp_path_factory) -> str:
+    """A file in the format of `CompressedVGG`: very low ranks, random weights."""
+    torch.manual_seed(0)
+    network = BottleneckVGG({name: (3, 4) for name in CHANNELS})
+    for name, parameter in network.deep.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.1 if name.endswith("bias") else (2 / parameter[0].numel()) ** 0.5)
+    path = tmp_path_factory.mktemp("weights") / "compressed.safetensors"
+    save_file(network.deep.state_dict(), path)
     return str(path)
 
 

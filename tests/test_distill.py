@@ -12,7 +12,8 @@ from nst_lightning.cli import main
 from nst_lightning.distillation.module import Distillation
 from nst_lightning.distillation.variations import add_noise, change_colors, flatten_tones, random_textures, vary
 from nst_lightning.encoders import CompactEncoder
-from nst_lightning.encoders.compact import NarrowVGG, save_narrow_vgg
+from nst_lightning.encoders.compact import NarrowVGG
+from nst_lightning.encoders.weights import save_half
 from nst_lightning.errors import WorkError
 from nst_lightning.metrics import ChannelCorrelation, channel_correlation
 from nst_lightning.training import LastCheckpoint
@@ -92,7 +93,7 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path):
     network = NarrowVGG([4], [8])
     torch.nn.init.constant_(network["embed1_1"].bias, 1e6)
     with pytest.raises(ValueError, match=r"not written; embed1_1\.bias is not finite in half precision"):
-        save_narrow_vgg(network, tmp_path / "a.safetensors", {})
+        save_half(network.state_dict(), tmp_path / "a.safetensors", {})
     assert not list(tmp_path.iterdir())
 
 
@@ -176,7 +177,7 @@ def test_bad_options(compact_weights, options, message):
 
 
 def test_a_teacher_that_ends_early(compact_weights, tmp_path):
-    save_narrow_vgg(NarrowVGG([4, 4], [6, 6]), tmp_path / "early.safetensors", {})
+    save_half(NarrowVGG([4, 4], [6, 6]).state_dict(), tmp_path / "early.safetensors", {})
     with pytest.raises(ValueError, match=r"early\.safetensors\) has no layer relu3_1"):
         Distillation(CompactEncoder(str(tmp_path / "early.safetensors")), widths=WIDTHS)
 

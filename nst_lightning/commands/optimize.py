@@ -98,9 +98,10 @@ def optimize(
         init: start from this picture, or from the picture that a transfer network makes of the photo: an .onnx file, or
             a style that comes with the package, such as `great_wave`. Unless `levels` is given, a picture gets two
             levels, and a network paints the first level of 260 pixels or more, close to its training size.
-        vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
-            file, or `null` for none.
-        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
+        vgg19: weights of VGG-19: `bundled` (exact to relu3_1, and compressed deep layers), `imagenet` or `caffe` (all
+            layers, downloaded once), a file, or `null` for none.
+        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, which takes
+            the place of the compressed layers, too, or `null`.
         fast: compare strokes and colors, too, with the compact encoder alone: half the time, but strokes and colors are
             not as close to the painting's.
         pooling: pooling of the encoder: `max`, `average` or `l2`.

@@ -22,7 +22,8 @@ from nst_lightning.distillation.network import (
 from nst_lightning.distillation.paintings import PaintingCrops
 from nst_lightning.distillation.variations import vary
 from nst_lightning.encoders import Encoder, Features
-from nst_lightning.encoders.compact import WIDTHS, NarrowVGG, save_narrow_vgg
+from nst_lightning.encoders.compact import WIDTHS, NarrowVGG
+from nst_lightning.encoders.weights import save_half
 from nst_lightning.errors import WorkError, naming, require, require_above, require_at_least
 from nst_lightning.images import expand_path
 from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
@@ -214,7 +215,7 @@ class Distillation(L.LightningModule):
         path = run_folder(self.trainer) / FILENAME
         if self.trainer.is_global_zero:
             metadata = {**self.metadata, "steps": str(self.global_step)}
-            save_narrow_vgg(self.encoder_network(), path, metadata)
+            save_half(self.encoder_network().state_dict(), path, metadata)
             rank_zero_info(f"compact encoder: {path}")
 
     def encoder_network(self) -> NarrowVGG:
