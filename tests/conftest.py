@@ -125,6 +125,14 @@ def encoder(compact_weights) -> CompactEncoder:
     return CompactEncoder(compact_weights)
 
 
+@pytest.fixture
+def tiny_yardstick(monkeypatch, compact_weights) -> CompactEncoder:
+    """The encoder that validation measures with, which is a small one here; not the one of the losses."""
+    encoder = CompactEncoder(compact_weights, pooling="l2")
+    monkeypatch.setattr("nst_lightning.training.module.build_yardstick", lambda: encoder)
+    return encoder
+
+
 @pytest.fixture(scope="session")
 def network() -> JohnsonNet:
     """A small network of one style."""
@@ -194,7 +202,7 @@ def painting(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch, compact_weights, painting, photos) -> str:
+def config(tmp_path, monkeypatch, compact_weights, painting, photos, tiny_yardstick) -> str:
     """A tiny run as YAML file; metrics need all layers at a quarter of the size, hence 128 pixels."""
     monkeypatch.setattr(sys, "argv", ["nst-lightning"])  # which processes that Lightning starts would repeat
     content = {

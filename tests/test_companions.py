@@ -89,6 +89,7 @@ def test_a_checkpoint_of_weights_alone_has_the_averages(tmp_path, compact_weight
     close(saved(tmp_path / "step=3.ckpt"), average_of(watch.weights))
 
 
+@pytest.mark.usefixtures("tiny_yardstick")
 def test_averages_are_right_in_a_checkpoint_that_is_saved_amid_validation(tmp_path, compact_weights, painting, photos):
     class Save(L.Callback):
         def on_validation_batch_end(self, trainer, *_):

@@ -211,9 +211,7 @@ def test_compressed_vgg_continues_vgg19_with_bottlenecks(compressed_weights):
         torch.testing.assert_close(found[layer], expected, rtol=1e-4, atol=1e-5, msg=layer)
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     assert encoder.minimum_size("relu5_1") == 16
-    with pytest.raises(
-        ValueError, match=r"compressed\.safetensors\) has no layer relu4_2; it offers conv1_1, .*relu5_1"
-    ):
+    with pytest.raises(ValueError, match=r"compressed\.safetensors\) has no layer relu4_2; it offers .*relu5_1"):
         encoder.require(["relu4_2"])
 
 

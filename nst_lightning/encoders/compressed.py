@@ -58,7 +58,7 @@ class BottleneckVGG(nn.Module):
         self.deep.to(memory_format=torch.channels_last)
 
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
-        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at any of its layers, relu3_3 and relu4_3 included."""
+        """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at any layers to relu5_1."""
         convolutions = {**dict(self.first.convolutions.items()), **dict(self.deep.items())}
         return run_convolutions(convolutions, self.first.normalize(pictures), layers, self.pooling)
 

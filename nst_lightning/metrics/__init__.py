@@ -26,6 +26,7 @@ from nst_lightning.metrics.group import (
     measure_untouched,
     resize_to_each,
 )
+from nst_lightning.metrics.yardstick import build_yardstick
 
 __all__ = [
     "CONTENT_LAYER",
@@ -40,6 +41,7 @@ __all__ = [
     "Evaluator",
     "EvaluatorGroup",
     "PictureFeatures",
+    "build_yardstick",
     "channel_correlation",
     "extract_features",
     "fine_energy",
