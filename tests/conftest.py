@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from nst_lightning import cli
 from nst_lightning.encoders import CompactEncoder
 from nst_lightning.encoders.compressed import CHANNELS, BottleneckVGG
-from nst_lightning.encoders.weights import VGG19_BLOCKS
+from nst_lightning.encoders.weights import VGG16_BLOCKS, VGG19_BLOCKS, VGG_CHANNELS
 from nst_lightning.export import export_onnx
 from nst_lightning.networks import JohnsonNet, MultiStyleNet
 
@@ -116,6 +116,21 @@ def compressed_weights(tmp_path_factory) -> str:
         torch.nn.init.normal_(parameter, std=0.1 if name.endswith("bias") else (2 / parameter[0].numel()) ** 0.5)
     path = tmp_path_factory.mktemp("weights") / "compressed.safetensors"
     save_file(network.deep.state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights(tmp_path_factory) -> str:
+    """A file of VGG-16 to relu5_1, with random weights."""
+    generator, channels, state, index = torch.Generator().manual_seed(0), 3, {}, 0
+    for block, (count, width) in enumerate(zip(VGG16_BLOCKS, VGG_CHANNELS), 1):
+        for i in range(1, (count if block < 5 else 1) + 1):
+            scale = (2 / (9 * channels)) ** 0.5
+            state[f"features.{index}.weight"] = scale * torch.randn(width, channels, 3, 3, generator=generator)
+            state[f"features.{index}.bias"] = 0.1 * torch.rand(width, generator=generator)
+            channels, index = width, index + (2 if i < count else 3)
+    path = tmp_path_factory.mktemp("vgg16") / "vgg16.safetensors"
+    save_file(state, path)
     return str(path)
 
 

@@ -35,6 +35,12 @@ class PaintingCrops:
         side = photos.shape[-1]
         return torch.stack([self._crop(side, generator) if x else photo for photo, x in zip(photos, replaced)])
 
+    def crop_like(self, photos: Tensor, generator: torch.Generator) -> Tensor:
+        """As many crops as there are photos, of their size and on their device; without paintings, the photos."""
+        if not self._paintings:
+            return photos
+        return torch.stack([self._crop(photos.shape[-1], generator) for _ in photos]).to(photos)
+
     def _crop(self, side: int, generator: torch.Generator) -> Tensor:
         chosen, scale, down, across = torch.rand(4, generator=generator).tolist()
         painting = self._paintings[int(chosen * len(self._paintings))].float() / 255

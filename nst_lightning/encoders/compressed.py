@@ -57,6 +57,11 @@ class BottleneckVGG(nn.Module):
         self.deep = nn.ModuleDict({name: Bottleneck(*CHANNELS[name], ranks[name]) for name in CHANNELS})
         self.deep.to(memory_format=torch.channels_last)
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The first layers of the blocks, which losses usually compare: relu1_1, relu2_1, ...."""
+        return tuple(f"relu{block}_1" for block in range(1, 6))
+
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at any layers to relu5_1."""
         convolutions = {**dict(self.first.convolutions.items()), **dict(self.deep.items())}

@@ -1,0 +1,90 @@
+"""The least squares fit of bottlenecks to the features of a teacher, with which their training starts."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nst_lightning.encoders import Encoder
+from nst_lightning.encoders.base import pool
+from nst_lightning.encoders.compressed import Bottleneck, BottleneckVGG
+
+RIDGE = 1e-6
+"""Relative to the mean energy of the inputs."""
+
+
+@torch.no_grad()
+def fit_bottlenecks(
+    network: BottleneckVGG, teacher: Encoder, batches: Sequence[Tensor], total: Callable[[Tensor], Tensor]
+) -> None:
+    """Fit each bottleneck in turn to the teacher's convolution of that name.
+
+    The inputs are those of the network, whose earlier bottlenecks have been fitted already, and the targets the
+    teacher's own features, so that later ones make up for the errors of earlier ones (Zhang et al. 2016, Accelerating
+    Very Deep Convolutional Networks for Classification and Detection, but before the ReLUs).
+
+    Args:
+        network: the network.
+        teacher: the teacher, which offers all of the network's convolutions.
+        batches: pictures, RGB in [0, 1], each of shape (N, 3, H, W).
+        total: the sum of a tensor over all processes.
+    """
+    before = "relu3_1"
+    for name, bottleneck in network.deep.items():
+        inputs = [network(pictures, [before])[before] for pictures in batches]
+        if name.endswith("_1"):  # a new block
+            inputs = [pool(features, network.pooling) for features in inputs]
+        targets = (teacher(pictures, [name])[name] for pictures in batches)
+        _fit(cast(Bottleneck, bottleneck), inputs, targets, total)
+        before = "relu" + name[4:]
+
+
+def _fit(
+    bottleneck: Bottleneck, inputs: Sequence[Tensor], targets: Iterable[Tensor], total: Callable[[Tensor], Tensor]
+) -> None:
+    """Fit the three convolutions to pairs of inputs and targets, shapes (N, C, H, W) and (N, D, H, W)."""
+    narrow, last = bottleneck.conv.in_channels, bottleneck.conv.out_channels
+    # zeros pad the inputs, so that their energy counts, not their variance
+    first = _leading(total(_sum(_product(_rows(x), _rows(x)) for x in inputs)), narrow)
+    patches = (_patches(x, first.to(x)) for x in inputs)
+    products = [(_product(patch, patch), _product(patch, _rows(y))) for patch, y in zip(patches, targets)]
+    squares, mixed = (total(_sum(each)) for each in zip(*products))
+    ridge = RIDGE * squares.diagonal().mean() * torch.eye(len(squares)).to(squares)
+    weights, bias = torch.linalg.solve(squares + ridge, mixed).split([9 * narrow, 1])
+    count, mean = squares[-1, -1], weights.T @ squares[:-1, -1] / squares[-1, -1]
+    covariance = weights.T @ squares[:-1, :-1] @ weights / count - torch.outer(mean, mean)
+    basis = _leading(covariance, last)
+    bottleneck.reduce.weight.copy_(first.T[..., None, None])
+    bottleneck.conv.weight.copy_((weights @ basis).T.reshape(last, narrow, 3, 3))
+    bottleneck.expand.weight.copy_(basis[..., None, None])
+    cast(Tensor, bottleneck.expand.bias).copy_(bias[0] + mean - basis @ (basis.T @ mean))
+
+
+def _patches(inputs: Tensor, basis: Tensor) -> Tensor:
+    """Neighborhoods of 3x3 positions in a basis of channels, (C, r), and ones: shape (9 r + 1, N H W)."""
+    reduced = torch.einsum("nchw,cr->nrhw", inputs, basis)
+    unfolded = F.unfold(reduced, 3, padding=1).transpose(0, 1).flatten(1)
+    return torch.cat([unfolded, torch.ones_like(unfolded[:1])])
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Features of shape (N, C, H, W) as a matrix of shape (C, N H W)."""
+    return features.float().transpose(0, 1).flatten(1)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return (a @ b.T).cpu().double()
+
+
+def _sum(matrices: Iterable[Tensor]) -> Tensor:
+    result = torch.zeros((), dtype=torch.float64)
+    for matrix in matrices:
+        result = result + matrix
+    return result
+
+
+def _leading(symmetric: Tensor, count: int) -> Tensor:
+    """The eigenvectors of the largest eigenvalues, as columns."""
+    return torch.linalg.eigh(symmetric).eigenvectors[:, -count:]
