@@ -115,7 +115,7 @@ def compressed_weights(tmp_path_factory) -> str:
     for name, parameter in network.deep.named_parameters():
         torch.nn.init.normal_(parameter, std=0.1 if name.endswith("bias") else (2 / parameter[0].numel()) ** 0.5)
     path = tmp_path_factory.mktemp("weights") / "compressed.safetensors"
-    save_file(network.deep.state_dict(), path)
+    save_file({name: parameter.detach().contiguous() for name, parameter in network.deep.named_parameters()}, path)
     return str(path)
 
 

@@ -14,7 +14,7 @@ from nst_lightning.distillation.least_squares import fit_bottlenecks
 from nst_lightning.distillation.made_pictures import OptimizedPictures
 from nst_lightning.distillation.paintings import PaintingCrops
 from nst_lightning.distillation.variations import add_noise, change_colors, flatten_tones, random_textures, vary
-from nst_lightning.encoders import VGG16, VGG19, CompactEncoder, CompressedVGG
+from nst_lightning.encoders import VGG16, VGG19, CompactEncoder, CompressedVGG, image_to_tensor
 from nst_lightning.encoders.compact import NarrowVGG
 from nst_lightning.encoders.compressed import CHANNELS, BottleneckVGG
 from nst_lightning.encoders.weights import save_half
@@ -199,20 +199,21 @@ def test_a_deep_distillation_resumes_exactly(tmp_path, vgg16_weights, photos):
     assert whole.optimized.state["picture"].equal(resumed.optimized.state["picture"])
 
 
-def test_least_squares_find_bottlenecks_that_are_exact():
-    """A teacher that is a bottleneck itself, behind the same layers, is found but for rounding."""
+def test_least_squares_find_a_teacher_that_has_bottlenecks_itself():
+    """With all channels before the 3x3 convolution, exactly; with fewer, which are those of most energy, nearly."""
     torch.manual_seed(0)
-    teacher, network = (BottleneckVGG({name: (6, 8) for name in CHANNELS}) for _ in range(2))
-    batches = [torch.rand(2, 3, 96, 96) for _ in range(2)]
-    fit_bottlenecks(network, teacher, batches, lambda tensor: tensor)
+    ranks = dict.fromkeys(CHANNELS, (6, 8)) | {"conv3_2": (256, 8), "conv3_3": (256, 8)}
+    teacher, network = BottleneckVGG(ranks), BottleneckVGG(ranks)
+    fit_bottlenecks(network, teacher, [torch.rand(2, 3, 128, 128) for _ in range(2)], lambda tensor: tensor)
     picture = torch.rand(1, 3, 64, 64)
-    for layer in ("relu3_3", "relu4_1", "relu5_1"):
+    for layer, largest in {"relu3_2": 0.01, "relu3_3": 0.01, "relu4_1": 0.5, "relu5_1": 0.5}.items():
         expected, found = (each(picture, [layer])[layer] for each in (teacher, network))
-        assert (found - expected).norm() < 0.02 * expected.norm(), layer
+        assert (found - expected).norm() < largest * expected.norm(), layer
 
 
-def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(encoder):
-    photos, generator = torch.rand(4, 3, 64, 64), torch.Generator().manual_seed(0)
+def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(encoder, picture):
+    photos = torch.cat([image_to_tensor(picture(64, 64, seed)) for seed in range(4)])
+    generator = torch.Generator().manual_seed(0)
     optimized = OptimizedPictures(PaintingCrops(None, share=0), share=0.5)
     for _ in range(40):
         mixed = optimized.mix_in(photos, photos, encoder.network, generator)
@@ -221,12 +222,10 @@ def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(encoder)
     assert len(state["age"]) == 8
     assert (state["age"] <= state["life"]).all()
     assert state["age"].min() > 0
-    for row in range(8):
-        before, after = (
-            gram_loss(*(gram_matrix(encoder(state[name][row : row + 1], ["relu2_1"])["relu2_1"]) for name in pair))
-            for pair in (("photo", "painting"), ("picture", "painting"))
-        )
-        assert after < before
+    photo, painting, made = (
+        gram_matrix(encoder(state[name], ["relu2_1"])["relu2_1"]) for name in ("photo", "painting", "picture")
+    )
+    assert gram_loss(made, painting).mean() < 0.5 * gram_loss(photo, painting).mean()
     state["age"].fill_(100)
     optimized.mix_in(photos, photos, encoder.network, generator)
     assert (state["age"] == 100).sum() < 8
@@ -247,7 +246,7 @@ def test_bad_ranks(ranks, message):
 
 
 def test_bottlenecks_need_all_convolutions_of_the_teacher(compact_weights):
-    with pytest.raises(ValueError, match=r"CompactEncoder .* has no layer relu3_3; it goes"):
+    with pytest.raises(ValueError, match=r"CompactEncoder .* has no layer relu3_3; it offers"):
         Distillation(CompactEncoder(compact_weights), BottleneckStudent(LOW))
 
 

@@ -69,7 +69,7 @@ class BottleneckVGG(nn.Module):
 
 
 class CompressedVGG(Encoder):
-    """VGG-19's exact layers to relu3_1, and relu4_1 and relu5_1 as VGG-16 has them, at a quarter of their weights.
+    """VGG-19's exact layers to relu3_1, and relu4_1 and relu5_1 as VGG-16 has them, with a fifth of its weights.
 
     From relu3_1 on, each convolution is a bottleneck, after Kim et al. (Compression of Deep Convolutional Neural
     Networks for Fast and Low Power Mobile Applications, 2016), and all of them were trained to imitate VGG-16's exact
