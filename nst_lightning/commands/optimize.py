@@ -102,8 +102,7 @@ def optimize(
             layers, downloaded once), a file, or `null` for none.
         compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, which takes
             the place of the compressed layers, too, or `null`.
-        fast: compare strokes and colors, too, with the compact encoder alone: half the time, but strokes and colors are
-            not as close to the painting's.
+        fast: compare with the compact encoder alone: half the time, but the picture is not as close to the painting.
         pooling: pooling of the encoder: `max`, `average` or `l2`.
         device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         max_memory: memory for the whole process, in GB of 10^9 bytes. Pictures that need more are processed in tiles,

@@ -101,8 +101,8 @@ class Distillation(L.LightningModule):
             self.paintings = PaintingCrops(folder, share=painting_share)
         self.optimized = OptimizedPictures(self.paintings, share=optimized_share)
         with naming("stylized_with"):
-            given = stylized_with is not None
-            self.stylized = StylizedPictures(stylized_with, share=stylized_share) if given else None
+            given = None if stylized_with is None else StylizedPictures(stylized_with, share=stylized_share)
+            self.stylized = given
         self.gram_weight, self.seed = gram_weight, seed
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self._swapped = False
