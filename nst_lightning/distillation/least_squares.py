@@ -47,10 +47,10 @@ def _fit(
     """Fit the three convolutions to pairs of inputs and targets, shapes (N, C, H, W) and (N, D, H, W)."""
     narrow, last = bottleneck.conv.in_channels, bottleneck.conv.out_channels
     # zeros pad the inputs, so that their energy counts, not their variance
-    first = _leading(total(_sum(_product(_rows(x), _rows(x)) for x in inputs)), narrow)
-    patches = (_patches(x, first.to(x)) for x in inputs)
-    products = [(_product(patch, patch), _product(patch, _rows(y))) for patch, y in zip(patches, targets)]
-    squares, mixed = (total(_sum(each)) for each in zip(*products))
+    first = _leading(total(_products((_rows(x), _rows(x)) for x in inputs)), narrow)
+    known = ((_patches(x, first.to(x)), _rows(y)) for x, y in zip(inputs, targets))
+    # the products of neighborhoods with each other, and with the targets, side by side
+    squares, mixed = total(_products((u, torch.cat([u, v])) for u, v in known)).tensor_split([9 * narrow + 1], dim=1)
     ridge = RIDGE * squares.diagonal().mean() * torch.eye(len(squares)).to(squares)
     weights, bias = torch.linalg.solve(squares + ridge, mixed).split([9 * narrow, 1])
     count, mean = squares[-1, -1], weights.T @ squares[:-1, -1] / squares[-1, -1]
@@ -74,14 +74,11 @@ def _rows(features: Tensor) -> Tensor:
     return features.float().transpose(0, 1).flatten(1)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    return (a @ b.T).cpu().double()
-
-
-def _sum(matrices: Iterable[Tensor]) -> Tensor:
+def _products(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """The sum of a @ b.T over pairs of matrices, in float64 on the CPU."""
     result = torch.zeros((), dtype=torch.float64)
-    for matrix in matrices:
-        result = result + matrix
+    for a, b in pairs:
+        result = result + (a @ b.T).cpu().double()
     return result
 
 
