@@ -211,11 +211,12 @@ def test_least_squares_find_a_teacher_that_has_bottlenecks_itself():
         assert (found - expected).norm() < largest * expected.norm(), layer
 
 
-def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(encoder, picture):
-    photos = torch.cat([image_to_tensor(picture(64, 64, seed)) for seed in range(4)])
+def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(compressed_weights, picture):
+    encoder = CompressedVGG(compressed_weights)
+    photos = torch.cat([image_to_tensor(picture(48, 48, seed)) for seed in range(4)])
     generator = torch.Generator().manual_seed(0)
     optimized = OptimizedPictures(PaintingCrops(None, share=0), share=0.5)
-    for _ in range(40):
+    for _ in range(30):
         mixed = optimized.mix_in(photos, photos, encoder.network, generator)
         assert mixed[:2].equal(photos[:2])
     state = optimized.state
@@ -225,7 +226,7 @@ def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(encoder,
     photo, painting, made = (
         gram_matrix(encoder(state[name], ["relu2_1"])["relu2_1"]) for name in ("photo", "painting", "picture")
     )
-    assert gram_loss(made, painting).mean() < 0.5 * gram_loss(photo, painting).mean()
+    assert gram_loss(made, painting).mean() < 0.7 * gram_loss(photo, painting).mean()
     state["age"].fill_(100)
     optimized.mix_in(photos, photos, encoder.network, generator)
     assert (state["age"] == 100).sum() < 8

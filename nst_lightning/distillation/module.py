@@ -14,7 +14,7 @@ from nst_lightning import __version__
 from nst_lightning.distillation.made_pictures import OptimizedPictures, StylizedPictures
 from nst_lightning.distillation.network import channels_of, check_teacher
 from nst_lightning.distillation.paintings import PaintingCrops
-from nst_lightning.distillation.students import NarrowStudent, Student
+from nst_lightning.distillation.students import Student
 from nst_lightning.distillation.variations import vary
 from nst_lightning.encoders import Encoder, Features
 from nst_lightning.encoders.weights import save_half
@@ -45,7 +45,7 @@ class Distillation(L.LightningModule):
 
     Args:
         teacher: the encoder to learn from, which must offer the layers that the student is compared at.
-        student: the kind of network to train; by default a `NarrowStudent`.
+        student: the kind of network to train: a `NarrowStudent` or a `BottleneckStudent`.
         paintings: folder of paintings to learn from as well; by default none.
         painting_share: share of the photos that are replaced by crops of paintings.
         stylized_with: checkpoint of a transfer network, or the name of one that comes with the package; by default
@@ -68,7 +68,7 @@ class Distillation(L.LightningModule):
     def __init__(
         self,
         teacher: Encoder,
-        student: Student | None = None,
+        student: Student,
         paintings: str | None = None,
         painting_share: float = 0.2,
         stylized_with: str | None = None,
@@ -86,14 +86,13 @@ class Distillation(L.LightningModule):
         for name, share in (shares | {"optimized_share": optimized_share}).items():
             require(name, share, 0 <= share <= 1, "from 0 to 1")
         require_above(0, learning_rate=learning_rate)
-        self.student = NarrowStudent() if student is None else student
-        self.network = self.student.build(teacher)
-        self.layers = self.student.compared_layers(self.network)
+        self.student, self.network = student, student.build(teacher)
+        self.layers = student.compared_layers(self.network)
         self.layer_weights = _normalize_layer_weights(layer_weights, self.layers)
         self.teacher = teacher
         for layer, channels in zip(self.layers, channels_of(teacher, self.layers)):
             self.register_buffer(f"scale_{layer}", torch.ones(channels, 1, 1))
-        started = float(self.student.init_from is not None)  # its features have the teacher's scale
+        started = float(student.init_from is not None)  # its features have the teacher's scale
         self.register_buffer("measured", torch.tensor(started))  # a number, so that it can be averaged
         self.metrics = nn.ModuleDict({layer: ChannelCorrelation() for layer in self.layers})
         with naming("paintings"):
@@ -139,7 +138,7 @@ class Distillation(L.LightningModule):
         """Prepare a new network; accumulate gradients as the epoch asks for, where a run resumes within it."""
         self._swapped = False  # an earlier run may have failed amid validation
         restore_accumulation(self.trainer)
-        if not self.measured and self.student.start(self.network, self.teacher, self._first_batches, self._total):
+        if not self.measured and self.student.start(self.network, self.teacher, self._first_batches(), self._total):
             self.measured.fill_(True)
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:

@@ -1,6 +1,8 @@
 """The networks that distillation can train, each with the layers that it is compared at and the file it becomes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import cast
 
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ RANKS = {
 """Ranks with which the file of a `BottleneckVGG` has 3.8 MB."""
 
 
-class Student:
+class Student(ABC):
     """A kind of network that can learn from a teacher.
 
     Args:
@@ -35,31 +37,27 @@ class Student:
     def __init__(self, filename: str, init_from: str | None) -> None:
         self.filename, self.init_from = filename, init_from
 
+    @abstractmethod
     def build(self, teacher: Encoder) -> nn.Module:
         """The network to train, whose `layers` losses may compare.
 
         Raises:
             UserError: `init_from` can't be loaded or doesn't fit the teacher, or the teacher lacks a layer.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def compared_layers(self, network: nn.Module) -> tuple[str, ...]:
         """The layers at which the network is compared with the teacher."""
-        raise NotImplementedError
 
     def start(
-        self,
-        network: nn.Module,
-        teacher: Encoder,
-        batches: Callable[[], Iterable[Tensor]],
-        total: Callable[[Tensor], Tensor],
+        self, network: nn.Module, teacher: Encoder, batches: Iterable[Tensor], total: Callable[[Tensor], Tensor]
     ) -> bool:
         """Prepare a new network for training.
 
         Args:
             network: the network.
             teacher: the teacher.
-            batches: makes batches of pictures, RGB in [0, 1], shape (N, 3, H, W).
+            batches: pictures, RGB in [0, 1], each batch of shape (N, 3, H, W), as many as are taken.
             total: the sum of a tensor over all processes.
 
         Returns:
@@ -67,9 +65,9 @@ class Student:
         """
         return False
 
+    @abstractmethod
     def export(self, network: nn.Module, scales: Mapping[str, Tensor]) -> nn.Module:
         """The module whose weights are written to the file, given the units of the network's layers."""
-        raise NotImplementedError
 
 
 class NarrowStudent(Student):
@@ -153,15 +151,10 @@ class BottleneckStudent(Student):
         return ("relu3_3", "relu4_1", "relu4_3", "relu5_1")
 
     def start(
-        self,
-        network: nn.Module,
-        teacher: Encoder,
-        batches: Callable[[], Iterable[Tensor]],
-        total: Callable[[Tensor], Tensor],
+        self, network: nn.Module, teacher: Encoder, batches: Iterable[Tensor], total: Callable[[Tensor], Tensor]
     ) -> bool:
         """Fit the bottlenecks by least squares."""
-        chosen: Sequence[Tensor] = [batch for _, batch in zip(range(self.start_batches), batches())]
-        fit_bottlenecks(cast(BottleneckVGG, network), teacher, chosen, total)
+        fit_bottlenecks(cast(BottleneckVGG, network), teacher, [*islice(batches, self.start_batches)], total)
         return True
 
     def export(self, network: nn.Module, scales: Mapping[str, Tensor]) -> nn.Module:
