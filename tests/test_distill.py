@@ -220,7 +220,7 @@ def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(compress
         assert mixed[:2].equal(photos[:2])
     state = optimized.state
     assert len(state["age"]) == 8
-    assert (0 < state["age"]).all()
+    assert (state["age"] > 0).all()
     assert (state["age"] <= state["life"]).all()
     painting, of_photo, made = [
         [gram_matrix(features) for features in encoder(state[name], layers).values()]
