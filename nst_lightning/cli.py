@@ -48,7 +48,7 @@ COMMANDS = {
     "validate": Command(TRAINING, "losses and quality figures of a checkpoint on held-out photos"),
     "test": Command(TRAINING, "losses and quality figures on test photos, and the photos' own figures"),
     "predict": Command(TRAINING, "stylize a folder of photos with a checkpoint"),
-    "distill": Command(TRAINING, "train a compact encoder to imitate VGG-19"),
+    "distill": Command(TRAINING, "train a small encoder to imitate VGG-19"),
     "export": Command(
         f"{_HERE}.export:export",
         "write a checkpoint as an ONNX file",
@@ -82,7 +82,7 @@ COMMANDS = {
         repeatable=("paintings", "only", "short_side"),
     ),
     "evaluate encoder": Command(
-        f"{_HERE}.evaluate_encoder:evaluate_encoder", "compare compact encoders with VGG-19", {"encoders": "+"}
+        f"{_HERE}.evaluate_encoder:evaluate_encoder", "compare small encoders with VGG-19", {"encoders": "+"}
     ),
     "evaluate optimizer": Command(
         f"{_HERE}.evaluate_optimizer:evaluate_optimizer",

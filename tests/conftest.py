@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from nst_lightning import cli
 from nst_lightning.encoders import CompactEncoder
-from nst_lightning.encoders.weights import VGG19_BLOCKS
+from nst_lightning.encoders.compressed import CHANNELS, BottleneckVGG
+from nst_lightning.encoders.weights import VGG16_BLOCKS, VGG19_BLOCKS, VGG_CHANNELS
 from nst_lightning.export import export_onnx
 from nst_lightning.networks import JohnsonNet, MultiStyleNet
 
@@ -106,10 +107,45 @@ def compact_weights(tmp_path_factory) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="session")
+def compressed_weights(tmp_path_factory) -> str:
+    """A file in the format of `CompressedVGG`: very low ranks, random weights."""
+    torch.manual_seed(0)
+    network = BottleneckVGG({name: (3, 4) for name in CHANNELS})
+    for name, parameter in network.deep.named_parameters():
+        torch.nn.init.normal_(parameter, std=0.1 if name.endswith("bias") else (2 / parameter[0].numel()) ** 0.5)
+    path = tmp_path_factory.mktemp("weights") / "compressed.safetensors"
+    save_file({name: parameter.detach().contiguous() for name, parameter in network.deep.named_parameters()}, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights(tmp_path_factory) -> str:
+    """A file of VGG-16 to relu5_1, with random weights."""
+    generator, channels, state, index = torch.Generator().manual_seed(0), 3, {}, 0
+    for block, (count, width) in enumerate(zip(VGG16_BLOCKS, VGG_CHANNELS), 1):
+        for i in range(1, (count if block < 5 else 1) + 1):
+            scale = (2 / (9 * channels)) ** 0.5
+            state[f"features.{index}.weight"] = scale * torch.randn(width, channels, 3, 3, generator=generator)
+            state[f"features.{index}.bias"] = 0.1 * torch.rand(width, generator=generator)
+            channels, index = width, index + (2 if i < count else 3)
+    path = tmp_path_factory.mktemp("vgg16") / "vgg16.safetensors"
+    save_file(state, path)
+    return str(path)
+
+
 @pytest.fixture
 def encoder(compact_weights) -> CompactEncoder:
     """The compact encoder with those weights."""
     return CompactEncoder(compact_weights)
+
+
+@pytest.fixture
+def tiny_yardstick(monkeypatch, compact_weights) -> CompactEncoder:
+    """The encoder that validation measures with, which is a small one here; not the one of the losses."""
+    encoder = CompactEncoder(compact_weights, pooling="l2")
+    monkeypatch.setattr("nst_lightning.training.module.build_yardstick", lambda: encoder)
+    return encoder
 
 
 @pytest.fixture(scope="session")
@@ -181,7 +217,7 @@ def painting(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch, compact_weights, painting, photos) -> str:
+def config(tmp_path, monkeypatch, compact_weights, painting, photos, tiny_yardstick) -> str:
     """A tiny run as YAML file; metrics need all layers at a quarter of the size, hence 128 pixels."""
     monkeypatch.setattr(sys, "argv", ["nst-lightning"])  # which processes that Lightning starts would repeat
     content = {

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks.spike import SpikeDetection
 from training_runs import data_of, module_of, trainer_of, weights_of
 
 from nst_lightning.cli import main
-from nst_lightning.distillation import Distillation
+from nst_lightning.distillation import Distillation, NarrowStudent
 from nst_lightning.encoders import CompactEncoder
 from nst_lightning.errors import UserError
 from nst_lightning.networks import MultiStyleNet, load_network
@@ -89,6 +89,7 @@ def test_a_checkpoint_of_weights_alone_has_the_averages(tmp_path, compact_weight
     close(saved(tmp_path / "step=3.ckpt"), average_of(watch.weights))
 
 
+@pytest.mark.usefixtures("tiny_yardstick")
 def test_averages_are_right_in_a_checkpoint_that_is_saved_amid_validation(tmp_path, compact_weights, painting, photos):
     class Save(L.Callback):
         def on_validation_batch_end(self, trainer, *_):
@@ -129,7 +130,7 @@ def test_averages_of_a_network_that_adopts_styles_resume(tmp_path, compact_weigh
 def test_a_distillation_is_averaged_and_resumed(tmp_path, compact_weights, photos, average):
     def module():
         torch.manual_seed(0)
-        return Distillation(CompactEncoder(compact_weights), widths=[4, 4], warmup_steps=2)
+        return Distillation(CompactEncoder(compact_weights), NarrowStudent([4, 4]), warmup_steps=2)
 
     whole, resumed = module(), module()
     save = LastCheckpoint(every_n_steps=1, keep_all=True)

@@ -40,7 +40,7 @@ def parsed(capsys):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_parses(path, parsed):
-    config = parsed("distill" if path.stem == "distill" else "fit", f"--config={path}")
+    config = parsed("distill" if path.stem in ("distill", "deep_layers") else "fit", f"--config={path}")
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert config["trainer"]["max_steps"] == written["trainer"]["max_steps"] > 0
     assert config["data"]["short_side"] == written["data"]["short_side"]

@@ -9,11 +9,17 @@ from safetensors.torch import load_file
 from training_runs import trainer_of, weights_of
 
 from nst_lightning.cli import main
-from nst_lightning.distillation.module import Distillation
+from nst_lightning.distillation import BottleneckStudent, Distillation, NarrowStudent
+from nst_lightning.distillation.least_squares import fit_bottlenecks
+from nst_lightning.distillation.made_pictures import OptimizedPictures
+from nst_lightning.distillation.paintings import PaintingCrops
 from nst_lightning.distillation.variations import add_noise, change_colors, flatten_tones, random_textures, vary
-from nst_lightning.encoders import CompactEncoder
-from nst_lightning.encoders.compact import NarrowVGG, save_narrow_vgg
+from nst_lightning.encoders import VGG16, VGG19, CompactEncoder, CompressedVGG, image_to_tensor
+from nst_lightning.encoders.compact import NarrowVGG
+from nst_lightning.encoders.compressed import CHANNELS, BottleneckVGG
+from nst_lightning.encoders.weights import save_half
 from nst_lightning.errors import WorkError
+from nst_lightning.losses import gram_loss, gram_matrix
 from nst_lightning.metrics import ChannelCorrelation, channel_correlation
 from nst_lightning.training import LastCheckpoint
 
@@ -23,7 +29,9 @@ WIDTHS = [4, 4, 6]
 
 def module_of(compact_weights, **options):
     torch.manual_seed(0)
-    return Distillation(CompactEncoder(compact_weights), **{"widths": WIDTHS, "warmup_steps": 2, **options})
+    narrow = {name: options.pop(name) for name in ("widths", "init_from", "frozen") if name in options}
+    student = NarrowStudent(**{"widths": WIDTHS, **narrow})
+    return Distillation(CompactEncoder(compact_weights), student, **{"warmup_steps": 2, **options})
 
 
 def data_of(photos):
@@ -32,7 +40,7 @@ def data_of(photos):
 
 def agreement(module, pictures):
     """Mean correlation of the channels that do answer to pictures, per layer."""
-    network, targets = module.encoder_network(), module.teacher(pictures, module.layers)
+    network, targets = module.export(), module.teacher(pictures, module.layers)
     features, found = network(pictures, module.layers), []
     for layer, target in targets.items():
         alive = target.mean((0, 2, 3)) > 0.2
@@ -92,7 +100,7 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path):
     network = NarrowVGG([4], [8])
     torch.nn.init.constant_(network["embed1_1"].bias, 1e6)
     with pytest.raises(ValueError, match=r"not written; embed1_1\.bias is not finite in half precision"):
-        save_narrow_vgg(network, tmp_path / "a.safetensors", {})
+        save_half(network.state_dict(), tmp_path / "a.safetensors", {})
     assert not list(tmp_path.iterdir())
 
 
@@ -130,7 +138,8 @@ def test_goes_on_from_a_file_and_keeps_the_first_layers(tmp_path, compact_weight
 
 def test_the_command_trains_and_names_the_file(tmp_path, monkeypatch, capsys, compact_weights, photos):
     monkeypatch.chdir(tmp_path)
-    small = ["--data.short_side", "48", "--data.batch_size", "2", "--data.workers", "0", "--model.widths", "[4, 4]"]
+    small = ["--data.short_side", "48", "--data.batch_size", "2", "--data.workers", "0"]
+    small += ["--model.student", "NarrowStudent", "--model.student.widths", "[4, 4]"]
     encoder = [
         "--model.teacher",
         "nst_lightning.encoders.CompactEncoder",
@@ -147,10 +156,102 @@ def test_the_command_trains_and_names_the_file(tmp_path, monkeypatch, capsys, co
     again = ["--config", str(folder / "config.yaml"), "--ckpt_path", str(folder / "checkpoints/last.ckpt")]
     assert main(["distill", *again, "--trainer.max_steps", "3"]) == 0
     capsys.readouterr()
-    assert main(["distill", *again, "--trainer.max_steps", "3", "--model.widths", "[4, 6]"]) == 2
+    assert main(["distill", *again, "--trainer.max_steps", "3", "--model.student.widths", "[4, 6]"]) == 2
     assert "conv2_1.0.bias is (4,) there and (6,) here" in capsys.readouterr().err
     assert main(["distill", *again[:2], "--ckpt_path", str(ROOT / "checkpoints/johnson_base.ckpt")]) == 2
     assert "a checkpoint, but not of a compact encoder" in capsys.readouterr().err
+
+
+LOW = {name: [6, 8] for name in CHANNELS}
+
+
+def deep_module_of(vgg16_weights, photos, **options):
+    torch.manual_seed(0)
+    student = BottleneckStudent(LOW, init_from=options.pop("init_from", None), start_batches=3)
+    made = {"paintings": str(photos), "painting_share": 0.5, "optimized_share": 0.5, "stylized_with": "johnson_base"}
+    return Distillation(VGG16(vgg16_weights), student, **{"warmup_steps": 1, "learning_rate": 1e-3, **made, **options})
+
+
+def test_bottlenecks_start_from_least_squares_and_are_trained_further(tmp_path, vgg16_weights, photos):
+    module = deep_module_of(vgg16_weights, photos)
+    trainer_of(tmp_path, max_steps=2, enable_checkpointing=False).fit(module, data_of(photos))
+    path = tmp_path / "vgg16_deep_layers.safetensors"
+    encoder, picture = CompressedVGG(str(path)), torch.rand(1, 3, 48, 64)
+    found, trained = encoder(picture, ["relu3_1", "relu5_1"]), module.network(picture, ["relu5_1"])
+    torch.testing.assert_close(found["relu5_1"], trained["relu5_1"], rtol=0.02, atol=0.02)
+    torch.testing.assert_close(found["relu3_1"], VGG19("bundled")(picture, ["relu3_1"])["relu3_1"])
+    further = deep_module_of(vgg16_weights, photos, init_from=str(path))
+    torch.testing.assert_close(further.network(picture, ["relu5_1"])["relu5_1"], found["relu5_1"])
+    assert further.measured
+
+
+def test_a_deep_distillation_resumes_exactly(tmp_path, vgg16_weights, photos):
+    whole = deep_module_of(vgg16_weights, photos)
+    save = LastCheckpoint(every_n_steps=1, keep_all=True)
+    trainer_of(tmp_path, max_steps=4, callbacks=[save]).fit(whole, data_of(photos))
+    resumed, again = (
+        deep_module_of(vgg16_weights, photos),
+        trainer_of(tmp_path, max_steps=4, enable_checkpointing=False),
+    )
+    again.fit(resumed, data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000002.ckpt")
+    assert weights_of(whole).equal(weights_of(resumed))
+    assert {name: len(value) for name, value in whole.optimized.state.items()}["picture"] == 8
+    assert whole.optimized.state["picture"].equal(resumed.optimized.state["picture"])
+
+
+def test_least_squares_find_a_teacher_that_has_bottlenecks_itself():
+    """With all channels before the 3x3 convolution, exactly; with fewer, which are those of most energy, nearly."""
+    torch.manual_seed(0)
+    ranks = dict.fromkeys(CHANNELS, (6, 8)) | {"conv3_2": (256, 8), "conv3_3": (256, 8)}
+    teacher, network = BottleneckVGG(ranks), BottleneckVGG(ranks)
+    fit_bottlenecks(network, teacher, [torch.rand(2, 3, 128, 128) for _ in range(2)], lambda tensor: tensor)
+    picture = torch.rand(1, 3, 64, 64)
+    for layer, largest in {"relu3_2": 0.01, "relu3_3": 0.01, "relu4_1": 0.5, "relu5_1": 0.5}.items():
+        expected, found = (each(picture, [layer])[layer] for each in (teacher, network))
+        assert (found - expected).norm() < largest * expected.norm(), layer
+
+
+def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(compressed_weights, picture):
+    encoder, layers = CompressedVGG(compressed_weights), [f"relu{block}_1" for block in range(1, 6)]
+    photos = torch.cat([image_to_tensor(picture(32, 32, seed)) for seed in range(4)])
+    optimized, generator = OptimizedPictures(PaintingCrops(None, share=0), share=0.5), torch.Generator().manual_seed(0)
+    for _ in range(60):
+        mixed = optimized.mix_in(photos, photos, encoder.network, generator)
+        assert mixed[:2].equal(photos[:2])
+    state = optimized.state
+    assert len(state["age"]) == 8
+    assert (state["age"] > 0).all()
+    assert (state["age"] <= state["life"]).all()
+    painting, of_photo, made = [
+        [gram_matrix(features) for features in encoder(state[name], layers).values()]
+        for name in ("painting", "photo", "picture")
+    ]
+    before, after = (
+        sum(gram_loss(gram, target).mean() for gram, target in zip(found, painting)) for found in (of_photo, made)
+    )
+    assert after < 0.7 * before
+    state["age"].fill_(100)
+    optimized.mix_in(photos, photos, encoder.network, generator)
+    assert (state["age"] == 100).sum() < 8
+
+
+@pytest.mark.parametrize(
+    ("ranks", "message"),
+    [
+        ({**LOW, "conv4_1": [6]}, r"ranks must be two numbers >= 1 for each of conv3_2, .*, got {'conv4_1': \[6\]}"),
+        ({**LOW, "conv4_1": [257, 6]}, r"at most their numbers of channels, got {'conv4_1': \[257, 6\]}"),
+        ({**LOW, "conv1_1": [6, 6]}, r"got {'conv1_1': \[6, 6\]}"),
+        ({"conv3_2": [6, 6]}, r"got {'conv3_3': \[\]}"),
+    ],
+)
+def test_bad_ranks(ranks, message):
+    with pytest.raises(ValueError, match=message):
+        BottleneckStudent(ranks)
+
+
+def test_bottlenecks_need_all_convolutions_of_the_teacher(compact_weights):
+    with pytest.raises(ValueError, match=r"CompactEncoder .* has no layer relu3_3; it offers"):
+        Distillation(CompactEncoder(compact_weights), BottleneckStudent(LOW))
 
 
 @pytest.mark.parametrize(
@@ -163,6 +264,8 @@ def test_the_command_trains_and_names_the_file(tmp_path, monkeypatch, capsys, co
         ({"seed": -1}, "seed must be >= 0, got -1"),
         ({"init_from": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"painting_share": 1.5}, r"painting_share must be from 0 to 1, got 1\.5"),
+        ({"stylized_share": -1}, r"stylized_share must be from 0 to 1, got -1"),
+        ({"stylized_with": "nowhere"}, r"stylized_with: nowhere: no such checkpoint; the package comes with .*styles"),
         ({"layer_weights": {"relu9_1": 1}}, r"layer_weights must be numbers > 0 for some of relu1_1"),
         ({"layer_weights": {"relu1_1": 0}}, r"layer_weights must be numbers > 0"),
         ({"gram_weight": -1}, "gram_weight must be >= 0, got -1"),
@@ -176,9 +279,9 @@ def test_bad_options(compact_weights, options, message):
 
 
 def test_a_teacher_that_ends_early(compact_weights, tmp_path):
-    save_narrow_vgg(NarrowVGG([4, 4], [6, 6]), tmp_path / "early.safetensors", {})
+    save_half(NarrowVGG([4, 4], [6, 6]).state_dict(), tmp_path / "early.safetensors", {})
     with pytest.raises(ValueError, match=r"early\.safetensors\) has no layer relu3_1"):
-        Distillation(CompactEncoder(str(tmp_path / "early.safetensors")), widths=WIDTHS)
+        Distillation(CompactEncoder(str(tmp_path / "early.safetensors")), NarrowStudent(WIDTHS))
 
 
 def test_correlation_is_numpys():

@@ -8,8 +8,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.models import vgg
 
-from nst_lightning.encoders import VGG16, VGG19, CompactEncoder, EncoderChain, build_encoder
+from nst_lightning.encoders import VGG16, VGG19, CompactEncoder, CompressedVGG, EncoderChain, build_encoder
 from nst_lightning.encoders import compact as compact_module
+from nst_lightning.encoders import compressed as compressed_module
 from nst_lightning.encoders import vgg as vgg_module
 from nst_lightning.encoders import weights as weights_module
 from nst_lightning.encoders.base import ALL_LAYERS, L2_GAIN, pool
@@ -190,6 +191,61 @@ def test_compact_encoder_is_its_formula(compact_weights):
     torch.testing.assert_close(found["relu2_1"], embed(two, "embed2_1"))
 
 
+def test_compressed_vgg_continues_vgg19_with_bottlenecks(compressed_weights):
+    tensors, x = load_file(compressed_weights), torch.rand(2, 3, 37, 48)
+    exact = VGG19("bundled")(x, [*ALL_LAYERS[:10]])
+
+    def convolve(y, name):
+        reduced = F.conv2d(y, tensors[f"{name}.reduce.weight"])
+        narrow = F.conv2d(F.pad(reduced, (1, 1, 1, 1)), tensors[f"{name}.conv.weight"])
+        return F.relu(F.conv2d(narrow, tensors[f"{name}.expand.weight"], tensors[f"{name}.expand.bias"]))
+
+    three = convolve(convolve(exact["relu3_1"], "conv3_2"), "conv3_3")
+    four = convolve(F.max_pool2d(three, 2), "conv4_1")
+    five = convolve(F.max_pool2d(convolve(convolve(four, "conv4_2"), "conv4_3"), 2), "conv5_1")
+    encoder = CompressedVGG(compressed_weights)
+    assert encoder.layers == (*ALL_LAYERS[:10], "relu4_1", "relu5_1")
+    assert encoder.description == "CompressedVGG (compressed.safetensors)"
+    found = encoder(x, encoder.layers)
+    for layer, expected in (exact | {"relu4_1": four, "relu5_1": five}).items():
+        torch.testing.assert_close(found[layer], expected, rtol=1e-4, atol=1e-5, msg=layer)
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    assert encoder.minimum_size("relu5_1") == 16
+    with pytest.raises(ValueError, match=r"compressed\.safetensors\) has no layer relu4_2; it offers .*relu5_1"):
+        encoder.require(["relu4_2"])
+
+
+def test_compressed_vgg_runs_no_deeper_than_needed_and_pools_alike(compressed_weights):
+    encoder, x = CompressedVGG(compressed_weights, pooling="l2"), torch.rand(1, 3, 32, 32)
+    expected = VGG19("bundled", pooling="l2")(x, ["relu3_1"])["relu3_1"]
+    deeper = encoder(x, ["relu4_1"])["relu4_1"]
+    assert not deeper.equal(CompressedVGG(compressed_weights)(x, ["relu4_1"])["relu4_1"])
+    encoder.network.deep["conv3_2"].register_forward_hook(lambda *_: pytest.fail("ran too deep"))
+    torch.testing.assert_close(encoder(x, ["relu3_1"])["relu3_1"], expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("conv4_3.conv.weight", None, r"has no conv4_3\.conv\.weight; use a file that `distill` wrote"),
+        ("conv5_1.expand.bias", None, r"has no conv5_1\.expand\.bias"),
+        ("conv3_2.conv.weight", torch.ones(4, 3, 5, 5), r"has shape \(4, 3, 5, 5\), not \(any, any, 3, 3\)"),
+        ("conv4_1.reduce.weight", torch.ones(3, 512, 1, 1), r"has shape \(3, 512, 1, 1\), not \(3, 256, 1, 1\)"),
+        ("conv4_1.expand.weight", torch.zeros(512, 4, 1, 1), r"is damaged: not finite, or all zero"),
+    ],
+)
+def test_compressed_weights_of_something_else(tmp_path, compressed_weights, key, value, message):
+    tensors = load_file(compressed_weights) | {key: value}
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=rf"CompressedVGG weights: .*a\.safetensors.* {message}"):
+        CompressedVGG(str(tmp_path / "a.safetensors"))
+
+
+def test_compressed_vgg_has_no_downloads():
+    with pytest.raises(ValueError, match="CompressedVGG weights: 'imagenet' are weights of VGG19; give 'bundled' or a"):
+        CompressedVGG("imagenet")
+
+
 def test_chain_takes_each_layer_from_the_first_that_offers_it(early_file, compact_weights):
     exact, compact = VGG19(early_file), CompactEncoder(compact_weights)
     chain = EncoderChain([exact, compact])
@@ -319,12 +375,16 @@ def test_a_damaged_bundled_file_is_to_be_installed_again(tmp_path, monkeypatch, 
         path.write_bytes(content)
     elif content:
         save_file(content, path)
-    monkeypatch.setattr(compact_module, "BUNDLED_FILE", path)
-    monkeypatch.setattr(vgg_module, "VGG19_FILES", replace(weights_module.VGG19_FILES, bundled=path))
-    monkeypatch.setenv("NST_VGG19_WEIGHTS", "of the presets alone")
-    for encoder, name in ((CompactEncoder, "CompactEncoder"), (lambda: VGG19("bundled"), "VGG-19")):
+    for module in (compact_module, compressed_module):
+        monkeypatch.setattr(module, "BUNDLED_FILE", path)
+    encoders = {CompactEncoder: "CompactEncoder", CompressedVGG: "CompressedVGG"}
+    for encoder, name in encoders.items():
         with pytest.raises(ValueError, match=rf"^{name} weights: .*; this file comes with the package: reinstall the"):
             encoder()
+    monkeypatch.setattr(vgg_module, "VGG19_FILES", replace(weights_module.VGG19_FILES, bundled=path))
+    monkeypatch.setenv("NST_VGG19_WEIGHTS", "of the presets alone")
+    with pytest.raises(ValueError, match=r"^VGG-19 weights: .*; this file comes with the package: reinstall the"):
+        VGG19("bundled")
 
 
 def test_the_bundled_encoder_is_small_and_complete():
@@ -345,16 +405,26 @@ def test_vgg19s_bundled_layers_end_where_the_default_layers_do():
         VGG16("bundled")
 
 
-def test_the_default_encoder_takes_shallow_layers_from_vgg19():
-    default, x = build_encoder(), torch.rand(1, 3, 32, 32)
-    assert default.description == "VGG19 (bundled) + CompactEncoder (bundled)"
-    layers = [f"relu{block}_1" for block in range(1, 6)]
-    found, exact, compact = (
-        encoder(x, layers[i:j])
-        for encoder, i, j in ((default, 0, 5), (VGG19("bundled"), 0, 3), (CompactEncoder(), 3, 5))
-    )
-    for layer, features in (exact | compact).items():
-        torch.testing.assert_close(found[layer], features, msg=layer)
+def test_the_bundled_deep_layers_are_small_and_complete():
+    default = build_encoder()
+    assert default.description == "CompressedVGG (bundled)"
+    features = default(torch.rand(1, 3, 32, 32), ["relu4_1", "relu5_1"])
+    assert [found.shape[1] for found in features.values()] == [512, 512]
+    assert compressed_module.BUNDLED_FILE.stat().st_size < 4e6
+    assert {value.dtype for value in load_file(compressed_module.BUNDLED_FILE).values()} == {torch.float16}
+
+
+def test_a_file_takes_the_place_of_bundled_layers(early_file, compact_weights):
+    for arguments, description in (
+        (("bundled", None), "CompressedVGG (bundled)"),
+        (("bundled", compact_weights), "VGG19 (bundled) + CompactEncoder (compact.safetensors)"),
+        ((early_file, "bundled"), "VGG19 (early.safetensors) + CompactEncoder (bundled)"),
+        ((early_file, None), "VGG19 (early.safetensors)"),
+        ((None, "bundled"), "CompactEncoder (bundled)"),
+    ):
+        assert build_encoder(*arguments).description == description
+    with pytest.raises(ValueError, match="vgg19 or compact must be given, got null for both"):
+        build_encoder(None, None)
 
 
 def test_vgg19s_bundled_file_credits_its_authors():
@@ -372,6 +442,28 @@ def test_vgg19s_bundled_file_credits_its_authors():
             "half precision",
         ):
             assert expected in text
+
+
+def test_the_bundled_deep_layers_say_whose_features_they_were_fitted_to():
+    with safe_open(compressed_module.BUNDLED_FILE, framework="pt") as file:
+        assert file.metadata()["teacher"].startswith("VGG16 (")
+    card = compressed_module.BUNDLED_FILE.with_suffix(".md").read_text(encoding="utf-8")
+    for expected in ("Simonyan", "Zisserman", "CC BY 4.0", "creativecommons.org", "robots.ox.ac.uk"):
+        assert expected in card
+
+
+@pytest.mark.weights
+def test_the_bundled_deep_layers_see_as_vgg16_does(shared):
+    """On held-out photos; the compact encoder's are not comparable, since its teacher was VGG-19."""
+    exact, default = VGG16(str(shared / "weights/vgg16_conv1_1-conv5_1.safetensors")), build_encoder()
+    found = {layer: ChannelCorrelation() for layer in ("relu4_1", "relu5_1")}
+    for path in sorted((shared / "photos/val").iterdir())[::4]:
+        photo = torch.from_numpy(image_to_array(resize_short_side(read_rgb(path), 256)))[None]
+        targets = exact(photo, list(found))
+        for layer, features in default(photo, list(found)).items():
+            found[layer].update(features, targets[layer])
+    for layer, least in (("relu4_1", 0.8), ("relu5_1", 0.6)):
+        assert found[layer].compute() > least, layer
 
 
 @pytest.mark.weights

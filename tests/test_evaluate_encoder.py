@@ -66,6 +66,22 @@ def test_prints_correlation_speed_and_what_optimization_reaches(capsys, photos, 
     assert one_scale["reference"] != three_scales["reference"]
 
 
+def test_deep_layers_are_compared_with_vgg16(capsys, photos, painting, compressed_weights, vgg16_weights, tmp_path):
+    """The class of a file shows in its tensors."""
+    for folder, source in (("photos", next(photos.glob("*.jpg"))), ("paintings", painting)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(source, tmp_path / folder)
+    folders = ["--photos", str(tmp_path / "photos"), "--paintings", str(tmp_path / "paintings")]
+    small = ["--vgg16", vgg16_weights, "--short-side", "128", "--count", "1", "--iterations", "1"]
+    assert main(["evaluate", "encoder", compressed_weights, *folders, *small]) == 0
+    header, names, row = capsys.readouterr().out.splitlines()[:3]
+    assert "VGG19 (bundled) + VGG16 (vgg16.safetensors)" in header
+    assert names.split() == ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
+    correlations = [float(cell) for cell in row.split()[:-1]]
+    assert correlations[:3] == [1, 1, 1]  # both have VGG-19's exact layers
+    assert max(map(abs, correlations[3:])) < 0.5
+
+
 @pytest.mark.weights
 def test_pictures_optimized_against_the_bundled_encoder_come_near_the_reference(capsys, shared, tmp_path):
     """As its card says: within 1.5 times, by the exact first blocks and its own deep layers."""

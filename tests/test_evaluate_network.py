@@ -134,13 +134,9 @@ def test_bad_requests_are_one_line(many_model, paintings, photos, compact_weight
     assert error.count("\n") == 1
 
 
-def test_the_figures_need_deep_layers(many_model, paintings, photos, compact_weights, capsys, monkeypatch):
-    from nst_lightning.commands import evaluate_network
-
-    early = CompactEncoder(compact_weights)
-    early.layers = early.layers[:3]
-    monkeypatch.setattr(evaluate_network, "build_encoder", lambda vgg19, compact: early)
-    assert main(["evaluate", "network", many_model, "--photos", str(photos), *paintings]) == 2
+def test_the_figures_need_deep_layers(many_model, paintings, photos, capsys):
+    shallow = ["--vgg19", "bundled", "--compact", "null"]
+    assert main(["evaluate", "network", many_model, "--photos", str(photos), *paintings, *shallow]) == 2
     said = capsys.readouterr()
     assert "has no layer relu4_1" in said.err
     assert not said.out

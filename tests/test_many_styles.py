@@ -164,6 +164,7 @@ def test_painter_and_title_are_those_of_the_run(styles_of):
         styles_of("a", "b", metadata=Metadata(credits={"bb": "B"}))
 
 
+@pytest.mark.usefixtures("tiny_yardstick")
 def test_styles_that_validation_leaves_out_are_named(tmp_path, styles_of, photos):
     trainer = trainer_of(tmp_path, max_steps=1, limit_val_batches=1, enable_checkpointing=False, num_sanity_val_steps=0)
     with pytest.warns(UserWarning, match=r"validation .* only 1 photos .*leaves out b, c"):

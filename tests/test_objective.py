@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nst_lightning.encoders import CompactEncoder, Encoder
+from nst_lightning.encoders import CompactEncoder, CompressedVGG, Encoder
 from nst_lightning.encoders.base import ALL_LAYERS, reach_of, run_convolutions, stride_of
 from nst_lightning.errors import UserError
 from nst_lightning.losses import ObjectiveOptions, PerceptualLoss, total_variation_loss
@@ -269,6 +269,19 @@ def test_tiles_agree_with_the_whole(encoder, variant, masked):
     losses, gradient = whole(picture)
     of_tiles, gradient_of_tiles = in_tiles(picture)
     assert of_tiles == pytest.approx(losses, rel=1e-3 if "style_loss" in STYLE_LOSSES[variant] else 1e-4)
+    torch.testing.assert_close(gradient_of_tiles, gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
+
+
+def test_tiles_agree_with_the_whole_at_the_deepest_layers(compressed_weights):
+    """They are wide enough for VGG-19, and so for the fewer convolutions of VGG-16."""
+    encoder, (photo, painting, picture) = CompressedVGG(compressed_weights), pictures(3, 200, 130)
+    options = options_of(style_layers={"relu1_1": 1, "relu5_1": 1}, content_layers={"relu4_1": 1})
+    whole, in_tiles = (
+        Objective(encoder, photo, [Region([painting], [1.0])], options, tile=tile) for tile in (None, 64)
+    )
+    assert len(in_tiles.scale_losses[1].tiles) == 4 * 3
+    (losses, gradient), (of_tiles, gradient_of_tiles) = whole(picture), in_tiles(picture)
+    assert of_tiles == pytest.approx(losses, rel=1e-4)
     torch.testing.assert_close(gradient_of_tiles, gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
 
 

@@ -73,7 +73,7 @@ def test_the_record_makes_the_picture_again(tmp_path, request_of, painting):
 @pytest.mark.parametrize(
     ("options", "encoder"),
     [
-        ([], "VGG19 (bundled) + CompactEncoder (bundled)"),
+        ([], "CompressedVGG (bundled)"),
         (["--fast"], "CompactEncoder (bundled)"),
         (["--fast", "--vgg19", "null"], "CompactEncoder (bundled)"),
     ],

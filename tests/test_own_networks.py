@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from training_runs import data_of, module_of, trainer_of
 
 from nst_lightning.cli import main
-from nst_lightning.distillation import Distillation
+from nst_lightning.distillation import Distillation, NarrowStudent
 from nst_lightning.encoders import CompactEncoder
 from nst_lightning.errors import UserError
 from nst_lightning.networks import JohnsonNet, load_network, network_record
@@ -321,7 +321,7 @@ def test_loading_a_module_in_python_says_what_is_missing(tmp_path, compact_weigh
     loaded = StyleTransfer.load_from_checkpoint(path, network=JohnsonNet(4, 1, 3), paintings=module.paintings, **parts)
     state = module.network.state_dict()
     assert all(state[key].equal(value) for key, value in loaded.network.state_dict().items())
-    teacher, small = CompactEncoder(compact_weights), {"widths": [4], "warmup_steps": 1}
+    teacher, small = CompactEncoder(compact_weights), {"student": NarrowStudent([4]), "warmup_steps": 1}
     distilled = Distillation(teacher, **small)
     trainer_of(tmp_path, max_steps=1, callbacks=[LastCheckpoint()]).fit(distilled, data_of(photos))
     with pytest.raises(UserError, match=r"Distillation\.load_from_checkpoint needs teacher, .*CompactEncoder"):
@@ -344,7 +344,10 @@ def test_loading_a_module_in_python_says_what_is_missing(tmp_path, compact_weigh
 def test_batches_that_are_not_photos_are_described(tmp_path, compact_weights, painting, batch, found):
     theirs = torch.utils.data.DataLoader([batch], batch_size=None)
     trainer = trainer_of(tmp_path, max_steps=1, enable_checkpointing=False)
-    for module in (module_of(compact_weights, painting), Distillation(CompactEncoder(compact_weights), widths=[4])):
+    for module in (
+        module_of(compact_weights, painting),
+        Distillation(CompactEncoder(compact_weights), NarrowStudent([4])),
+    ):
         with pytest.raises(UserError, match=f"batches must be float32 tensors of shape .*, got .*{found}"):
             trainer.fit(module, theirs)
 
@@ -357,7 +360,7 @@ class Ceiling(CompactEncoder):
 
 
 def test_a_teacher_of_ones_own_is_tried_before_training(tmp_path, compact_weights, photos):
-    module = Distillation(Ceiling(compact_weights), widths=[4, 4])
+    module = Distillation(Ceiling(compact_weights), NarrowStudent([4, 4]))
     with pytest.raises(UserError, match=r"^teacher: Ceiling must return finite float32 .* at relu1_1 for a picture of"):
         trainer_of(tmp_path, max_steps=1, callbacks=[LastCheckpoint()]).fit(module, data_of(photos))
     assert not list(tmp_path.iterdir())

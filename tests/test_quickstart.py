@@ -53,7 +53,7 @@ def test_trains_offline_and_says_what_to_do_next(offline, caplog, monkeypatch):
         "checkpoint": True,
         "ONNX file": True,
     }
-    assert Stylizer(offline / named["ONNX file"]).metadata["encoder"] == "VGG19 (bundled) + CompactEncoder (bundled)"
+    assert Stylizer(offline / named["ONNX file"]).metadata["encoder"] == "CompressedVGG (bundled)"
     line = re.search(r"^  (.* -m nst_lightning stylize .*)$", report, re.MULTILINE).group(1)
     python, _, module, *advised = shlex.split(line)
     assert (python, module) == (sys.executable, "nst_lightning")

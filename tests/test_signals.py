@@ -116,7 +116,8 @@ def test_distillation_is_stopped_alike(tmp_path, compact_weights, photos, kill, 
     trainer = {"max_steps": 3, "accelerator": "cpu", "default_root_dir": root, "limit_val_batches": 0}
     teacher = {"class_path": "nst_lightning.encoders.CompactEncoder", "init_args": {"weights": compact_weights}}
     content = {"trainer": trainer | {"callbacks": [f"{__name__}.Kill"]}, "data": data}
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content | {"model": {"widths": [4, 4], "teacher": teacher}}))
+    student = {"class_path": "nst_lightning.distillation.NarrowStudent", "init_args": {"widths": [4, 4]}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content | {"model": {"student": student, "teacher": teacher}}))
     assert main(["distill", "--config", str(tmp_path / "run.yaml")]) == 143
     kill("SIGTERM", "nowhere", 0)
     command = shlex.split(messages[-1].splitlines()[-1])

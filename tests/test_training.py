@@ -50,6 +50,7 @@ def test_training_lowers_the_loss(tmp_path, compact_weights, painting, photos):
     ],
     ids=["early", "late", "by epochs", "limited epochs", "limited steps", "accumulating", "validating"],
 )
+@pytest.mark.usefixtures("tiny_yardstick")
 def test_resume_is_exact(tmp_path, compact_weights, painting, photos, options, stop):
     size = {"short_side": 128} if "limit_val_batches" in options else {}
     whole = module_of(compact_weights, painting, **size)
@@ -72,6 +73,7 @@ def test_the_last_checkpoint_is_the_end_of_the_run(tmp_path, compact_weights, pa
     torch.testing.assert_close(network(photo), module(photo), rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("tiny_yardstick")
 def test_mixed_precision_validates_at_any_size(tmp_path, compact_weights, painting, photos):
     module, data = module_of(compact_weights, painting, short_side=128), data_of(photos, short_side=128)
     trainer_of(tmp_path, max_steps=2, precision="bf16-mixed", limit_val_batches=1).fit(module, data)
@@ -110,14 +112,13 @@ def test_checkpoints_leave_the_encoder_out_and_hold_no_code(tmp_path, compact_we
     assert "compact.safetensors" in metadata["encoder"]
 
 
-def test_validation_measures_at_two_sizes_and_by_a_judge(tmp_path, compact_weights, painting, photos):
+def test_validation_measures_at_two_sizes_and_by_a_judge(tmp_path, compact_weights, painting, photos, tiny_yardstick):
     judge = NarrowVGG16()
     module, data = module_of(compact_weights, painting, short_side=272, judge=judge), data_of(photos, short_side=272)
     trainer = trainer_of(tmp_path, max_steps=1, limit_val_batches=2, limit_test_batches=1, num_sanity_val_steps=0)
     trainer.fit(module, data)
-    group = EvaluatorGroup(
-        CompactEncoder(compact_weights), image_to_tensor(read_rgb(painting)), short_sides=(256, 272), judge=judge
-    )
+    style = image_to_tensor(read_rgb(painting))
+    group = EvaluatorGroup(tiny_yardstick, style, short_sides=(256, 272), judge=judge)
     for batch in itertools.islice(data.val_dataloader(), 2):
         photo = torch.from_numpy(batch.pictures) / 255
         group.update(module(photo), photo)
@@ -133,20 +134,16 @@ def test_validation_measures_at_two_sizes_and_by_a_judge(tmp_path, compact_weigh
     assert {"test/judge_style_272px_median", "test/photo_judge_style_272px_median"} <= set(tested)
 
 
-@pytest.mark.parametrize(
-    ("ends_early", "message"),
-    [
-        ("encoder", "judge: needs an encoder with relu1_1 to relu5_1; CompactEncoder .* has no layer relu4_1"),
-        ("judge", "judge: a narrow VGG-16 has no layer relu1_2"),
-    ],
-)
-def test_a_judge_needs_all_layers_of_both_encoders(compact_weights, painting, ends_early, message):
+def test_only_the_judge_needs_all_layers(compact_weights, painting):
+    """Figures don't depend on the encoder of the losses."""
     encoder, judge = CompactEncoder(compact_weights), NarrowVGG16()
-    early = {"encoder": encoder, "judge": judge}[ends_early]
-    early.layers = early.layers[:3]
-    objective = objective_of(content_layers={"relu2_1": 1.0})
-    with pytest.raises(ValueError, match=f"^{message}"):
-        build_style_transfer(JohnsonNet(4, 1, 3), encoder, painting, judge=judge, objective=objective)
+    encoder.layers = encoder.layers[:3]
+    objective, network = objective_of(content_layers={"relu2_1": 1.0}), JohnsonNet(4, 1, 3)
+    module = build_style_transfer(network, encoder, painting, judge=judge, objective=objective)
+    assert module.yardstick.description == "VGG19 (bundled) + CompactEncoder (bundled)"
+    judge.layers = judge.layers[:3]
+    with pytest.raises(ValueError, match=r"^judge: a narrow VGG-16 has no layer relu1_2"):
+        build_style_transfer(network, encoder, painting, judge=judge, objective=objective)
 
 
 def test_resume_refuses_another_network(tmp_path, compact_weights, painting, photos):

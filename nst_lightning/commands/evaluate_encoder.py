@@ -1,4 +1,4 @@
-"""The command `evaluate encoder`: how well compact encoders can replace VGG-19."""
+"""The command `evaluate encoder`: how well small encoders can replace VGG-19."""
 
 import time
 
@@ -9,10 +9,19 @@ from torch import Tensor
 from nst_lightning.commands.evaluation import choose_evenly
 from nst_lightning.commands.pictures import find_files
 from nst_lightning.commands.types import PositiveInt
-from nst_lightning.encoders import VGG19, CompactEncoder, Encoder, EncoderChain, image_to_tensor
-from nst_lightning.encoders.weights import BUNDLED
+from nst_lightning.encoders import (
+    VGG16,
+    VGG19,
+    CompactEncoder,
+    CompressedVGG,
+    Encoder,
+    EncoderChain,
+    build_encoder,
+    image_to_tensor,
+)
+from nst_lightning.encoders.weights import BUNDLED, read_tensors
 from nst_lightning.errors import require_at_least
-from nst_lightning.images import read_rgb, resize_short_side
+from nst_lightning.images import expand_path, read_rgb, resize_short_side
 from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.metrics import FIGURES, LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, ChannelCorrelation, Evaluator
 from nst_lightning.optimization import PyramidOptions, optimize_picture
@@ -26,36 +35,41 @@ def evaluate_encoder(
     photos: str,
     paintings: str,
     vgg19: str = BUNDLED,
+    vgg16: str | None = None,
     compact: str | None = BUNDLED,
     short_side: int = SHORT_SIDE,
     count: PositiveInt = 8,
     iterations: PositiveInt = 40,
 ) -> None:
-    """Print how well compact encoders agree with VGG-19, and how good the pictures optimized against them are.
+    """Print how well encoders agree with VGG-19, and how good the pictures optimized against them are.
 
     First, the median correlation of channels is measured on photos. Then pictures are optimized against the reference
     (VGG-19) and against each encoder alone, with style compared at one scale, as Gatys et al. did, and at three, as
     `optimize` does. The reference measures the style of all of them; a ratio of 1 is as good as the reference. By
     default, its deep layers are those of the bundled compact encoder, which favors that one: `--vgg19 imagenet` has
-    exact layers throughout. The speed is that of a forward and backward pass of four pictures of 256x256 pixels.
+    exact layers throughout, and `--vgg16` exact deep ones. The speed is that of a forward and backward pass of four
+    pictures of 256x256 pixels.
 
     Args:
-        encoders: weights of compact encoders: `bundled`, or files.
+        encoders: `default`, for the encoder of `optimize`, `bundled`, for the compact encoder, or files that `distill`
+            wrote.
         photos: folder of photos.
         paintings: folder of paintings, of which each photo takes the next.
         vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), or
             a file.
-        compact: weights of a compact encoder, from which the reference takes the layers that `vgg19` does not offer:
-            `bundled`, a file, or `null`.
+        vgg16: weights of VGG-16, `imagenet` or a file, for the layers that `vgg19` does not offer, which are those that
+            the deep layers of the default encoder imitate; `null` for none.
+        compact: weights of a compact encoder, from which the reference takes the layers that neither offers: `bundled`,
+            a file, or `null`.
         short_side: short side of photos and paintings in pixels.
         count: number of pictures to optimize.
         iterations: number of iterations at each level of the pyramid.
     """
     require_at_least(LEAST_SHORT_SIDE, short_side=short_side)
-    exact = VGG19(vgg19)
+    exact: Encoder = VGG19(vgg19) if vgg16 is None else EncoderChain([VGG19(vgg19), VGG16(vgg16)])
     reference: Encoder = EncoderChain([exact, CompactEncoder(compact)]) if compact is not None else exact
     reference.require(STYLE_LAYERS)
-    compared: dict[str, Encoder] = {name: CompactEncoder(name) for name in encoders}
+    compared = {name: _load(name) for name in encoders}
     for encoder in compared.values():
         encoder.require(STYLE_LAYERS)
     contents = [resize_short_side(read_rgb(path), short_side) for path in find_files("photos", [photos])]
@@ -68,6 +82,18 @@ def evaluate_encoder(
     pyramid = PyramidOptions(long_side=0, iterations=iterations)
     _print_optimized("at one scale", all_encoders, pairs, pyramid, ObjectiveOptions(style_scales={1: 1.0}))
     _print_optimized("at three scales, as optimize does", all_encoders, pairs, pyramid, ObjectiveOptions())
+
+
+def _load(weights: str) -> Encoder:
+    """The encoder of a name, or of a file, whose class shows in the names of its tensors."""
+    if weights == "default":
+        return build_encoder()
+    path = expand_path(weights)
+    if weights != BUNDLED and path.is_file():
+        tensors, _ = read_tensors(path, argument="encoders", advice="use a file that `distill` wrote")
+        if "conv5_1.reduce.weight" in tensors:
+            return CompressedVGG(weights)
+    return CompactEncoder(weights)
 
 
 def _print_correlations(compared: dict[str, Encoder], exact: Encoder, photos: list[Image.Image]) -> None:

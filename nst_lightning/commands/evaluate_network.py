@@ -31,7 +31,7 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import Stylizer, check_short_side
-from nst_lightning.metrics import SHORT_SIDE, STYLE_LAYERS, EvaluatorGroup, measure_untouched, resize_to_each
+from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup, build_yardstick, measure_untouched, resize_to_each
 from nst_lightning.optimization import PyramidOptions, optimize_picture
 from nst_lightning.system import keep_freed_memory, normalize_name
 
@@ -84,8 +84,8 @@ def evaluate_network(
     with naming("sheet"):
         target = None if sheet is None else check_writable(expand_path(sheet))
     keep_freed_memory()
-    stylizer, encoder, judging = Stylizer(model), build_encoder(vgg19, compact), load_judge(judge)
-    encoder.require(STYLE_LAYERS)
+    stylizer, yardstick, judging = Stylizer(model), build_yardstick(vgg19, compact), load_judge(judge)
+    encoder = build_encoder(vgg19, compact)
     files = find_paintings(stylizer.styles, paintings, only=_choose_styles(stylizer.styles, only))
     chosen = choose_evenly(find_files("photos", [photos]), count)
     if target is not None:
@@ -102,7 +102,7 @@ def evaluate_network(
     with naming("paintings"):
         images = {style: read_rgb(file) for style, file in files.items()}
     groups = {
-        style: EvaluatorGroup(encoder, image_to_tensor(image), short_sides=compared[style], judge=judging)
+        style: EvaluatorGroup(yardstick, image_to_tensor(image), short_sides=compared[style], judge=judging)
         for style, image in images.items()
     }
     untouched = _measure_photos(contents, groups)
@@ -138,7 +138,7 @@ def _optimize_some(
     encoder: Encoder,
     pairs: "Sequence[tuple[_Content, Image.Image]]",
 ) -> list[tuple[str, Image.Image]]:
-    """Optimize some photos, and print the medians of the results.
+    """Optimize some photos with an encoder, and print the medians of the results.
 
     Returns:
         Photos, the network's pictures of them and the optimized pictures, with labels for the sheet.

@@ -25,7 +25,7 @@ from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import naming, require
 from nst_lightning.images import read_rgb
 from nst_lightning.losses import ObjectiveOptions
-from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup
+from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup, build_yardstick
 from nst_lightning.optimization import (
     ColorOptions,
     MinimizerOptions,
@@ -92,7 +92,8 @@ def evaluate_optimizer(
         compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
         judge: weights of VGG-16, `imagenet` or a file, for a second content and style, at layers that nothing was
             trained with; `null` for none.
-        optimize_with: compact encoder to optimize with, `bundled` or a file; by default the encoder that measures.
+        optimize_with: compact encoder to optimize with, `bundled` or a file; by default the encoder that
+            `optimize` uses.
         method: one of the four methods; may be given several times. By default all, `warm` only with `model`.
         seconds: the times at which pictures are measured.
         short_side: short side in pixels at which pictures are compared; may be given several times. By default 256, and
@@ -111,8 +112,9 @@ def evaluate_optimizer(
     require("method", method, set(method or []) <= set(methods), f"some of {', '.join(methods)} (`warm` needs model)")
     keep_freed_memory()
     place = select_device(device)
-    evaluation_encoder = build_encoder(vgg19, compact).to(place)
-    encoder = evaluation_encoder if optimize_with is None else build_encoder(None, optimize_with).to(place)
+    yardstick = build_yardstick(vgg19, compact).to(place)
+    weights = (vgg19, compact) if optimize_with is None else (None, optimize_with)
+    encoder = build_encoder(*weights).to(place)
     judging = load_judge(judge, place)
     pairs = _pair(find_files("photos", [photos]), find_files("paintings", [paintings]), count)
     times = sorted(seconds)
@@ -125,7 +127,7 @@ def evaluate_optimizer(
         rows = [_optimize(photo, painting, encoder, methods[name], times) for photo, painting in pairs]
         compared = choose_short_sides(short_side, min(side for *_, last in rows for side in last.picture.size))
         if compared not in built:
-            built[compared] = _build_groups(pairs, evaluation_encoder, compared, judging)
+            built[compared] = _build_groups(pairs, yardstick, compared, judging)
         groups = built[compared]
         for time_limit, snapshots in zip([*times, None], zip(*rows)):
             found = [_measure(group, pair, snapshot) for group, pair, snapshot in zip(groups, pairs, snapshots)]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from nst_lightning.commands.evaluation import choose_short_sides, format_header, format_rows, load_judge
 from nst_lightning.commands.pictures import find_files
-from nst_lightning.encoders import build_encoder, image_to_tensor
+from nst_lightning.encoders import image_to_tensor
 from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import naming, require
 from nst_lightning.images import read_rgb
-from nst_lightning.metrics import STYLE_LAYERS, EvaluatorGroup
+from nst_lightning.metrics import EvaluatorGroup, build_yardstick
 
 MOST_SHORT_SIDE = 1024
 """The longest short side, in pixels, at which pictures are compared unless the user asks for more."""
@@ -50,8 +50,7 @@ def evaluate_pictures(
     sizes = {argument: _read_sizes(argument, paths) for argument, paths in files.items()}["pictures"]
     compared = [choose_short_sides(short_side, min(*size, MOST_SHORT_SIDE)) for size in sizes]
     jobs = zip(originals, styles, compared, shown)
-    encoder, judging = build_encoder(vgg19, compact), load_judge(judge)
-    encoder.require(STYLE_LAYERS)
+    encoder, judging = build_yardstick(vgg19, compact), load_judge(judge)
     print(f"{format_header(judged=judging is not None)}  picture")
     for (photo, painting, short_sides), members in groupby(jobs, key=lambda job: job[:3]):
         style, content = (image_to_tensor(read_rgb(path)) for path in (painting, photo))

@@ -50,9 +50,10 @@ def figures_explain(
         tv_weight: weight of the total variation loss, against noise.
         normalization: how losses are scaled: `relative` to the target's energy, `gatys`, or `mean`.
         seed: random seed of the noise.
-        vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
-            file, or `null` for none.
-        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
+        vgg19: weights of VGG-19: `bundled` (exact to relu3_1, and compressed deep layers), `imagenet` or `caffe` (all
+            layers, downloaded once), a file, or `null` for none.
+        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, which takes
+            the place of the compressed layers, too, or `null`.
         pooling: pooling of the encoder: `max`, `average` or `l2`.
         device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         minimizer: see `MinimizerOptions`.

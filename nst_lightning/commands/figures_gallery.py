@@ -80,9 +80,10 @@ def figures_gallery(
         long_side: long side of each picture in pixels.
         columns: number of pictures in each row.
         only: labels of the variants to draw; by default all.
-        vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
-            file, or `null` for none.
-        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
+        vgg19: weights of VGG-19: `bundled` (exact to relu3_1, and compressed deep layers), `imagenet` or `caffe` (all
+            layers, downloaded once), a file, or `null` for none.
+        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, which takes
+            the place of the compressed layers, too, or `null`.
         device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
     """
     unknown = sorted({*(only or ())} - {*VARIANTS})

@@ -98,11 +98,11 @@ def optimize(
         init: start from this picture, or from the picture that a transfer network makes of the photo: an .onnx file, or
             a style that comes with the package, such as `great_wave`. Unless `levels` is given, a picture gets two
             levels, and a network paints the first level of 260 pixels or more, close to its training size.
-        vgg19: weights of VGG-19: `bundled` (exact to relu3_1), `imagenet` or `caffe` (all layers, downloaded once), a
-            file, or `null` for none.
-        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, or `null`.
-        fast: compare strokes and colors, too, with the compact encoder alone: half the time, but strokes and colors are
-            not as close to the painting's.
+        vgg19: weights of VGG-19: `bundled` (exact to relu3_1, and compressed deep layers), `imagenet` or `caffe` (all
+            layers, downloaded once), a file, or `null` for none.
+        compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, which takes
+            the place of the compressed layers, too, or `null`.
+        fast: compare with the compact encoder alone: half the time, but the picture is not as close to the painting.
         pooling: pooling of the encoder: `max`, `average` or `l2`.
         device: device to compute on: `cpu`, `cuda`, `mps`, or `auto`, the accelerator if there is one.
         max_memory: memory for the whole process, in GB of 10^9 bytes. Pictures that need more are processed in tiles,

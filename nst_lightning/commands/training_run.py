@@ -23,7 +23,7 @@ from nst_lightning.commands.training_folder import (
     set_aside_metrics,
 )
 from nst_lightning.commands.training_progress import ProgressLines
-from nst_lightning.distillation.module import Distillation
+from nst_lightning.distillation import Distillation, Student
 from nst_lightning.encoders import Encoder
 from nst_lightning.errors import SignalExit, UserError, naming, prefixing, require
 from nst_lightning.images import expand_path
@@ -55,6 +55,7 @@ PREFIXES = {
     OptimizerOptions: "model.optimizer.",
     Metadata: "model.metadata.",
     StyleTransfer: "model.",
+    Student: "model.student.init_args.",
     Distillation: "model.",
 }
 """The prefixes that arguments of these classes have on the command line."""

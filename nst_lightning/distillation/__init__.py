@@ -1,5 +1,6 @@
-"""Training compact encoders to imitate VGG-19."""
+"""Training small encoders to imitate VGG-19 and VGG-16."""
 
 from nst_lightning.distillation.module import Distillation
+from nst_lightning.distillation.students import BottleneckStudent, NarrowStudent, Student
 
-__all__ = ["Distillation"]
+__all__ = ["BottleneckStudent", "Distillation", "NarrowStudent", "Student"]

@@ -1,6 +1,6 @@
-"""Distillation: the LightningModule that trains a narrow VGG to imitate VGG-19."""
+"""Distillation: the LightningModule that trains a small network to imitate a VGG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import lightning as L
@@ -11,22 +11,17 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nst_lightning import __version__
-from nst_lightning.distillation.network import (
-    channels_of,
-    check_teacher,
-    fold_norms,
-    freeze_blocks,
-    load_narrow_vgg,
-    new_narrow_vgg,
-)
+from nst_lightning.distillation.made_pictures import OptimizedPictures, StylizedPictures
+from nst_lightning.distillation.network import channels_of, check_teacher
 from nst_lightning.distillation.paintings import PaintingCrops
+from nst_lightning.distillation.students import Student
 from nst_lightning.distillation.variations import vary
 from nst_lightning.encoders import Encoder, Features
-from nst_lightning.encoders.compact import WIDTHS, NarrowVGG, save_narrow_vgg
+from nst_lightning.encoders.weights import save_half
 from nst_lightning.errors import WorkError, naming, require, require_above, require_at_least
 from nst_lightning.images import expand_path
 from nst_lightning.losses import gram_loss, gram_matrix, normalize_weights
-from nst_lightning.metrics import STYLE_LAYERS, ChannelCorrelation
+from nst_lightning.metrics import ChannelCorrelation
 from nst_lightning.networks.checkpoint import PREFIX, check_state, network_state
 from nst_lightning.training.batches import check_batch
 from nst_lightning.training.companions import check_trainer, limit_state, restore_accumulation, save_averages
@@ -36,24 +31,27 @@ from nst_lightning.training.schedule import cosine_with_warmup
 
 RECORD = "compact_encoder"
 """Checkpoint entry that marks checkpoints of distillation."""
-FILENAME = "compact_encoder.safetensors"
-"""Name of the file with the weights, in the run's folder."""
+_OPTIMIZED = "optimized_pictures"
+"""Checkpoint entry with the pictures that are being optimized."""
 
 
 class Distillation(L.LightningModule):
-    """Trains a `NarrowVGG` to match a teacher's features and Gram matrices (after Wang et al. 2020).
+    """Trains a small network to match a teacher's features and Gram matrices (after Wang et al. 2020).
 
     Batches are photos, RGB in [0, 1], shape (N, 3, H, W). Some photos are replaced by crops of paintings, and many are
-    changed (see `vary`), since stylized pictures do not look like photographs. Checkpoints hold network and optimizer,
-    not the teacher.
+    changed (see `vary`), since stylized pictures do not look like photographs. Some can be stylized by a transfer
+    network, and some optimized against the network as it learns. Checkpoints hold network and optimizer, not the
+    teacher.
 
     Args:
-        teacher: the encoder to learn from, which must offer the first layer of each block that `widths` has.
-        widths: number of channels of each block; by default a quarter of VGG-19's.
-        init_from: file of a compact encoder to train further, in place of random weights. Its own widths are used.
-        frozen: number of blocks whose first layers are not trained: 3 keeps relu1_1, relu2_1 and relu3_1 as they are.
+        teacher: the encoder to learn from, which must offer the layers that the student is compared at.
+        student: the kind of network to train: a `NarrowStudent` or a `BottleneckStudent`.
         paintings: folder of paintings to learn from as well; by default none.
         painting_share: share of the photos that are replaced by crops of paintings.
+        stylized_with: checkpoint of a transfer network, or the name of one that comes with the package; by default
+            none.
+        stylized_share: share of the pictures that this network stylizes.
+        optimized_share: share of the pictures that are optimized against the network, by a step whenever they are used.
         layer_weights: weights of single layers in the loss; by default 1.
         gram_weight: weight of the loss between Gram matrices; the loss between features has weight 1.
         learning_rate: Adam's highest learning rate; it falls to zero along a cosine over the run.
@@ -61,8 +59,8 @@ class Distillation(L.LightningModule):
         seed: random seed of crops and variations.
 
     Raises:
-        UserError: a number is out of range, the teacher lacks a layer or doesn't fit `init_from`, or the folder has no
-            paintings.
+        UserError: a number is out of range, the teacher lacks a layer or doesn't fit the student, the folder has no
+            paintings, or `stylized_with` can't be loaded.
     """
 
     measured: Tensor
@@ -70,11 +68,12 @@ class Distillation(L.LightningModule):
     def __init__(
         self,
         teacher: Encoder,
-        widths: list[int] = list(WIDTHS),  # noqa: B006 - shown in --help
-        init_from: str | None = None,
-        frozen: int = 0,
+        student: Student,
         paintings: str | None = None,
         painting_share: float = 0.2,
+        stylized_with: str | None = None,
+        stylized_share: float = 0.3,
+        optimized_share: float = 0.0,
         layer_weights: dict[str, float] = {},  # noqa: B006
         gram_weight: float = 0.3,
         learning_rate: float = 1e-2,
@@ -82,26 +81,27 @@ class Distillation(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        good = 1 <= len(widths) <= 5 and min(widths) >= 1
-        require("widths", widths, good, "one to five numbers >= 1")
-        require_at_least(0, frozen=frozen, seed=seed, gram_weight=gram_weight, warmup_steps=warmup_steps)
-        require("frozen", frozen, not frozen or init_from is not None, "0 without init_from")
-        require("painting_share", painting_share, 0 <= painting_share <= 1, "from 0 to 1")
+        require_at_least(0, seed=seed, gram_weight=gram_weight, warmup_steps=warmup_steps)
+        shares = {"painting_share": painting_share, "stylized_share": stylized_share}
+        for name, share in (shares | {"optimized_share": optimized_share}).items():
+            require(name, share, 0 <= share <= 1, "from 0 to 1")
         require_above(0, learning_rate=learning_rate)
-        self.network = new_narrow_vgg(widths, teacher) if init_from is None else load_narrow_vgg(init_from, teacher)
-        freeze_blocks(self.network, frozen)
-        self.layers = tuple(layer for layer in STYLE_LAYERS if "embed" + layer[4:] in self.network)[frozen:]
-        require("frozen", frozen, bool(self.layers), "less than the number of blocks")
+        self.student, self.network = student, student.build(teacher)
+        self.layers = student.compared_layers(self.network)
         self.layer_weights = _normalize_layer_weights(layer_weights, self.layers)
         self.teacher = teacher
         for layer, channels in zip(self.layers, channels_of(teacher, self.layers)):
             self.register_buffer(f"scale_{layer}", torch.ones(channels, 1, 1))
-        started = float(init_from is not None)  # its features have the teacher's scale
+        started = float(student.init_from is not None)  # its features have the teacher's scale
         self.register_buffer("measured", torch.tensor(started))  # a number, so that it can be averaged
         self.metrics = nn.ModuleDict({layer: ChannelCorrelation() for layer in self.layers})
         with naming("paintings"):
             folder = None if paintings is None else expand_path(paintings)
             self.paintings = PaintingCrops(folder, share=painting_share)
+        self.optimized = OptimizedPictures(self.paintings, share=optimized_share)
+        with naming("stylized_with"):
+            given = None if stylized_with is None else StylizedPictures(stylized_with, share=stylized_share)
+            self.stylized = given
         self.gram_weight, self.seed = gram_weight, seed
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self._swapped = False
@@ -110,12 +110,12 @@ class Distillation(L.LightningModule):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> "Distillation":  # type: ignore[override]
-        """Make a module with the weights of a checkpoint, given the teacher and the widths.
+        """Make a module with the weights of a checkpoint, given the teacher and the student.
 
         Raises:
             UserError: the teacher is missing; the message says what to use instead.
         """
-        hint = "for the network alone, use encoders.CompactEncoder with the run's compact_encoder.safetensors"
+        hint = "for the network alone, use encoders.CompactEncoder or CompressedVGG with the run's .safetensors file"
         require_arguments(cls, options, hint)
         return super().load_from_checkpoint(checkpoint_path, **{"weights_only": True, **options})
 
@@ -135,17 +135,19 @@ class Distillation(L.LightningModule):
         check_teacher(self.teacher, self.network, self.layers, short_side=short_side)
 
     def on_train_start(self) -> None:
-        """Accumulate gradients as the epoch asks for, where a run resumes within it."""
+        """Prepare a new network; accumulate gradients as the epoch asks for, where a run resumes within it."""
         self._swapped = False  # an earlier run may have failed amid validation
         restore_accumulation(self.trainer)
+        if not self.measured and self.student.start(self.network, self.teacher, self._first_batches(), self._total):
+            self.measured.fill_(True)
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """The loss of a batch of photos, paintings and variations, which are reproducible for each step of a run."""
         if batch_idx == 0:
             check_batch(photos)
-        position = (self.seed, self.global_step, self.global_rank, batch_idx)
-        generator = torch.Generator().manual_seed(int(np.random.default_rng(position).integers(2**63)))
-        pictures = vary(self.paintings.mix_in(photos.cpu(), generator), generator).to(photos.device)
+        generator, position = self._randomness(batch_idx)
+        pictures = self._draw(photos, generator, position)
+        pictures = self.optimized.mix_in(pictures, photos, self.network, generator)
         with torch.no_grad():
             targets = self.teacher(pictures, self.layers)
             self._measure_scales(targets)
@@ -153,6 +155,33 @@ class Distillation(L.LightningModule):
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True, batch_size=len(photos))
         return losses["loss"]
+
+    def _randomness(self, batch_idx: int) -> tuple[torch.Generator, tuple[int, ...]]:
+        """A generator for a batch, and the seed that it has from its position in the run."""
+        position = (self.seed, self.global_step, self.global_rank, batch_idx)
+        seed = int(np.random.default_rng(position).integers(2**63))
+        return torch.Generator().manual_seed(seed), position
+
+    def _draw(self, photos: Tensor, generator: torch.Generator, position: tuple[int, ...]) -> Tensor:
+        """Pictures of all kinds, made from photos."""
+        originals = self.paintings.mix_in(photos.cpu(), generator)
+        varied = vary(originals, generator).to(photos.device)
+        if self.stylized is None:
+            return varied
+        return self.stylized.mix_in(varied, originals.to(photos.device), seed=position)
+
+    def _first_batches(self) -> Iterator[Tensor]:
+        """The pictures of the run's first batches, from a loader of its own."""
+        module = getattr(self.trainer, "datamodule", None)
+        loader = self.trainer.train_dataloader if module is None else module.train_dataloader()
+        for number, batch in enumerate(cast(Iterable[Any], loader)):
+            yield self._draw(self.trainer.strategy.batch_to_device(batch), *self._randomness(number))
+
+    def _total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        if self.trainer.world_size == 1:
+            return tensor
+        return cast(Tensor, self.trainer.strategy.reduce(tensor.to(self.device), reduce_op="sum")).cpu()
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses on held-out photos, and the correlation of features at each layer."""
@@ -178,8 +207,7 @@ class Distillation(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a linear warm-up and a cosine to zero over the run."""
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=self.learning_rate)
+        optimizer = torch.optim.Adam(self.student.parameter_groups(self.network, self.learning_rate))
         return cosine_with_warmup(self.trainer, optimizer, warmup_steps=self.warmup_steps)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -196,36 +224,40 @@ class Distillation(L.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the teacher's description."""
+        """Add the teacher's description, and the pictures that are being optimized."""
         save_averages(self.trainer, self, checkpoint, swapped=self._swapped)
         checkpoint[RECORD] = self.metadata
+        checkpoint[_OPTIMIZED] = {name: value.cpu() for name, value in self.optimized.state.items()}
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of a different network, and warn if it had a different teacher."""
         if self._trainer is not None and not self.trainer.optimizers:  # Lightning's BatchSizeFinder loads a state later
             check_trainer(self.trainer, resumes=True)
         check_state(network_state(checkpoint), self.network, "ckpt_path")
+        if self.global_rank == 0:
+            self.optimized.state = dict(checkpoint.get(_OPTIMIZED, {}))
         before, now = checkpoint[RECORD]["teacher"], self.metadata["teacher"]
         if before != now:
             rank_zero_warn(f"the checkpoint was trained with the teacher {before}; training continues with {now}")
 
     def on_fit_end(self) -> None:
-        """Write the weights for `CompactEncoder` to `compact_encoder.safetensors` in the run's folder."""
-        path = run_folder(self.trainer) / FILENAME
+        """Write the weights to the student's file in the run's folder."""
+        path = run_folder(self.trainer) / self.student.filename
         if self.trainer.is_global_zero:
             metadata = {**self.metadata, "steps": str(self.global_step)}
-            save_narrow_vgg(self.encoder_network(), path, metadata)
-            rank_zero_info(f"compact encoder: {path}")
+            save_half(self.export().state_dict(), path, metadata)
+            rank_zero_info(f"encoder: {path}")
 
-    def encoder_network(self) -> NarrowVGG:
-        """A copy of the network with norms folded into the convolutions and features in the teacher's scale."""
-        return fold_norms(self.network, {layer: self._scale(layer) for layer in self.layers})
+    def export(self) -> nn.Module:
+        """The module whose weights are written, with features in the teacher's units."""
+        return self.student.export(self.network, {layer: self._scale(layer) for layer in self.layers})
 
     def _losses(self, features: Features, targets: Features) -> dict[str, Tensor]:
-        """Squared differences of features, in units of each channel's scale (1 with `init_from`), and of Gram matrices.
+        """Squared differences of features, in units of each channel's scale, and of Gram matrices.
 
-        Both are relative to the target's energy in each picture. Otherwise noise, to which VGG-19 responds ten
-        times as strongly as to photographs, would outweigh these.
+        Scales are 1 if the student has the teacher's units from the start. Both losses are relative to the target's
+        energy in each picture. Otherwise noise, to which VGG-19 responds ten times as strongly as to photographs, would
+        outweigh these.
         """
         feature = gram = next(iter(targets.values())).new_zeros((), dtype=torch.float32)
         for layer, target in targets.items():

@@ -53,7 +53,7 @@ def load_narrow_vgg(path: str, teacher: Encoder) -> NarrowVGG:
     return network
 
 
-def check_teacher(teacher: Encoder, network: NarrowVGG, layers: Sequence[str], *, short_side: int) -> None:
+def check_teacher(teacher: Encoder, network: nn.Module, layers: Sequence[str], *, short_side: int) -> None:
     """Refuse a teacher whose features are not those of VGG-19 in shape or kind, at the sizes of a run's photos.
 
     Args:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from nst_lightning.encoders.base import ALL_LAYERS, Encoder, Features, Pooling
 from nst_lightning.encoders.compact import CompactEncoder
+from nst_lightning.encoders.compressed import CompressedVGG
 from nst_lightning.encoders.vgg import VGG19
 from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import UserError, naming
@@ -49,7 +50,24 @@ class EncoderChain(Encoder):
         return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
 
 
-def build_encoder(
+def build_encoder(vgg19: str | None = BUNDLED, compact: str | None = BUNDLED, *, pooling: Pooling = "max") -> Encoder:
+    """The encoder whose features losses compare: by default a `CompressedVGG`.
+
+    Args:
+        vgg19: `bundled`, for a `CompressedVGG`; other weights of `VGG19` are chained with a compact encoder.
+        compact: weights of `CompactEncoder`, for layers that `vgg19` lacks; a file takes the place of the bundled deep
+            layers, too.
+        pooling: pooling of all of them, see `VGG19`.
+
+    Raises:
+        UserError: weights can't be loaded, or both are None.
+    """
+    if vgg19 == BUNDLED and compact in (BUNDLED, None):
+        return CompressedVGG(pooling=pooling)
+    return chain_encoders(vgg19, compact, pooling=pooling)
+
+
+def chain_encoders(
     vgg19: str | None = BUNDLED, compact: str | None = BUNDLED, *, pooling: Pooling = "max"
 ) -> EncoderChain:
     """Chain VGG-19, as far as its weights go, and a compact encoder for the other layers; `None` leaves either out.

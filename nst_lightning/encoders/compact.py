@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,7 +18,7 @@ from nst_lightning.encoders.weights import (
     read_tensors,
 )
 from nst_lightning.errors import UserError, naming
-from nst_lightning.images import atomic_path, expand_path
+from nst_lightning.images import expand_path
 
 BUNDLED_FILE = Path(__file__).parent / "compact_encoder.safetensors"
 WIDTHS = tuple(channels // 4 for channels in VGG_CHANNELS)
@@ -102,20 +101,6 @@ class CompactEncoder(Encoder):
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), embedded in VGG-19's channels."""
         self._check(pictures, layers)
         return self.network(pictures, layers)
-
-
-def save_narrow_vgg(network: NarrowVGG, path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write the weights in half precision as a safetensors file that `CompactEncoder` reads.
-
-    Raises:
-        UserError: a weight is not finite in half precision.
-    """
-    tensors = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
-    bad = [key for key, value in tensors.items() if not value.isfinite().all()]
-    if bad:
-        raise UserError(f"{path}: not written; {bad[0]} is not finite in half precision. Lower model.learning_rate")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata=dict(metadata)))
 
 
 def _network_for(tensors: Mapping[str, Tensor], path: Path) -> NarrowVGG:

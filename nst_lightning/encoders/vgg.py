@@ -48,9 +48,11 @@ class _VGG(Encoder):
     def forward(self, pictures: Tensor, layers: Sequence[str]) -> Features:
         """Features of RGB pictures in [0, 1], shape (N, 3, H, W), at the requested layers."""
         self._check(pictures, layers)
-        return run_convolutions(
-            dict(self.convolutions.items()), (pictures - self.mean) / self.std, layers, self.pooling
-        )
+        return run_convolutions(dict(self.convolutions.items()), self.normalize(pictures), layers, self.pooling)
+
+    def normalize(self, pictures: Tensor) -> Tensor:
+        """RGB pictures in [0, 1], shape (N, 3, H, W), as the first convolution takes them."""
+        return (pictures - self.mean) / self.std
 
 
 class VGG19(_VGG):

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 from torch.hub import load_state_dict_from_url
 
 from nst_lightning.errors import UserError, naming
-from nst_lightning.images import expand_path
+from nst_lightning.images import atomic_path, expand_path
 
 VGG19_BLOCKS, VGG16_BLOCKS = (2, 2, 4, 4, 4), (2, 2, 3, 3, 3)
 """Convolutions in each block."""
@@ -187,6 +188,20 @@ def read_tensors(path: Path, *, argument: str, advice: str) -> tuple[dict[str, T
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise UserError(f"{argument}: {path} is not a dictionary of tensors; {advice}")
     return tensors, {}
+
+
+def save_half(state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Write tensors in half precision as a safetensors file, at once or not at all.
+
+    Raises:
+        UserError: a tensor is not finite in half precision.
+    """
+    tensors = {key: value.detach().cpu().half().contiguous() for key, value in state.items()}
+    bad = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if bad:
+        raise UserError(f"{path}: not written; {bad[0]} is not finite in half precision. Lower model.learning_rate")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata=dict(metadata)))
 
 
 def checked_tensor(

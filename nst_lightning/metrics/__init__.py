@@ -29,6 +29,7 @@ from nst_lightning.metrics.group import (
     measure_untouched,
     resize_to_each,
 )
+from nst_lightning.metrics.yardstick import build_yardstick
 
 __all__ = [
     "CONTENT_LAYER",
@@ -46,6 +47,7 @@ __all__ = [
     "EvaluatorGroup",
     "FigureLayers",
     "PictureFeatures",
+    "build_yardstick",
     "channel_correlation",
     "extract_features",
     "fine_energy",

@@ -48,9 +48,9 @@ def build_style_transfer(
     Args:
         network: the transfer network, which maps photos to pictures of the same shape: a `MultiStyleNet` for several
             styles.
-        encoder: the encoder whose features the losses compare. By default VGG-19's exact layers to relu3_1, and the
-            compact encoder for deeper layers, both of which come with the package; `CompactEncoder` alone is faster,
-            and `VGG19` has every layer.
+        encoder: the encoder whose features the losses compare. By default `CompressedVGG`, VGG-19's exact layers to
+            relu3_1 and compressed deeper layers, which comes with the package; `CompactEncoder` is faster, and `VGG19`
+            has every layer.
         style: the painting, a picture file. In a `MultiStyleNet`, the style has the file's name without the ending.
         styles: several paintings in place of `style`, for a `MultiStyleNet`: a mapping from names of styles to picture
             files, or a list of files, whose names without the endings become those of the styles.
@@ -73,7 +73,7 @@ def build_style_transfer(
             stay as they are. Styles of the run that `init_from` has already are trained further.
         metadata: authors and license of the paintings and the model.
         judge: a second encoder, `VGG16`: validation measures content and style with it as well, at layers that nothing
-            is trained with. Without it, only the encoder measures.
+            is trained with.
 
     Raises:
         UserError: a painting can't be read, a value isn't allowed, or `init_from` doesn't fit.

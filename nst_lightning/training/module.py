@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nst_lightning.encoders import Encoder, image_to_tensor
 from nst_lightning.errors import UserError, WorkError, require_at_least
 from nst_lightning.losses import PerceptualLoss
-from nst_lightning.metrics import SHORT_SIDE, STYLE_LAYERS, EvaluatorGroup, list_short_sides
+from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup, build_yardstick, list_short_sides
 from nst_lightning.networks import network_record
 from nst_lightning.networks.checkpoint import (
     PREFIX,
@@ -64,7 +64,7 @@ class StyleTransfer(L.LightningModule):
         judge: a second encoder for figures of quality, see `EvaluatorGroup`; None for none.
 
     Raises:
-        UserError: `stability_weight` is negative, or there is a judge, and it or the encoder lacks a layer.
+        UserError: `stability_weight` is negative, or the judge lacks a layer.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class StyleTransfer(L.LightningModule):
         self.short_side, self.stability_weight, self.optimizer_options = short_side, stability_weight, optimizer
         limit_state(self, PREFIX)  # checkpoints leave the frozen encoders out
         self._bad_steps, self._tried, self._swapped = 0, False, False
-        self.judge = judge
+        self.yardstick, self.judge = build_yardstick(), judge
         self.evaluators = self._build_evaluators()
         self.photo_evaluators = nn.ModuleList()
 
@@ -296,18 +296,10 @@ class StyleTransfer(L.LightningModule):
             evaluator.update(photos if prefix else pictures, photos)
 
     def _build_evaluators(self) -> nn.ModuleList:
-        """The evaluators of each style, at 256 pixels and at `short_side`; none if the encoder ends before relu5_1."""
-        encoder = self.loss.encoder
-        try:
-            encoder.require(STYLE_LAYERS)
-        except UserError as error:
-            if self.judge is None:
-                return nn.ModuleList()
-            problem = f"needs an encoder with {STYLE_LAYERS[0]} to {STYLE_LAYERS[-1]}; {error}"
-            raise UserError.about("judge", problem) from error
+        """The evaluators of each style, at 256 pixels and at `short_side`."""
         tensors = [image_to_tensor(painting).to(self.device) for painting in self.paintings.values()]
         options: dict[str, Any] = {"short_sides": list_short_sides(self.short_side), "judge": self.judge}
-        return nn.ModuleList(EvaluatorGroup(encoder, tensor, **options) for tensor in tensors)
+        return nn.ModuleList(EvaluatorGroup(self.yardstick, tensor, **options) for tensor in tensors)
 
     def _evaluators_of(self, style: int) -> list[tuple[str, EvaluatorGroup]]:
         """The evaluators of the pictures in a style and, in `test`, of the photos, with the prefix of their figures."""
