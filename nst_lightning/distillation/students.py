@@ -24,6 +24,8 @@ RANKS = {
     "conv5_1": [176, 176],
 }
 """Ranks with which the file of a `BottleneckVGG` has 3.8 MB."""
+COMPARED = ("relu3_2", "relu4_1", "relu4_2", "relu5_1")
+"""The two layers that `CompressedVGG` offers, and hints, none of which a judge compares."""
 BIAS_RATE = 200
 """Learning rate of biases relative to that of weights: they have the size of features, about 10, and weights 0.04."""
 
@@ -147,14 +149,14 @@ class BottleneckStudent(Student):
 
     def build(self, teacher: Encoder) -> nn.Module:
         """A network with random weights or those of `init_from`, of which only the bottlenecks are trained."""
-        teacher.require([*self.compared_layers(None), *CHANNELS])
+        teacher.require([*COMPARED, *CHANNELS])
         network = BottleneckVGG(self.ranks) if self.init_from is None else CompressedVGG(self.init_from).network
         network.deep.requires_grad_()
         return network
 
     def compared_layers(self, network: nn.Module) -> tuple[str, ...]:
-        """The two layers that `CompressedVGG` takes, and layers before them as hints, but none that a judge compares."""
-        return ("relu3_2", "relu4_1", "relu4_2", "relu5_1")
+        """The two layers that `CompressedVGG` offers, and the hints."""
+        return COMPARED
 
     def start(
         self, network: nn.Module, teacher: Encoder, batches: Iterable[Tensor], total: Callable[[Tensor], Tensor]
