@@ -7,7 +7,7 @@ from nst_lightning.errors import UserError, require, require_at_least
 from nst_lightning.losses.functional import Normalization
 
 Layers = dict[str, float] | Literal["all"]
-StyleStatistic = Literal["gram", "wasserstein", "mean_std"]
+StyleStatistic = Literal["gram", "wasserstein", "mean_std", "sliced"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class ObjectiveOptions:
             left out by `optimize`, and refused in training.
         content_scale: factor by which pictures and photos are scaled down before their contents are compared.
         style_loss: the statistics of style features to compare: `gram` matrices, means and covariances (`wasserstein`
-            distance), or means and standard deviations (`mean_std`).
+            distance), means and standard deviations (`mean_std`), or whole distributions (`sliced` Wasserstein
+            distance: Heitz et al. 2021).
         normalization: how losses are scaled: `relative` to the target's energy, `gatys`, or `mean`. The last two need
             other weights, such as a style weight of 1000 for `gatys` (100 keeps the photo, 10,000 dissolves it).
         geometric_weights: replace the layers' weights by 2^(D-d) for style layers and 2^d for content layers, d being a

@@ -106,7 +106,7 @@ def optimize_picture(
     previous: State | None = None
     try:
         while journal.level <= len(journal.levels):
-            level_objective = _objective(scene, journal.current, encoder, objective)
+            level_objective = _objective(scene, journal.current, encoder, objective, seed=pyramid.seed)
             begin = resumed or _enter_level(previous, scene, level_objective, pyramid)
             previous, resumed = _minimize(begin, level_objective, minimizer, journal), None
             del level_objective, begin  # the next ones need the memory
@@ -145,10 +145,10 @@ def _fingerprint(encoder: Encoder, blend_weights: Sequence[float] | None, *pictu
     return functools.reduce(lambda found, array: zlib.crc32(array.data, found), arrays, zlib.crc32(settings))
 
 
-def _objective(scene: Scene, level: Level, encoder: Encoder, options: ObjectiveOptions) -> Objective:
+def _objective(scene: Scene, level: Level, encoder: Encoder, options: ObjectiveOptions, *, seed: int) -> Objective:
     least, _ = least_side(encoder, options)
     regions = scene.regions_at(level.width, level.height, least=least)
-    return Objective(encoder, scene.photo_at(level.width, level.height), regions, options, tile=level.tile)
+    return Objective(encoder, scene.photo_at(level.width, level.height), regions, options, tile=level.tile, seed=seed)
 
 
 def _enter_level(previous: State | None, scene: Scene, objective: Objective, pyramid: PyramidOptions) -> State:
