@@ -19,6 +19,7 @@ from nst_lightning.optimization.objective import ITERATIONS_PER_DRAW, Objective
 from nst_lightning.optimization.single_scale import Region
 
 CHANNELS = 6
+FLOOR = 1e-4  # of relative distances, since quantile functions are kept at few probabilities
 DIRECTIONS = draw_directions(CHANNELS, CHANNELS, np.random.default_rng(0))
 
 
@@ -63,7 +64,7 @@ def test_the_distance_is_its_formula_for_paintings_of_any_size(size, weighted):
 def test_equal_distributions_have_no_distance_wherever_values_are():
     target = features(2, 40, 50)
     shuffled = target.flatten(2)[..., torch.randperm(2000)].reshape(target.shape)
-    assert sliced_loss(project(target, DIRECTIONS), quantiles(target)).item() < 2e-5
+    assert sliced_loss(project(target, DIRECTIONS), quantiles(target)).item() < FLOOR
     torch.testing.assert_close(quantiles(shuffled).values, quantiles(target).values)
     found = features(1, 40, 50)
     moved = found.flatten(2)[..., torch.randperm(2000)].reshape(found.shape)
@@ -82,7 +83,7 @@ def test_shifted_and_scaled_distributions_are_as_far_as_is_known(scale):
         expected / CHANNELS, rel=5e-3
     )
     relative = sliced_loss(project(scale * target, DIRECTIONS), quantiles(target)).item()
-    assert relative == pytest.approx((scale - 1) ** 2, rel=5e-3, abs=2e-5)
+    assert relative == pytest.approx((scale - 1) ** 2, rel=5e-3, abs=FLOOR)
 
 
 def test_directions_are_orthogonal_units_that_a_seed_decides():

@@ -22,6 +22,9 @@ Draw = tuple[int, ...]
 """The random seed of directions."""
 _DIRECTIONS = {1: 16, 2: 32, 4: 64, 8: 128, 16: 256}
 """Number of directions of a layer by its stride: sorting costs time at each position, of which deep layers have few."""
+_AS_GRAM = 4.0
+"""Values that are off by a small share e make Gram matrices off by 2 e, whose relative squares are 4 e^2: with this
+factor, a style weight asks of the sliced distance about what it asks of Gram matrices."""
 
 
 def build_style_loss(pairs: Mapping[Pair, float], options: ObjectiveOptions) -> "StyleLoss":
@@ -146,7 +149,7 @@ class SlicedStyleLoss(StyleLoss):
         return project(features, self._directions[key], weights)
 
     def _distance(self, found: Projections, target: Quantiles, root: Tensor | None) -> Tensor:
-        return sliced_loss(found, target, self.options.normalization)
+        return _AS_GRAM * sliced_loss(found, target, self.options.normalization)
 
 
 def _keep_all(features: Tensor, stride: int) -> Tensor:
