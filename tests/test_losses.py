@@ -291,6 +291,7 @@ def test_half_precision_changes_losses_little(loss_of, changes):
         ({"style_scales": {1: 1.0, 2: 0.0}}, "style_scales must be factors >= 1 with weights > 0, got {1: 1.0, 2: 0.0"),
         ({"content_scale": 0}, "content_scale must be >= 1, got 0"),
         ({"style_loss": "max"}, "style_loss must be gram or wasserstein or mean_std or sliced, got 'max'"),
+        ({"style_directions": 0}, "style_directions must be >= 1, got 0"),
         ({"style_loss": "mean_std", "correlation_chain": True}, "style_loss must be gram with correlation_chain, got"),
         ({"style_layers": {"relu1_1": 1.0}, "correlation_chain": True}, "style_layers must be two or more layers with"),
         ({"style_layers": {"relu9_9": 1.0}}, "unknown layer 'relu9_9'"),

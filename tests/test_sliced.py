@@ -195,6 +195,7 @@ def test_projections_of_the_whole_picture_take_memory(encoder):
     assert sliced > 100
     assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced"), masks=2) == 2 * sliced
     assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_scales={2: 1})) == sliced / 4
+    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_directions=64)) > 3 * sliced
     assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_weight=0)) == 0
     assert bytes_of_statistics(encoder, ObjectiveOptions()) == 0
 
@@ -204,10 +205,12 @@ def test_a_chain_has_no_distribution():
         ObjectiveOptions(style_loss="sliced", correlation_chain=True)
 
 
-def test_measures_by_name():
-    pairs, options = {("relu1_1", "relu1_1"): 1.0}, ObjectiveOptions(style_loss="sliced")
-    style = build_style_loss(pairs, options)
-    one, two = ({"relu1_1": features(seed, count=2)} for seed in (1, 2))
+def test_layers_are_measured_by_name_and_deep_ones_along_more_directions():
+    pairs = {("relu1_1", "relu1_1"): 1.0, ("relu3_1", "relu3_1"): 1.0}
+    style = build_style_loss(pairs, ObjectiveOptions(style_loss="sliced", style_directions=3))
+    one, two = (dict.fromkeys(style.layers, features(seed, count=2)) for seed in (1, 2))
+    shapes = [found.values[0].shape for found in style.measure(one).values()]
+    assert shapes == [(2, 3, 500), (2, 12, 500)]
     targets = {pair: found.averaged() for pair, found in style.measure(two, draw=(3,)).items()}
     losses = style.compare(style.measure(one, draw=(3,)), targets, style.roots(targets))
     same = style.compare(style.measure(two, draw=(3,)), targets, {})

@@ -20,8 +20,6 @@ Statistics = dict[Pair, Any]
 """For each pair of layers, `Moments`, or, for the sliced distance, `Projections` or their `Quantiles`."""
 Draw = tuple[int, ...]
 """The random seed of directions."""
-_DIRECTIONS = {1: 16, 2: 32, 4: 64, 8: 128, 16: 256}
-"""Number of directions of a layer by its stride: sorting costs time at each position, of which deep layers have few."""
 _AS_GRAM = 4.0
 """Values that are off by a small share e make Gram matrices off by 2 e, whose relative squares are 4 e^2: with this
 factor, a style weight asks of the sliced distance about what it asks of Gram matrices."""
@@ -132,8 +130,7 @@ class SlicedStyleLoss(StyleLoss):
 
     def bytes_of_picture(self) -> float:
         """The bytes of projections, their copies in one row, their gradients, and what sorting one direction takes."""
-        strides = [stride_of(layer) for layer in self.layers]
-        return 3 * 4 * sum(_DIRECTIONS[stride] / stride**2 for stride in strides) + 64
+        return 3 * 4 * sum(self._count(layer) / stride_of(layer) ** 2 for layer in self.layers) + 64
 
     def _measure(
         self, pair: Pair, features: Tensor, others: Tensor | None, weights: Tensor | None, draw: Draw
@@ -144,9 +141,13 @@ class SlicedStyleLoss(StyleLoss):
                 self._directions.clear()
             random = np.random.default_rng((*draw, list(self.pairs).index(pair)))
             with torch.inference_mode(False):  # training uses them, too
-                drawn = draw_directions(_DIRECTIONS[stride_of(pair[0])], features.shape[1], random)
+                drawn = draw_directions(self._count(pair[0]), features.shape[1], random)
                 self._directions[key] = drawn.to(features.device)
         return project(features, self._directions[key], weights)
+
+    def _count(self, layer: str) -> int:
+        """The number of directions: sorting takes time at each position, of which deep layers have few."""
+        return self.options.style_directions * stride_of(layer)
 
     def _distance(self, found: Projections, target: Quantiles, root: Tensor | None) -> Tensor:
         return _AS_GRAM * sliced_loss(found, target, self.options.normalization)
