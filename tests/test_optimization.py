@@ -85,7 +85,7 @@ def test_bad_options(group, option, value, allowed):
 
 @pytest.mark.parametrize("optimizer", [{"optimizer": "lbfgs"}, {"optimizer": "adam", "average": 0.9}])
 @pytest.mark.parametrize("after", [4, 13, 25, 26, 36])
-@pytest.mark.parametrize("style_loss", ["gram", "sliced"])  # whose directions change every 10 iterations
+@pytest.mark.parametrize("style_loss", ["gram", "sliced"])
 def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimizer, after, style_loss):
     objective = ObjectiveOptions(style_loss=style_loss)
     options = {"pyramid": small(iterations=25), "minimizer": MinimizerOptions(**optimizer), "objective": objective}

@@ -58,7 +58,7 @@ class ObjectiveOptions:
     style_scales: dict[int, float] = field(default_factory=lambda: {1: 1.0, 2: 1.0, 4: 1.0})
     content_scale: int = 1
     style_loss: StyleStatistic = "gram"
-    style_directions: int = 16
+    style_directions: int = 32
     normalization: Normalization = "relative"
     geometric_weights: bool = False
     activation_shift: float = 0.0

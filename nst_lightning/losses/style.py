@@ -20,9 +20,9 @@ Statistics = dict[Pair, Any]
 """For each pair of layers, `Moments`, or, for the sliced distance, `Projections` or their `Quantiles`."""
 Draw = tuple[int, ...]
 """The random seed of directions."""
-_AS_GRAM = 4.0
-"""Values that are off by a small share e make Gram matrices off by 2 e, whose relative squares are 4 e^2: with this
-factor, a style weight asks of the sliced distance about what it asks of Gram matrices."""
+_AS_GRAM = 3.0
+"""Values that are off by a small share e make Gram matrices off by 2 e, whose relative squares are 4 e^2. This factor,
+less than 4 for distances that aren't small, makes a style weight leave as much content as with Gram matrices."""
 
 
 def build_style_loss(pairs: Mapping[Pair, float], options: ObjectiveOptions) -> "StyleLoss":
@@ -137,8 +137,6 @@ class SlicedStyleLoss(StyleLoss):
     ) -> Projections:
         key = pair, draw, features.device
         if key not in self._directions:
-            if len(self._directions) >= self.draws * len(self.pairs):  # many draws need not stay in memory
-                self._directions.clear()
             random = np.random.default_rng((*draw, list(self.pairs).index(pair)))
             with torch.inference_mode(False):  # training uses them, too
                 drawn = draw_directions(self._count(pair[0]), features.shape[1], random)

@@ -27,7 +27,7 @@ class State:
     Args:
         pixels: the current pixels, RGB of shape (1, 3, H, W).
         iteration: number of evaluations so far.
-        memory: the state of the optimizer. That of L-BFGS lacks the last gradient where the function has changed since.
+        memory: the state of the optimizer.
         best: the picture with the lowest loss so far; None at first.
         best_loss: the lowest loss so far.
         average: average of Adam's iterates, if `MinimizerOptions.average` is set.
@@ -46,11 +46,6 @@ class State:
         """The result so far, in [0, 1]."""
         found = self.average if self.average is not None else self.best if self.best is not None else self.pixels
         return found.clamp(0, 1)
-
-    def change_function(self) -> "State":
-        """The part of the state that holds for a slightly different function."""
-        memory = {key: value for key, value in self.memory.items() if key != "prev_flat_grad"}
-        return replace(self, memory=memory, best=None, best_loss=float("inf"), evaluated=None)
 
     def end_level(self) -> "State":
         """The part of the state that the next level needs; the rest is dropped, to save memory."""
@@ -88,11 +83,7 @@ def minimize(
     """
     step = _step_lbfgs if options.optimizer == "lbfgs" else _step_adam
     while state.iteration < iterations:
-        draw = objective.draw_at(state.iteration)
-        objective.redraw(draw)
         state = step(objective, state, options, iterations, report)
-        if state.iteration < iterations and objective.draw_at(state.iteration) != draw:
-            state = state.change_function()
         keep(state)
     return state
 
@@ -119,22 +110,17 @@ def _step_lbfgs(
         pixels.grad = last[2] if finite else last[2].nan_to_num(0, 0, 0)
         return last[1]["loss"]
 
-    memory = state.memory
-    if memory and "prev_flat_grad" not in memory:  # gradients of two functions have no curvature between them
-        evaluate()
-        assert pixels.grad is not None
-        memory = {**memory, "prev_flat_grad": pixels.grad.flatten()}
     optimizer = torch.optim.LBFGS(
         [pixels],
         lr=1.0 if state.memory else FIRST_STEP * pixels.numel() * objective.stylized_share,
         max_iter=1,
-        max_eval=max(1, min(iterations - iteration, LINE_SEARCH)),
+        max_eval=min(iterations - iteration, LINE_SEARCH),
         history_size=options.history,
         tolerance_grad=0,
         tolerance_change=0,
         line_search_fn="strong_wolfe",
     )
-    _restore_memory(optimizer, memory, options.history)
+    _restore_memory(optimizer, state.memory, options.history)
     optimizer.step(evaluate)
     assert last is not None  # a step evaluates once at least
     lost = not (math.isfinite(last[1]["loss"]) and last[2].isfinite().all())

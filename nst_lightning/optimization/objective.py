@@ -20,9 +20,6 @@ from nst_lightning.losses import (
 )
 from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
 
-ITERATIONS_PER_DRAW = 10
-"""Number of iterations with the same directions: L-BFGS needs a function that stays the same for a while."""
-
 
 class Objective:
     """The loss of one picture at one size, and its gradient: the loss of `PerceptualLoss`, with regions and tiles.
@@ -34,7 +31,7 @@ class Objective:
         options: what the losses compare, and the weights. Style scales for which the picture or a painting is too small
             are left out.
         tile: side in pixels of the tiles that are processed one at a time; None processes the whole picture at once.
-        seed: random seed of directions, for the sliced Wasserstein distance.
+        draw: random seed of directions, for the sliced Wasserstein distance.
     """
 
     def __init__(
@@ -45,9 +42,9 @@ class Objective:
         options: ObjectiveOptions,
         *,
         tile: int | None = None,
-        seed: int = 0,
+        draw: Draw = (0,),
     ) -> None:
-        self.options, self.photo, self.seed = options, photo, seed
+        self.options, self.photo = options, photo
         masks = [region.mask for region in regions if region.mask is not None]
         self.stylized = torch.cat(masks).sum(0, keepdim=True).clamp(0, 1) if masks else None
         self.stylized_share = 1.0 if self.stylized is None else self.stylized.mean().item()
@@ -63,6 +60,7 @@ class Objective:
                 content_weight=options.content_weight if factor == options.content_scale else 0.0,
                 style_weight=options.style_weight * self.style_scales.get(factor, 0.0),
                 tile=tile,
+                draw=draw,
             )
             for factor in dict.fromkeys(factors)
         }
@@ -93,19 +91,6 @@ class Objective:
         loss = options.content_weight * losses["content"] + options.style_weight * losses["style"]
         loss += options.tv_weight * losses["variation"] + options.grid_weight * losses.get("grid", 0.0)
         return {"loss": loss, **losses}, gradient
-
-    def draw_at(self, iteration: int) -> Draw:
-        """The directions along which styles are compared at an iteration; the same if nothing is drawn at random."""
-        styles = (scale_loss.style for scale_loss in self.scale_losses.values())
-        if not any(style.pairs and style.draws > 1 for style in styles):
-            return (0,)
-        return (self.seed, self.photo.shape[-1], iteration // ITERATIONS_PER_DRAW)
-
-    def redraw(self, draw: Draw) -> None:
-        """Compare styles along the directions of a draw from now on."""
-        for scale_loss in self.scale_losses.values():
-            if scale_loss.draw != draw:
-                scale_loss.redraw(draw)
 
     def compose(self, pixels: Tensor) -> Tensor:
         """Compose a picture: the pixels where a style goes, and the photo elsewhere."""

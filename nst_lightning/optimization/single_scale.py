@@ -50,6 +50,7 @@ class SingleScaleLoss:
         style_weight: weight of the style loss in the gradient; with 0, the loss isn't computed.
         tile: side in pixels of the tiles that are processed one at a time; None processes the whole picture at once.
             The result is the same.
+        draw: random seed of directions, for the sliced Wasserstein distance.
     """
 
     @torch.no_grad()
@@ -63,28 +64,23 @@ class SingleScaleLoss:
         content_weight: float,
         style_weight: float,
         tile: int | None = None,
+        draw: Draw = (0,),
     ) -> None:
-        self.encoder, self.photo = encoder, photo
+        self.encoder, self.photo, self.draw = encoder, photo, draw
         self.content_weight, self.style_weight = content_weight, style_weight
         self.content_layers = content_layers(encoder, options) if content_weight else {}
         self.style = build_style_loss(style_pairs(encoder, options) if style_weight else {}, options)
         self.layers = list(dict.fromkeys([*self.content_layers, *self.style.layers]))
         self.tile, self.extra = tile, options.correlation_chain + options.blur
         self.tiles = self._tiles_of(photo, tile)
-        self.regions = regions if self.style.layers else []
-        self.masks = [region.mask for region in self.regions]
-        self.redraw((0,))
+        regions = regions if self.style.layers else []
+        self.masks = [region.mask for region in regions]
+        self.targets = [self._target(region) for region in regions]
+        self.roots = [self.style.roots(targets) for targets in self.targets]
         # weights by area make the gradient at a pixel independent of other regions
         self.areas = [1.0 if mask is None else mask.square().mean().item() for mask in self.masks]
         self.content_factors = self._content_factors(options)
         self.content_features = self._content_features(self.tiles[0]) if len(self.tiles) == 1 else {}
-
-    @torch.no_grad()
-    def redraw(self, draw: Draw) -> None:
-        """Measure the paintings with the directions of a draw, see `StyleLoss.measure`."""
-        self.draw = draw
-        self.targets = [self._target(region) for region in self.regions]
-        self.roots = [self.style.roots(targets) for targets in self.targets]
 
     def __call__(self, picture: Tensor) -> tuple[float, float, Tensor]:
         """Compute the unweighted content and style losses of a picture, and the gradient of their weighted sum."""
