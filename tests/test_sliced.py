@@ -198,7 +198,7 @@ def test_projections_of_the_whole_picture_take_memory(encoder):
     assert sliced > 100
     assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced"), masks=2) == 2 * sliced
     assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_scales={2: 1})) == sliced / 4
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_directions=64)) > 3 * sliced
+    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_directions=64)) > 1.8 * sliced
     assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_weight=0)) == 0
     assert bytes_of_statistics(encoder, ObjectiveOptions()) == 0
 

@@ -129,8 +129,8 @@ class SlicedStyleLoss(StyleLoss):
         self._directions: dict[tuple[Pair, Draw, torch.device], Tensor] = {}
 
     def bytes_of_picture(self) -> float:
-        """The bytes of projections, their copies in one row, their gradients, and what sorting one direction takes."""
-        return 3 * 4 * sum(self._count(layer) / stride_of(layer) ** 2 for layer in self.layers) + 64
+        """The bytes of projections, their gradients, two copies, and of what sorting one direction takes."""
+        return 4 * 4 * sum(self._count(layer) / stride_of(layer) ** 2 for layer in self.layers) + 64
 
     def _measure(
         self, pair: Pair, features: Tensor, others: Tensor | None, weights: Tensor | None, draw: Draw
