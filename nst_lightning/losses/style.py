@@ -122,7 +122,7 @@ class StyleLoss:
 class SlicedStyleLoss(StyleLoss):
     """Compares the projections of features on random directions, in place of moments."""
 
-    draws = 8
+    draws = 4
 
     def __init__(self, pairs: Mapping[Pair, float], options: ObjectiveOptions) -> None:
         super().__init__(pairs, options)
