@@ -204,11 +204,23 @@ def test_least_squares_find_a_teacher_that_has_bottlenecks_itself():
     torch.manual_seed(0)
     ranks = dict.fromkeys(CHANNELS, (6, 8)) | {"conv3_2": (256, 8), "conv3_3": (256, 8)}
     teacher, network = BottleneckVGG(ranks), BottleneckVGG(ranks)
-    fit_bottlenecks(network, teacher, [torch.rand(2, 3, 128, 128) for _ in range(2)], lambda tensor: tensor)
+    fit_bottlenecks(network, teacher, [torch.rand(2, 3, 128, 128) for _ in range(2)], lambda tensor: tensor, unseen=())
     picture = torch.rand(1, 3, 64, 64)
     for layer, largest in {"relu3_2": 0.01, "relu3_3": 0.01, "relu4_1": 0.5, "relu5_1": 0.5}.items():
         expected, found = (each(picture, [layer])[layer] for each in (teacher, network))
         assert (found - expected).norm() < largest * expected.norm(), layer
+
+
+def test_bottlenecks_of_unseen_convolutions_keep_features(compressed_weights):
+    """With all channels exactly, and without a look at the teacher's."""
+    torch.manual_seed(0)
+    network = BottleneckVGG(dict.fromkeys(CHANNELS, (6, 8)) | {"conv3_3": (256, 256)})
+    teacher = CompressedVGG(compressed_weights)
+    teacher.layers = tuple(f"conv{name}" for name in ("3_2", "4_1", "4_2", "4_3", "5_1"))  # it refuses others
+    pictures = torch.rand(2, 3, 128, 128)
+    fit_bottlenecks(network, teacher, [pictures], lambda tensor: tensor, unseen=["conv3_3"])
+    found = network(pictures, ["relu3_2", "relu3_3"])
+    assert torch.allclose(found["relu3_3"], found["relu3_2"], rtol=0, atol=1e-3 * found["relu3_2"].max().item())
 
 
 def test_optimized_pictures_satisfy_the_network_better_and_are_replaced(compressed_weights, picture):
@@ -250,7 +262,7 @@ def test_bad_ranks(ranks, message):
 
 
 def test_bottlenecks_need_all_convolutions_of_the_teacher(compact_weights):
-    with pytest.raises(ValueError, match=r"CompactEncoder .* has no layer relu3_3; it offers"):
+    with pytest.raises(ValueError, match=r"CompactEncoder .* has no layer relu3_2; it offers"):
         Distillation(CompactEncoder(compact_weights), BottleneckStudent(LOW))
 
 

@@ -214,7 +214,13 @@ def test_perceptual_loss_is_the_weighted_sum(loss_of, encoder):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"style_loss": "wasserstein"}, {"style_loss": "mean_std"}, {"correlation_chain": True, "blur": True}],
+    [
+        {},
+        {"style_loss": "wasserstein"},
+        {"style_loss": "mean_std"},
+        {"style_loss": "sliced"},
+        {"correlation_chain": True, "blur": True},
+    ],
 )
 def test_each_picture_has_a_painting_and_a_factor_of_its_own(loss_of, changes):
     pictures, photos = torch.rand(3, 3, 64, 72), torch.rand(3, 3, 64, 72)
@@ -255,7 +261,10 @@ def test_gradients_reach_the_pictures_only(loss_of):
     assert all(parameter.grad is None for parameter in loss.parameters())
 
 
-@pytest.mark.parametrize("changes", [{}, {"style_loss": "mean_std"}, {"correlation_chain": True, "blur": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"style_loss": "mean_std"}, {"style_loss": "sliced"}, {"correlation_chain": True, "blur": True}],
+)
 def test_half_precision_changes_losses_little(loss_of, changes):
     torch.manual_seed(0)
     pictures, photos = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
@@ -281,7 +290,8 @@ def test_half_precision_changes_losses_little(loss_of, changes):
         ({"style_scales": {0: 1.0}}, "style_scales must be factors >= 1 with weights > 0, got {0: 1.0}"),
         ({"style_scales": {1: 1.0, 2: 0.0}}, "style_scales must be factors >= 1 with weights > 0, got {1: 1.0, 2: 0.0"),
         ({"content_scale": 0}, "content_scale must be >= 1, got 0"),
-        ({"style_loss": "max"}, "style_loss must be gram or wasserstein or mean_std, got 'max'"),
+        ({"style_loss": "max"}, "style_loss must be gram or wasserstein or mean_std or sliced, got 'max'"),
+        ({"style_directions": 0}, "style_directions must be >= 1, got 0"),
         ({"style_loss": "mean_std", "correlation_chain": True}, "style_loss must be gram with correlation_chain, got"),
         ({"style_layers": {"relu1_1": 1.0}, "correlation_chain": True}, "style_layers must be two or more layers with"),
         ({"style_layers": {"relu9_9": 1.0}}, "unknown layer 'relu9_9'"),

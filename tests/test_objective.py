@@ -238,7 +238,7 @@ def test_masked_style_is_its_formula(encoder):
 
 STYLE_LOSSES = {**{name: changed for name, (changed, _) in VARIANTS.items()}}
 STYLE_LOSSES["scales"] = {"style_scales": {1: 2.0, 2: 1.0, 3: 1.0}}
-STYLE_LOSSES |= {name: {"style_loss": name} for name in ("wasserstein", "mean_std")}
+STYLE_LOSSES |= {name: {"style_loss": name} for name in ("wasserstein", "mean_std", "sliced")}
 STYLE_LOSSES["content at half size"] = {"content_scale": 2, "grid_weight": 0.5}
 
 
@@ -285,7 +285,9 @@ def test_tiles_agree_with_the_whole_at_the_deepest_layers(compressed_weights):
     torch.testing.assert_close(gradient_of_tiles, gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
 
 
-@pytest.mark.parametrize("variant", ["plain", "all", "scales", "wasserstein", "mean_std", "content at half size"])
+@pytest.mark.parametrize(
+    "variant", ["plain", "all", "scales", "wasserstein", "mean_std", "sliced", "content at half size"]
+)
 def test_the_gradient_is_that_of_the_loss(encoder, variant):
     photo, painting, picture = pictures(3)
     objective = Objective(encoder, photo, [Region([painting], [1.0])], options_of(**STYLE_LOSSES[variant]))

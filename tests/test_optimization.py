@@ -85,8 +85,10 @@ def test_bad_options(group, option, value, allowed):
 
 @pytest.mark.parametrize("optimizer", [{"optimizer": "lbfgs"}, {"optimizer": "adam", "average": 0.9}])
 @pytest.mark.parametrize("after", [4, 13, 25, 26, 36])
-def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimizer, after):
-    options = {"pyramid": small(iterations=25), "minimizer": MinimizerOptions(**optimizer)}
+@pytest.mark.parametrize("style_loss", ["gram", "sliced"])
+def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimizer, after, style_loss):
+    objective = ObjectiveOptions(style_loss=style_loss)
+    options = {"pyramid": small(iterations=25), "minimizer": MinimizerOptions(**optimizer), "objective": objective}
     pictures = picture(80, 60), [picture(70, 90, 1)], encoder
 
     def interrupt(progress):
@@ -106,7 +108,7 @@ def test_an_interrupted_run_goes_on_exactly(encoder, picture, tmp_path, optimize
     assert (np.asarray(rest.picture) == np.asarray(whole.picture)).all()
     assert [entry["loss"] for entry in rest.history] == [entry["loss"] for entry in whole.history]
     with pytest.raises(UserError, match="other options: style_weight"):
-        optimize_picture(*pictures, **options, objective=ObjectiveOptions(style_weight=3), state=state)
+        optimize_picture(*pictures, **options | {"objective": replace(objective, style_weight=3)}, state=state)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])

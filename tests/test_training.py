@@ -64,6 +64,21 @@ def test_resume_is_exact(tmp_path, compact_weights, painting, photos, options, s
     assert weights_of(whole).equal(weights_of(resumed))
 
 
+def test_steps_compare_styles_along_changing_directions_and_resume_exactly(tmp_path, compact_weights, painting, photos):
+    def trained(checkpoint=None, **options):
+        module, draws = module_of(compact_weights, painting, objective={"style_loss": "sliced"}), []
+        module.loss.register_forward_pre_hook(lambda _, args, given: draws.append(given["draw"]), with_kwargs=True)
+        trainer = trainer_of(tmp_path, max_steps=7, limit_train_batches=3, **options)
+        trainer.fit(module, data_of(photos), ckpt_path=checkpoint)
+        return module, draws
+
+    whole, draws = trained(callbacks=[LastCheckpoint(every_n_steps=1, keep_all=True)])
+    resumed, rest = trained(tmp_path / "checkpoints/step-000002.ckpt", enable_checkpointing=False)
+    assert draws == [0, 1, 2, 1, 2, 3, 2]  # the numbers of epoch and batch together, which are the same on every rank
+    assert rest == draws[2:]
+    assert weights_of(whole).equal(weights_of(resumed))
+
+
 def test_the_last_checkpoint_is_the_end_of_the_run(tmp_path, compact_weights, painting, photos):
     module = module_of(compact_weights, painting)
     trainer_of(tmp_path, max_steps=5, callbacks=[LastCheckpoint(every_n_steps=2)]).fit(module, data_of(photos))

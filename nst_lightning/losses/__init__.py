@@ -17,22 +17,29 @@ from nst_lightning.losses.functional import (
 from nst_lightning.losses.layers import content_layers, layers_of_pairs, minimum_size, needed_layers, style_pairs
 from nst_lightning.losses.options import Layers, ObjectiveOptions, StyleStatistic
 from nst_lightning.losses.perceptual import PerceptualLoss
+from nst_lightning.losses.sliced import Projections, Quantiles, draw_directions, project, sliced_loss
 from nst_lightning.losses.statistics import Moments, gram_matrix, moments
-from nst_lightning.losses.style import Statistics, StyleLoss
+from nst_lightning.losses.style import Draw, SlicedStyleLoss, Statistics, StyleLoss, build_style_loss
 
 __all__ = [
+    "Draw",
     "Layers",
     "Moments",
     "Normalization",
     "ObjectiveOptions",
     "PerceptualLoss",
+    "Projections",
+    "Quantiles",
+    "SlicedStyleLoss",
     "Statistics",
     "StyleLoss",
     "StyleStatistic",
+    "build_style_loss",
     "content_divisor",
     "content_layers",
     "content_loss",
     "covariance_root",
+    "draw_directions",
     "gram_loss",
     "gram_matrix",
     "grid_loss",
@@ -42,6 +49,8 @@ __all__ = [
     "moments",
     "needed_layers",
     "normalize_weights",
+    "project",
+    "sliced_loss",
     "squared_difference",
     "style_pairs",
     "tent_downsample",

@@ -7,7 +7,7 @@ from nst_lightning.errors import UserError, require, require_at_least
 from nst_lightning.losses.functional import Normalization
 
 Layers = dict[str, float] | Literal["all"]
-StyleStatistic = Literal["gram", "wasserstein", "mean_std"]
+StyleStatistic = Literal["gram", "wasserstein", "mean_std", "sliced"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class ObjectiveOptions:
             left out by `optimize`, and refused in training.
         content_scale: factor by which pictures and photos are scaled down before their contents are compared.
         style_loss: the statistics of style features to compare: `gram` matrices, means and covariances (`wasserstein`
-            distance), or means and standard deviations (`mean_std`).
+            distance), means and standard deviations (`mean_std`), or whole distributions (`sliced` Wasserstein
+            distance: Heitz et al. 2021).
+        style_directions: number of random directions along which `sliced` compares the first layers; layers at half of
+            their size have twice as many, and so on.
         normalization: how losses are scaled: `relative` to the target's energy, `gatys`, or `mean`. The last two need
             other weights, such as a style weight of 1000 for `gatys` (100 keeps the photo, 10,000 dissolves it).
         geometric_weights: replace the layers' weights by 2^(D-d) for style layers and 2^d for content layers, d being a
@@ -55,6 +58,7 @@ class ObjectiveOptions:
     style_scales: dict[int, float] = field(default_factory=lambda: {1: 1.0, 2: 1.0, 4: 1.0})
     content_scale: int = 1
     style_loss: StyleStatistic = "gram"
+    style_directions: int = 32
     normalization: Normalization = "relative"
     geometric_weights: bool = False
     activation_shift: float = 0.0
@@ -66,7 +70,7 @@ class ObjectiveOptions:
             require(name, getattr(self, name), getattr(self, name) in get_args(allowed), " or ".join(get_args(allowed)))
         require_at_least(0, content_weight=self.content_weight, style_weight=self.style_weight)
         require_at_least(0, tv_weight=self.tv_weight, tv_color=self.tv_color, grid_weight=self.grid_weight)
-        require_at_least(1, content_scale=self.content_scale)
+        require_at_least(1, content_scale=self.content_scale, style_directions=self.style_directions)
         if self.style_weight == self.content_weight == 0:
             raise UserError("style_weight or content_weight must be > 0, got 0 for both")
         good = bool(self.style_scales) and all(

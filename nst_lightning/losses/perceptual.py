@@ -1,7 +1,9 @@
 """The objective as a module: the loss that transfer networks are trained with."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +14,7 @@ from nst_lightning.losses.downsample import tent_downsample
 from nst_lightning.losses.functional import content_loss, grid_loss, normalize_weights, total_variation_loss
 from nst_lightning.losses.layers import Pair, content_layers, minimum_size, style_pairs
 from nst_lightning.losses.options import ObjectiveOptions
-from nst_lightning.losses.statistics import Moments, concatenate_moments
-from nst_lightning.losses.style import Statistics, StyleLoss
+from nst_lightning.losses.style import Statistics, build_style_loss
 
 
 class PerceptualLoss(nn.Module):
@@ -36,22 +37,25 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.encoder, self.options = encoder, options
         self.content_layers = content_layers(encoder, options)
-        self.style = StyleLoss(style_pairs(encoder, options), options)
+        self.style = build_style_loss(style_pairs(encoder, options), options)
         self.scales = normalize_weights("style_scales", options.style_scales)
-        self._roots: dict[int, dict[Pair, Tensor]] = {}
+        self._roots: dict[tuple[int, int], dict[Pair, Tensor]] = {}
         for painting in paintings:
             with naming("paintings"):
                 self._check_size("a painting", painting, self.style.layers, max(self.scales))
         for factor in self.scales:
             measured = [self._measure(painting, factor) for painting in paintings]
-            targets = {pair: concatenate_moments([each[pair] for each in measured]) for pair in self.style.pairs}
-            for pair, target in targets.items():
-                for part in ("second", "first", "weight"):
-                    self.register_buffer(_buffer(part, pair, factor), getattr(target, part), persistent=False)
-            self._roots[factor] = self.style.roots(targets)
+            for draw, found in enumerate(zip(*measured)):
+                self._keep(factor, draw, {pair: _concatenate([each[pair] for each in found]) for pair in found[0]})
 
     def forward(
-        self, pictures: Tensor, photos: Tensor, *, styles: Tensor | None = None, style_factors: Tensor | None = None
+        self,
+        pictures: Tensor,
+        photos: Tensor,
+        *,
+        styles: Tensor | None = None,
+        style_factors: Tensor | None = None,
+        draw: int = 0,
     ) -> dict[str, Tensor]:
         """Losses of stylized pictures against their photos.
 
@@ -61,6 +65,7 @@ class PerceptualLoss(nn.Module):
             styles: number of the painting that each picture should resemble, integers of shape (N,); by default the
                 first painting.
             style_factors: factors of `style_weight` for each picture, shape (N,); by default 1.
+            draw: chooses the random directions of the sliced Wasserstein distance; they recur after a few draws.
 
         Returns:
             Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum.
@@ -84,7 +89,7 @@ class PerceptualLoss(nn.Module):
             if factor == scale:
                 content = self._content(features, targets)
             if factor in self.scales:
-                style_losses = self._style(features, factor, styles)
+                style_losses = self._style(features, factor, styles, draw % self.style.draws)
                 style_losses = style_losses if style_factors is None else style_losses * style_factors
                 style = style + self.scales[factor] * style_losses.mean()
         variation, grid = total_variation_loss(pictures, color=options.tv_color), grid_loss(pictures)
@@ -106,18 +111,30 @@ class PerceptualLoss(nn.Module):
         )
         return reduce(torch.add, losses)
 
-    def _style(self, features: Mapping[str, Tensor], factor: int, styles: Tensor) -> Tensor:
-        targets = {pair: self._target(pair, factor)[styles] for pair in self.style.pairs}
-        roots = {pair: root[styles.cpu()] for pair, root in self._roots[factor].items()}
-        return self.style.compare(self.style.measure(features), targets, roots)
+    def _style(self, features: Mapping[str, Tensor], factor: int, styles: Tensor, draw: int) -> Tensor:
+        targets = {pair: self._target(pair, factor, draw)[styles] for pair in self.style.pairs}
+        roots = {pair: root[styles.cpu()] for pair, root in self._roots[factor, draw].items()}
+        return self.style.compare(self.style.measure(features, draw=(draw,)), targets, roots)
 
-    def _target(self, pair: Pair, factor: int) -> Moments:
-        return Moments(*(self.get_buffer(_buffer(part, pair, factor)) for part in ("second", "first", "weight")))
+    def _keep(self, factor: int, draw: int, targets: Statistics) -> None:
+        """Keep targets as buffers, which move to the pictures' device."""
+        for pair, target in targets.items():
+            self._target_type = type(target)
+            for field in fields(target):
+                name = _buffer(field.name, pair, factor, draw)
+                self.register_buffer(name, getattr(target, field.name), persistent=False)
+        self._roots[factor, draw] = self.style.roots(targets)
+
+    def _target(self, pair: Pair, factor: int, draw: int) -> Any:
+        names = (field.name for field in fields(self._target_type))
+        return self._target_type(*(self.get_buffer(_buffer(name, pair, factor, draw)) for name in names))
 
     @torch.no_grad()
-    def _measure(self, painting: Tensor, factor: int) -> Statistics:
+    def _measure(self, painting: Tensor, factor: int) -> list[Statistics]:
+        """The statistics of a painting for each draw."""
         features = self.encoder(tent_downsample(painting, factor), self.style.layers)
-        return {pair: found.averaged() for pair, found in self.style.measure(features).items()}
+        found = (self.style.measure(features, draw=(draw,)) for draw in range(self.style.draws))
+        return [{pair: each.averaged() for pair, each in statistics.items()} for statistics in found]
 
     def _check_size(self, name: str, pictures: Tensor, layers: Iterable[str], scale: int) -> None:
         needed, layer = minimum_size(self.encoder, layers, scale)
@@ -128,5 +145,11 @@ class PerceptualLoss(nn.Module):
             )
 
 
-def _buffer(part: str, pair: Pair, factor: int) -> str:
-    return f"{part}_{pair[0]}_{pair[1]}_at_{factor}"
+def _concatenate(parts: Sequence[Any]) -> Any:
+    """Join the statistics of several batches into those of one batch."""
+    names = [field.name for field in fields(parts[0])]
+    return type(parts[0])(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def _buffer(part: str, pair: Pair, factor: int, draw: int) -> str:
+    return f"{part}_{pair[0]}_{pair[1]}_at_{factor}_draw_{draw}"

@@ -1,6 +1,5 @@
 """The statistics of features that style losses compare: Gram matrices, and first and second moments."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +27,15 @@ class Moments:
     def __getitem__(self, pictures: Tensor) -> "Moments":
         """The moments of some of the pictures, by their indices."""
         return Moments(self.second[pictures], self.first[pictures], self.weight[pictures])
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """The tensors through which gradients reach the features."""
+        return [self.second, self.first]
+
+    def of_tile(self, number: int) -> "Moments":
+        """What gradients of a tile go through: these sums, since each tile adds to them alike."""
+        return self
 
     def averaged(self, share: float = 1.0) -> "Moments":
         """Divide by the weight, and multiply by a share. The sum of such moments has the moments of a blend."""
@@ -73,15 +81,6 @@ def gram_matrix(features: Tensor) -> Tensor:
         The Gram matrices, shape (N, C, C), float32 (float64 for float64 features).
     """
     return moments(features, exact=False).averaged().second
-
-
-def concatenate_moments(parts: Sequence[Moments]) -> Moments:
-    """Join the moments of several batches into those of one batch."""
-    return Moments(
-        torch.cat([part.second for part in parts]),
-        torch.cat([part.first for part in parts]),
-        torch.cat([part.weight for part in parts]),
-    )
 
 
 class _Squared(torch.autograd.Function):

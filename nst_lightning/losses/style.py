@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from functools import reduce
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,10 +13,21 @@ from nst_lightning.encoders.base import stride_of
 from nst_lightning.losses.functional import covariance_root, gram_loss, mean_std_loss, wasserstein_loss
 from nst_lightning.losses.layers import Pair, layers_of_pairs
 from nst_lightning.losses.options import ObjectiveOptions
+from nst_lightning.losses.sliced import Projections, Quantiles, draw_directions, project, sliced_loss
 from nst_lightning.losses.statistics import Moments, moments
 
-Statistics = dict[Pair, Moments]
-"""Moments of each pair of layers."""
+Statistics = dict[Pair, Any]
+"""For each pair of layers, `Moments`, or, for the sliced distance, `Projections` or their `Quantiles`."""
+Draw = tuple[int, ...]
+"""The random seed of directions."""
+_AS_GRAM = 3.0
+"""Values that are off by a small share e make Gram matrices off by 2 e, whose relative squares are 4 e^2. This factor,
+less than 4 for distances that aren't small, makes a style weight leave as much content as with Gram matrices."""
+
+
+def build_style_loss(pairs: Mapping[Pair, float], options: ObjectiveOptions) -> "StyleLoss":
+    """Make the style loss that the options ask for, of the arguments of `StyleLoss`."""
+    return (SlicedStyleLoss if options.style_loss == "sliced" else StyleLoss)(pairs, options)
 
 
 class StyleLoss:
@@ -27,6 +40,9 @@ class StyleLoss:
         options: which statistics to compare, and how.
     """
 
+    draws = 1
+    """Number of draws of directions that training alternates between; 1 if nothing is drawn at random."""
+
     def __init__(self, pairs: Mapping[Pair, float], options: ObjectiveOptions) -> None:
         self.pairs, self.options = pairs, options
         self.layers = layers_of_pairs(self.pairs)
@@ -37,6 +53,7 @@ class StyleLoss:
         *,
         crop: Callable[[Tensor, int], Tensor] | None = None,
         mask: Tensor | None = None,
+        draw: Draw = (0,),
     ) -> Statistics:
         """Measure statistics: sums over the positions of each picture.
 
@@ -45,6 +62,7 @@ class StyleLoss:
             crop: function of features and their stride that returns the features to use; by default all are used.
             mask: mask as large as the cropped picture, shape (1, 1, H, W), which multiplies features, as in Gatys et
                 al. 2017.
+            draw: random seed of the directions, for the sliced Wasserstein distance.
         """
         crop = crop or _keep_all
         prepared = {layer: self._prepare(features[layer]) for layer in self.layers}
@@ -54,9 +72,13 @@ class StyleLoss:
             if deep != shallow:
                 others = crop(_enlarge(prepared[deep], stride_of(deep) // stride, prepared[shallow]), stride)
             weights = None if mask is None else _pool_mask(mask, stride).square()
-            exact = self.options.style_loss != "gram"  # variances are differences, in which rounding errors would show
-            found[shallow, deep] = moments(crop(prepared[shallow], stride), others, weights, exact=exact)
+            cropped = crop(prepared[shallow], stride)
+            found[shallow, deep] = self._measure((shallow, deep), cropped, others, weights, draw)
         return found
+
+    def bytes_of_picture(self) -> float:
+        """The bytes that statistics of a whole picture need, for each of its pixels."""
+        return 0.0
 
     def roots(self, targets: Statistics) -> dict[Pair, Tensor]:
         """What `compare` needs of targets besides their moments, to be computed once."""
@@ -73,13 +95,18 @@ class StyleLoss:
             roots: the result of `roots` for these targets.
         """
         losses = (
-            weight * self._distance(found[pair].averaged(), targets[pair], roots.get(pair))
-            for pair, weight in self.pairs.items()
+            weight * self._distance(found[pair], targets[pair], roots.get(pair)) for pair, weight in self.pairs.items()
         )
         return reduce(torch.add, losses)
 
-    def _distance(self, found: Moments, target: Moments, root: Tensor | None) -> Tensor:
-        normalization = self.options.normalization
+    def _measure(
+        self, pair: Pair, features: Tensor, others: Tensor | None, weights: Tensor | None, draw: Draw
+    ) -> Moments | Projections:
+        exact = self.options.style_loss != "gram"  # variances are differences, in which rounding errors would show
+        return moments(features, others, weights, exact=exact)
+
+    def _distance(self, found: Any, target: Any, root: Tensor | None) -> Tensor:
+        normalization, found = self.options.normalization, found.averaged()
         if self.options.style_loss == "gram":
             return gram_loss(found.second, target.second, normalization)
         if self.options.style_loss == "wasserstein":
@@ -90,6 +117,38 @@ class StyleLoss:
         if self.options.activation_shift:
             features = features + self.options.activation_shift
         return _blur(features) if self.options.blur else features
+
+
+class SlicedStyleLoss(StyleLoss):
+    """Compares the projections of features on random directions, in place of moments."""
+
+    draws = 4
+
+    def __init__(self, pairs: Mapping[Pair, float], options: ObjectiveOptions) -> None:
+        super().__init__(pairs, options)
+        self._directions: dict[tuple[Pair, Draw, torch.device], Tensor] = {}
+
+    def bytes_of_picture(self) -> float:
+        """The bytes of projections, their gradients, two copies, and of what sorting one direction takes."""
+        return 4 * 4 * sum(self._count(layer) / stride_of(layer) ** 2 for layer in self.layers) + 64
+
+    def _measure(
+        self, pair: Pair, features: Tensor, others: Tensor | None, weights: Tensor | None, draw: Draw
+    ) -> Projections:
+        key = pair, draw, features.device
+        if key not in self._directions:
+            random = np.random.default_rng((*draw, list(self.pairs).index(pair)))
+            with torch.inference_mode(False):  # training uses them, too
+                drawn = draw_directions(self._count(pair[0]), features.shape[1], random)
+                self._directions[key] = drawn.to(features.device)
+        return project(features, self._directions[key], weights)
+
+    def _count(self, layer: str) -> int:
+        """The number of directions: sorting takes time at each position, of which deep layers have few."""
+        return self.options.style_directions * stride_of(layer)
+
+    def _distance(self, found: Projections, target: Quantiles, root: Tensor | None) -> Tensor:
+        return _AS_GRAM * sliced_loss(found, target, self.options.normalization)
 
 
 def _keep_all(features: Tensor, stride: int) -> Tensor:

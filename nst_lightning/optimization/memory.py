@@ -8,7 +8,7 @@ from torch import Tensor
 from nst_lightning.encoders import Encoder
 from nst_lightning.encoders.base import reach_of, stride_of
 from nst_lightning.errors import UserError
-from nst_lightning.losses import ObjectiveOptions, needed_layers
+from nst_lightning.losses import ObjectiveOptions, build_style_loss, needed_layers, style_pairs
 from nst_lightning.optimization.device import device_of
 from nst_lightning.optimization.options import Optimizer
 from nst_lightning.optimization.single_scale import Region, SingleScaleLoss
@@ -70,6 +70,14 @@ def bytes_of_copies(optimizer: Optimizer, history: int, *, painting_scale: float
     """
     copies = 21 if optimizer == "adam" else 29 + 2 * history
     return 12 * (copies + 3 * max(0.0, painting_scale**2 - 1))
+
+
+def bytes_of_statistics(encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0) -> float:
+    """The bytes that statistics of the whole picture take for each of its pixels, in tiles or not."""
+    if not options.style_weight:
+        return 0.0
+    style = build_style_loss(style_pairs(encoder, options), options)
+    return max(1, masks) * style.bytes_of_picture() / min(options.style_scales) ** 2
 
 
 def bytes_of_loss(encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nst_lightning.encoders import Encoder
 from nst_lightning.losses import (
+    Draw,
     ObjectiveOptions,
     grid_loss,
     layers_of_pairs,
@@ -30,6 +31,7 @@ class Objective:
         options: what the losses compare, and the weights. Style scales for which the picture or a painting is too small
             are left out.
         tile: side in pixels of the tiles that are processed one at a time; None processes the whole picture at once.
+        draw: random seed of directions, for the sliced Wasserstein distance.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Objective:
         options: ObjectiveOptions,
         *,
         tile: int | None = None,
+        draw: Draw = (0,),
     ) -> None:
         self.options, self.photo = options, photo
         masks = [region.mask for region in regions if region.mask is not None]
@@ -57,6 +60,7 @@ class Objective:
                 content_weight=options.content_weight if factor == options.content_scale else 0.0,
                 style_weight=options.style_weight * self.style_scales.get(factor, 0.0),
                 tile=tile,
+                draw=draw,
             )
             for factor in dict.fromkeys(factors)
         }

@@ -13,6 +13,7 @@ from nst_lightning.optimization.memory import (
     border_of_tiles,
     bytes_of_copies,
     bytes_of_loss,
+    bytes_of_statistics,
     estimate_bytes,
     seconds_per_pixel,
     tile_side,
@@ -100,12 +101,12 @@ def plan_levels(
     if max_memory is None:
         return levels
     loss, border = bytes_of_loss(encoder, objective, masks=masks), border_of_tiles(encoder, objective)
-    used = used_memory(device_of(encoder))
+    statistics, used = bytes_of_statistics(encoder, objective, masks=masks), used_memory(device_of(encoder))
 
     def tile_with(level: Level, history: int) -> int | None:
         return tile_side(
             level.padded(pyramid.margin),
-            copies=bytes_of_copies(minimizer.optimizer, history, painting_scale=pyramid.painting_scale),
+            copies=statistics + bytes_of_copies(minimizer.optimizer, history, painting_scale=pyramid.painting_scale),
             loss=loss,
             border=border,
             margin=pyramid.margin,
@@ -132,7 +133,8 @@ def estimate_cost(
     needed = estimate_bytes(
         width * height,
         tile=last.tile,
-        copies=bytes_of_copies(minimizer.optimizer, last.history, painting_scale=pyramid.painting_scale),
+        copies=bytes_of_statistics(encoder, objective, masks=masks)
+        + bytes_of_copies(minimizer.optimizer, last.history, painting_scale=pyramid.painting_scale),
         loss=bytes_of_loss(encoder, objective, masks=masks),
         border=border_of_tiles(encoder, objective),
     )

@@ -13,7 +13,7 @@ from PIL import Image
 from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError, WorkError
 from nst_lightning.images import flatten, image_to_array, to_rgb
-from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.losses import Draw, ObjectiveOptions
 from nst_lightning.optimization.device import is_out_of_memory
 from nst_lightning.optimization.journal import Journal, Stopped
 from nst_lightning.optimization.minimize import State, minimize
@@ -106,7 +106,7 @@ def optimize_picture(
     previous: State | None = None
     try:
         while journal.level <= len(journal.levels):
-            level_objective = _objective(scene, journal.current, encoder, objective)
+            level_objective = _objective(scene, journal.current, encoder, objective, draw=(pyramid.seed, journal.level))
             begin = resumed or _enter_level(previous, scene, level_objective, pyramid)
             previous, resumed = _minimize(begin, level_objective, minimizer, journal), None
             del level_objective, begin  # the next ones need the memory
@@ -145,10 +145,10 @@ def _fingerprint(encoder: Encoder, blend_weights: Sequence[float] | None, *pictu
     return functools.reduce(lambda found, array: zlib.crc32(array.data, found), arrays, zlib.crc32(settings))
 
 
-def _objective(scene: Scene, level: Level, encoder: Encoder, options: ObjectiveOptions) -> Objective:
+def _objective(scene: Scene, level: Level, encoder: Encoder, options: ObjectiveOptions, *, draw: Draw) -> Objective:
     least, _ = least_side(encoder, options)
     regions = scene.regions_at(level.width, level.height, least=least)
-    return Objective(encoder, scene.photo_at(level.width, level.height), regions, options, tile=level.tile)
+    return Objective(encoder, scene.photo_at(level.width, level.height), regions, options, tile=level.tile, draw=draw)
 
 
 def _enter_level(previous: State | None, scene: Scene, objective: Objective, pyramid: PyramidOptions) -> State:

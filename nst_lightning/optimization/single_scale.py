@@ -1,5 +1,6 @@
 """The content and style losses of a picture at one scale, and their gradient, for the whole picture or in tiles."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,10 @@ from torch import Tensor
 from nst_lightning.encoders import Encoder
 from nst_lightning.encoders.base import stride_of
 from nst_lightning.losses import (
-    Moments,
+    Draw,
     ObjectiveOptions,
     Statistics,
-    StyleLoss,
+    build_style_loss,
     content_divisor,
     content_layers,
     squared_difference,
@@ -49,6 +50,7 @@ class SingleScaleLoss:
         style_weight: weight of the style loss in the gradient; with 0, the loss isn't computed.
         tile: side in pixels of the tiles that are processed one at a time; None processes the whole picture at once.
             The result is the same.
+        draw: random seed of directions, for the sliced Wasserstein distance.
     """
 
     @torch.no_grad()
@@ -62,11 +64,12 @@ class SingleScaleLoss:
         content_weight: float,
         style_weight: float,
         tile: int | None = None,
+        draw: Draw = (0,),
     ) -> None:
-        self.encoder, self.photo = encoder, photo
+        self.encoder, self.photo, self.draw = encoder, photo, draw
         self.content_weight, self.style_weight = content_weight, style_weight
         self.content_layers = content_layers(encoder, options) if content_weight else {}
-        self.style = StyleLoss(style_pairs(encoder, options) if style_weight else {}, options)
+        self.style = build_style_loss(style_pairs(encoder, options) if style_weight else {}, options)
         self.layers = list(dict.fromkeys([*self.content_layers, *self.style.layers]))
         self.tile, self.extra = tile, options.correlation_chain + options.blur
         self.tiles = self._tiles_of(photo, tile)
@@ -96,32 +99,34 @@ class SingleScaleLoss:
     def _tiled(self, picture: Tensor) -> tuple[float, float, Tensor]:
         """Sum the statistics of all tiles first; then compute the gradient through each tile's statistics."""
         sums = self._sum(picture, self.tiles, self.masks) if self.style.layers else []
-        parts = _parts(sums)
-        for part in parts:
+        for part in _parts(sums):
             part.requires_grad_()
         style = self._style(sums)
-        slopes = torch.autograd.grad(style, parts, allow_unused=True) if parts else []
-        slopes = [0 if slope is None else self.style_weight * slope for slope in slopes]
+        if sums:
+            (self.style_weight * style).backward()
         content, gradient = 0.0, torch.zeros_like(picture)
-        for tile in self.tiles:
+        for number, tile in enumerate(self.tiles):
+            slopes = [part.grad for part in _parts(sums, tile=number)]
             tile_content, slope = self._one_tile(tile, picture, slopes)
             content += tile_content
             tile.of(gradient).add_(slope)
             give_back_freed_memory()
         return content, style.item(), gradient
 
-    def _one_tile(self, tile: Tile, picture: Tensor, slopes: Sequence[Tensor]) -> tuple[float, Tensor]:
+    def _one_tile(self, tile: Tile, picture: Tensor, slopes: Sequence[Tensor | None]) -> tuple[float, Tensor]:
         """The content loss and gradient of a tile; nothing else of the tile stays in memory."""
         seen = tile.of(picture).clone().requires_grad_()
         features = self.encoder(seen, self.layers)
         content = self._content(features, self._content_features(tile), tile)
-        parts = _parts(self._measure(features, tile))
-        loss = self.content_weight * content + sum((part * slope).sum() for part, slope in zip(parts, slopes))
+        loss = self.content_weight * content
+        for part, slope in zip(_parts(self._measure(features, tile)), slopes, strict=True):
+            loss = loss if slope is None else loss + (part * slope).sum()
         return content.item(), torch.autograd.grad(loss, seen)[0]
 
     def _measure(self, features: Mapping[str, Tensor], tile: Tile) -> list[Statistics]:
         """The statistics of each region over a tile."""
-        return [self.style.measure(features, crop=tile.crop, mask=tile.of_mask(mask)) for mask in self.masks]
+        measure = functools.partial(self.style.measure, features, crop=tile.crop, draw=self.draw)
+        return [measure(mask=tile.of_mask(mask)) for mask in self.masks]
 
     @torch.no_grad()
     def _sum(self, picture: Tensor, tiles: Sequence[Tile], masks: Sequence[Tensor | None]) -> list[Statistics]:
@@ -130,7 +135,7 @@ class SingleScaleLoss:
         for tile in tiles:
             features = self.encoder(tile.of(picture), self.style.layers)
             for total, mask in zip(sums, masks):
-                _add(total, self.style.measure(features, crop=tile.crop, mask=tile.of_mask(mask)))
+                _add(total, self.style.measure(features, crop=tile.crop, mask=tile.of_mask(mask), draw=self.draw))
         return sums
 
     def _style(self, sums: Sequence[Statistics]) -> Tensor:
@@ -178,11 +183,12 @@ class SingleScaleLoss:
         return self.encoder(tile.of(self.photo), list(self.content_layers)) if self.content_layers else {}
 
 
-def _parts(sums: Sequence[Statistics]) -> list[Tensor]:
-    """The tensors through which gradients reach the tiles."""
-    return [part for found in sums for m in found.values() for part in (m.second, m.first)]
+def _parts(sums: Sequence[Statistics], *, tile: int | None = None) -> list[Tensor]:
+    """The tensors through which gradients reach the tiles, or those of one of them."""
+    each = [found for statistics in sums for found in statistics.values()]
+    return [part for found in each for part in (found if tile is None else found.of_tile(tile)).parts]
 
 
-def _add(total: dict[tuple[str, str], Moments], found: Statistics) -> None:
+def _add(total: Statistics, found: Statistics) -> None:
     for pair, part in found.items():
         total[pair] = total[pair] + part if pair in total else part

@@ -173,7 +173,7 @@ class StyleTransfer(L.LightningModule):
         cropped, cropped_photos = crop_at_random(
             pictures, photos, largest=self.short_side, smallest=self.loss.minimum_size, seed=(*seed, 2)
         )
-        losses = self.losses(cropped, cropped_photos, targets)
+        losses = self.losses(cropped, cropped_photos, targets, draw=self.current_epoch + batch_idx)
         if self.stability_weight:
             disturbed, shift = disturb(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(disturbed, targets), shift)
@@ -274,10 +274,10 @@ class StyleTransfer(L.LightningModule):
         check_state(network_state(checkpoint), self.network, "ckpt_path")
         check_arguments(init_args, self.network, "ckpt_path")
 
-    def losses(self, pictures: Tensor, photos: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, pictures: Tensor, photos: Tensor, targets: Targets, *, draw: int = 0) -> dict[str, Tensor]:
         """The losses of pictures of shape (N, 3, H, W), see `PerceptualLoss`."""
         paintings, factors = targets.paintings.to(photos.device), targets.style_factors.to(photos)
-        return self.loss(pictures, photos, styles=paintings, style_factors=factors)
+        return self.loss(pictures, photos, styles=paintings, style_factors=factors, draw=draw)
 
     def _check(self, photos: Tensor, batch_idx: int) -> None:
         """Check the first batch of an epoch; to check all would take time, on a GPU."""
