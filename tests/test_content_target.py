@@ -125,7 +125,7 @@ def test_an_interrupted_search_goes_on_exactly(made, tmp_path, optimizer, after)
 
 def test_a_target_out_of_reach_is_said(made):
     pyramid = small(levels=1, iterations=4)
-    with pytest.warns(Notice, match=r"content_target 0.9 is out of reach: content is 0\.\d\d at a style weight of 1000"):
+    with pytest.warns(Notice, match=r"content_target 0.9 is out of reach: content is 0\.\d\d at a style weight of 10"):
         found = made(0.9, pyramid=pyramid, objective=ObjectiveOptions(style_weight=900.0))
     assert found.style_weight == 1000
 

@@ -20,9 +20,10 @@ LEAST_TARGET, MOST_TARGET = 0.1, 0.9
 LEAST_WEIGHT, MOST_WEIGHT = 0.1, 1000.0
 CHECKS = (0.5, 1.0)
 """The shares of a level after which the weight is adapted."""
-LAST_CHECKS = (0.25, 0.5, 0.75)
-"""Those of the last level, which needs time to follow."""
-EXPONENT = 1.6
+MORE_CHECKS = (0.2, 0.4, 0.6, 0.8)
+"""Those of the last level, and of levels larger than the size of comparison, where strokes become finer and content at
+that size changes most."""
+EXPONENT = 2.0
 """By which power of target/content the weight changes. Content grows as about the square root of the style weight."""
 LARGEST_STEP = 4.0
 TOLERANCE = 0.03
@@ -73,11 +74,11 @@ class ContentBalance:
 
     def checks(self, number: int) -> list[int]:
         """The iterations of a level after which to call `adapt`; none for levels that only refine the picture."""
-        iterations = self.levels[number - 1].iterations
-        if 2 * iterations < max(level.iterations for level in self.levels):
+        level, last = self.levels[number - 1], number == len(self.levels)
+        if 2 * level.iterations < max(each.iterations for each in self.levels):
             return []
-        shares = LAST_CHECKS if number == len(self.levels) else CHECKS
-        return sorted({max(1, round(share * iterations)) for share in shares})
+        shares = MORE_CHECKS if last or min(level.width, level.height) > SHORT_SIDE else CHECKS
+        return sorted({max(1, round(share * level.iterations)) for share in shares})
 
     def has_checked(self, number: int, iteration: int) -> bool:
         """Whether `adapt` has been called for an iteration of a level, or a later one."""
@@ -86,18 +87,19 @@ class ContentBalance:
     def adapt(self, pixels: Tensor, number: int, iteration: int) -> None:
         """Measure the picture that is optimized, and change the weight so that its content comes nearer to the target.
 
-        Within a level content falls, by some percent in the second half; what it would fall to counts.
+        Within a level, content at the level's own size falls as details return; what it would fall to counts.
 
         Args:
             pixels: the picture, with margins.
             number: number of the level, from 1.
             iteration: number of iterations in the level so far.
         """
-        content = self._measure(pixels, number)
-        last = number == len(self.levels)
-        target = self.target if last else max(LEAST_TARGET / 2, (self.target - self._blur) / (1 - self._blur))
-        left = 1 - iteration / self.levels[number - 1].iterations
-        expected = content * (1 - 0.3 * max(0.0, left) ** 2)
+        level, content = self.levels[number - 1], self._measure(pixels, number)
+        own_size, last = min(level.width, level.height) <= SHORT_SIDE, number == len(self.levels)
+        blur = self._blur if own_size and not last else 0.0
+        target = max(LEAST_TARGET / 2, (self.target - blur) / (1 - blur))
+        left = max(0.0, 1 - iteration / level.iterations)
+        expected = content * (1 - (0.3 if own_size and not last else 0.1) * left**2)
         step = (target / max(expected, 1e-6)) ** EXPONENT
         weight = self.found.weight * min(max(step, 1 / LARGEST_STEP), LARGEST_STEP)
         self.found = Found(min(max(weight, LEAST_WEIGHT), MOST_WEIGHT), content, number, iteration)

@@ -1,0 +1,145 @@
+"""The balance of content and style in training: the style weight of each style, and how often it is drawn."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nst_lightning.encoders import CompactEncoder
+from nst_lightning.errors import require
+from nst_lightning.metrics import CONTENT_LAYER, SHORT_SIDE
+from nst_lightning.metrics.distances import content_sums
+
+LEAST_TARGET, MOST_TARGET = 0.1, 0.9
+LARGEST_FACTOR = 10.0
+WINDOW = 25
+"""Number of a style's batches over which its content and its style loss are averaged."""
+RATE = 0.04
+"""Change of a factor's logarithm in each of its style's batches, for each unit of log(target/content)."""
+LARGEST_ERROR = 0.5
+"""The largest |log(target/content)| that counts: the content of a network that can't paint yet means little."""
+PAINTS = 0.975
+"""The share of the highest learning rate below which factors change: the first tenth of a run is left alone."""
+REFRESH = 20
+"""Number of batches after which the chances of styles are computed anew, since that waits for the device."""
+LAG_POWER, LEAST_CHANCE, MOST_CHANCE = 2.0, 0.5, 3.0
+
+Reduce = Callable[[Tensor], Tensor]
+
+
+class StyleBalance(nn.Module):
+    """Adapts the style weight of each style so that the content of its pictures reaches a target.
+
+    Content is that of `metrics.Evaluator`, measured on training pictures at full strength, at 256 pixels, by the
+    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos count little. Factors
+    change as slowly as the network does: in proportion to the learning rate. Styles whose losses are larger than the
+    others' are drawn more often.
+
+    The state is no part of the module's parameters and buffers, which callbacks may average.
+
+    Args:
+        names: names of the run's styles.
+        target: the content to reach, from 0.1 to 0.9.
+
+    Raises:
+        UserError: the target is out of range.
+    """
+
+    def __init__(self, names: Sequence[str], target: float) -> None:
+        super().__init__()
+        allowed = f"from {LEAST_TARGET} to {MOST_TARGET}, or null"
+        require("content_target", target, LEAST_TARGET <= target <= MOST_TARGET, allowed)
+        self.names, self.target = list(names), target
+        self.encoder = CompactEncoder()
+        self.log_factors = torch.zeros(len(names))
+        self.sums = torch.zeros(len(names), 4)  # content's numerator and denominator, style loss, number of pictures
+        self.chances = np.full(len(names), 1 / len(names))
+        self.batches, self.highest, self.begun = 0, 0.0, False
+
+    @property
+    def factors(self) -> Tensor:
+        """The factor of the style weight for each style, from 0.1 to 10, shape (S,)."""
+        return self.log_factors.exp()
+
+    @property
+    def content(self) -> Tensor:
+        """The running content of each style, shape (S,); NaN before its first picture."""
+        return self.sums[:, 0] / self.sums[:, 1]
+
+    @torch.no_grad()
+    def measure(self, pictures: Tensor, photos: Tensor, *, styles: Tensor, style_losses: Tensor) -> Tensor:
+        """Measure pictures at full strength.
+
+        Args:
+            pictures: RGB in [0, 1], shape (N, 3, H, W); N may be 0.
+            photos: the photos that the pictures were made from, same shape.
+            styles: number of the style of each picture, shape (N,).
+            style_losses: style loss of each picture, without factors, shape (N,).
+
+        Returns:
+            For each style the sums of content's numerator and denominator, of style losses, and the number of pictures,
+            shape (S, 4). Sums that aren't finite are zeros.
+        """
+        sums = torch.zeros(len(self.names), 4, device=pictures.device)
+        if len(pictures):
+            found, wanted = (self.encoder(_shrink(each), [CONTENT_LAYER])[CONTENT_LAYER] for each in (pictures, photos))
+            columns = [*content_sums(found, wanted), style_losses.float(), torch.ones_like(style_losses)]
+            sums.index_add_(0, styles.to(sums.device), torch.stack(columns, dim=1).to(sums))
+        return torch.where(sums.isfinite().all(1, keepdim=True), sums, 0.0)
+
+    @torch.no_grad()
+    def update(self, sums: Tensor, *, speed: float) -> None:
+        """Adapt factors and chances to measurements.
+
+        Args:
+            sums: the sum of `measure` over all processes.
+            speed: the learning rate, as a share of the highest one.
+        """
+        self.log_factors, self.sums = self.log_factors.to(sums.device), self.sums.to(sums.device)
+        drawn = (sums[:, 3:] > 0).float()
+        self.sums = self.sums * (1 - drawn / WINDOW) + sums
+        self.highest = max(self.highest, speed)
+        self.begun = self.begun or speed < PAINTS * self.highest
+        if self.begun:
+            error = (self.target / self.content.clamp_min(1e-6)).log().clamp(-LARGEST_ERROR, LARGEST_ERROR)
+            step = torch.where(drawn[:, 0] > 0, RATE * speed * error, 0.0)
+            self.log_factors = (self.log_factors + step).clamp(-math.log(LARGEST_FACTOR), math.log(LARGEST_FACTOR))
+        self.batches += 1
+        if self.begun and self.batches % REFRESH == 0:
+            self.chances = self._find_chances(self.sums.cpu().numpy().astype(float))
+
+    def state(self) -> dict[str, Any]:
+        """The state, as tensors and plain values, for checkpoints."""
+        counts = {"batches": self.batches, "highest": self.highest, "begun": self.begun}
+        tensors = {"log_factors": self.log_factors.cpu(), "sums": self.sums.cpu()}
+        return {"names": self.names, **tensors, "chances": self.chances.tolist(), **counts}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the result of `state`, of a run that has these styles among others."""
+        places = [state["names"].index(name) for name in self.names]
+        self.log_factors, self.sums = state["log_factors"][places].clone(), state["sums"][places].clone()
+        chances = np.array(state["chances"])[places]
+        self.chances = chances / chances.sum()
+        self.batches, self.highest, self.begun = state["batches"], state["highest"], state["begun"]
+
+    def _find_chances(self, sums: np.ndarray) -> np.ndarray:
+        """How often each style is to be drawn: by the square of its style loss relative to the average."""
+        known = sums[:, 3] > 0
+        losses = np.divide(sums[:, 2], sums[:, 3], out=np.ones(len(sums)), where=known)
+        mean = losses[known].mean() if known.any() else 1.0
+        lags = np.where(known, losses / max(mean, 1e-12), 1.0) ** LAG_POWER
+        chances = lags.clip(LEAST_CHANCE, MOST_CHANCE)
+        return chances / chances.sum()
+
+
+def _shrink(pictures: Tensor) -> Tensor:
+    """Scale pictures down to the short side at which `Evaluator` compares, if they are larger."""
+    height, width = pictures.shape[-2:]
+    scale = SHORT_SIDE / min(height, width)
+    if scale >= 1:
+        return pictures
+    return F.interpolate(pictures, (round(height * scale), round(width * scale)), mode="area")
