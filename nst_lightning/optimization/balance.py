@@ -26,6 +26,8 @@ that size changes most."""
 EXPONENT = 2.0
 """By which power of target/content the weight changes. Content grows as about the square root of the style weight."""
 LARGEST_STEP = 4.0
+NEAR = 0.01
+"""How near to the target a content leaves the weight as it is, so that L-BFGS keeps its memory."""
 TOLERANCE = 0.03
 """How near to the target a content counts as reached."""
 
@@ -100,7 +102,7 @@ class ContentBalance:
         target = max(LEAST_TARGET / 2, (self.target - blur) / (1 - blur))
         left = max(0.0, 1 - iteration / level.iterations)
         expected = content * (1 - (0.3 if own_size and not last else 0.1) * left**2)
-        step = (target / max(expected, 1e-6)) ** EXPONENT
+        step = 1.0 if abs(expected - target) < NEAR else (target / max(expected, 1e-6)) ** EXPONENT
         weight = self.found.weight * min(max(step, 1 / LARGEST_STEP), LARGEST_STEP)
         self.found = Found(min(max(weight, LEAST_WEIGHT), MOST_WEIGHT), content, number, iteration)
 

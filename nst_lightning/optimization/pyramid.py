@@ -184,9 +184,11 @@ def _minimize(state: State, objective: Objective, minimizer: MinimizerOptions, j
     for iteration in [] if balance is None else balance.checks(number):
         state = run(state, until=iteration)
         if balance is not None and not balance.has_checked(number, iteration):
+            before = balance.found.weight
             balance.adapt(state.picture(), number, iteration)
-            objective.weigh_style(balance.found.weight)
-            state = state.end_level()  # curvatures of another loss mislead L-BFGS
+            if balance.found.weight != before:
+                objective.weigh_style(balance.found.weight)
+                state = state.end_level()  # curvatures of another loss mislead L-BFGS
             journal.keep(state)
     state = run(state).end_level()
     journal.keep(state)

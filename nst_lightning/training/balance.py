@@ -1,7 +1,7 @@
 """The balance of content and style in training: the style weight of each style, and how often it is drawn."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ LEAST_TARGET, MOST_TARGET = 0.1, 0.9
 LARGEST_FACTOR = 10.0
 WINDOW = 25
 """Number of a style's batches over which its content and its style loss are averaged."""
-RATE = 0.04
-"""Change of a factor's logarithm in each of its style's batches, for each unit of log(target/content)."""
+PROPORTIONAL, INTEGRAL = 2.0, 0.05
+"""How much of log(target/content) is in a factor's logarithm at once, and how much is added in each of its style's
+batches: the first is quick, the second exact."""
 LARGEST_ERROR = 0.5
 """The largest |log(target/content)| that counts: the content of a network that can't paint yet means little."""
 PAINTS = 0.975
@@ -28,16 +29,16 @@ REFRESH = 20
 """Number of batches after which the chances of styles are computed anew, since that waits for the device."""
 LAG_POWER, LEAST_CHANCE, MOST_CHANCE = 2.0, 0.5, 3.0
 
-Reduce = Callable[[Tensor], Tensor]
+_TENSORS = ("log_factors", "integral", "sums")
 
 
 class StyleBalance(nn.Module):
     """Adapts the style weight of each style so that the content of its pictures reaches a target.
 
     Content is that of `metrics.Evaluator`, measured on training pictures at full strength, at 256 pixels, by the
-    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos count little. Factors
-    change as slowly as the network does: in proportion to the learning rate. Styles whose losses are larger than the
-    others' are drawn more often.
+    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos count little. The
+    integral part of the control slows down as the network does, in proportion to the learning rate. Styles whose losses
+    are larger than the others' are drawn more often.
 
     The state is no part of the module's parameters and buffers, which callbacks may average.
 
@@ -55,7 +56,7 @@ class StyleBalance(nn.Module):
         require("content_target", target, LEAST_TARGET <= target <= MOST_TARGET, allowed)
         self.names, self.target = list(names), target
         self.encoder = CompactEncoder()
-        self.log_factors = torch.zeros(len(names))
+        self.log_factors, self.integral = torch.zeros(len(names)), torch.zeros(len(names))
         self.sums = torch.zeros(len(names), 4)  # content's numerator and denominator, style loss, number of pictures
         self.chances = np.full(len(names), 1 / len(names))
         self.batches, self.highest, self.begun = 0, 0.0, False
@@ -99,29 +100,38 @@ class StyleBalance(nn.Module):
             sums: the sum of `measure` over all processes.
             speed: the learning rate, as a share of the highest one.
         """
-        self.log_factors, self.sums = self.log_factors.to(sums.device), self.sums.to(sums.device)
-        drawn = (sums[:, 3:] > 0).float()
-        self.sums = self.sums * (1 - drawn / WINDOW) + sums
+        self.log_factors, self.integral = self.log_factors.to(sums.device), self.integral.to(sums.device)
+        drawn = sums[:, 3] > 0
+        self.sums = self.sums.to(sums.device) * (1 - drawn.float()[:, None] / WINDOW) + sums
         self.highest = max(self.highest, speed)
         self.begun = self.begun or speed < PAINTS * self.highest
         if self.begun:
-            error = (self.target / self.content.clamp_min(1e-6)).log().clamp(-LARGEST_ERROR, LARGEST_ERROR)
-            step = torch.where(drawn[:, 0] > 0, RATE * speed * error, 0.0)
-            self.log_factors = (self.log_factors + step).clamp(-math.log(LARGEST_FACTOR), math.log(LARGEST_FACTOR))
+            self._control(drawn, speed)
         self.batches += 1
         if self.begun and self.batches % REFRESH == 0:
             self.chances = self._find_chances(self.sums.cpu().numpy().astype(float))
 
+    def _control(self, drawn: Tensor, speed: float) -> None:
+        """Change the factors of styles that have been drawn."""
+        limit = math.log(LARGEST_FACTOR)
+        error = (self.target / self.content.clamp_min(1e-6)).log().clamp(-LARGEST_ERROR, LARGEST_ERROR)
+        integral = (self.integral + INTEGRAL * speed * error).clamp(-limit, limit)
+        found = (integral + PROPORTIONAL * error).clamp(-limit, limit)
+        drawn = drawn & error.isfinite()
+        self.integral = torch.where(drawn, integral, self.integral)
+        self.log_factors = torch.where(drawn, found, self.log_factors)
+
     def state(self) -> dict[str, Any]:
         """The state, as tensors and plain values, for checkpoints."""
         counts = {"batches": self.batches, "highest": self.highest, "begun": self.begun}
-        tensors = {"log_factors": self.log_factors.cpu(), "sums": self.sums.cpu()}
+        tensors = {name: getattr(self, name).cpu() for name in _TENSORS}
         return {"names": self.names, **tensors, "chances": self.chances.tolist(), **counts}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the result of `state`, of a run that has these styles among others."""
         places = [state["names"].index(name) for name in self.names]
-        self.log_factors, self.sums = state["log_factors"][places].clone(), state["sums"][places].clone()
+        for name in _TENSORS:
+            setattr(self, name, state[name][places].clone())
         chances = np.array(state["chances"])[places]
         self.chances = chances / chances.sum()
         self.batches, self.highest, self.begun = state["batches"], state["highest"], state["begun"]
