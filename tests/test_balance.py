@@ -38,15 +38,18 @@ class SimulatedRun:
         self.painted += speed * (self.balance.factors.log().numpy() - self.painted) / 40
         sums = np.zeros((len(self.at_one), 4))
         for style in styles:
-            energy = self.random.uniform(0.2, 2)
-            content = self.content[style] * self.random.uniform(0.4, 1.6)
-            sums[style] += [content * energy, energy, self.losses[style], 1]
+            content = self.content[style] * np.exp(self.random.uniform(-0.6, 0.6))
+            sums[style] += [np.log(content), 1, self.losses[style], 1]
         self.balance.update(torch.from_numpy(sums).float(), speed=speed)
 
     def run(self, steps):
         for step in range(steps):
-            speed = min((step + 1) / 20, 0.5 * (1 + np.cos(np.pi * step / steps)))
-            self.step(speed, range(len(self.at_one)))
+            self.step(speed_at(step, steps), range(len(self.at_one)))
+
+
+def speed_at(step, steps):
+    """The share of the highest learning rate, with 20 steps of warm-up."""
+    return (step + 1) / 20 if step < 20 else 0.5 * (1 + np.cos(np.pi * (step - 20) / (steps - 20)))
 
 
 @pytest.mark.parametrize("at_one", [[0.25, 0.8], [0.42, 0.6], [0.18, 0.9]])
@@ -54,7 +57,6 @@ def test_content_reaches_the_target(at_one):
     run = SimulatedRun(StyleBalance(["a", "b"], 0.42), at_one)
     run.run(800)
     assert run.content == pytest.approx([0.42, 0.42], abs=0.035)
-    assert run.balance.content.tolist() == pytest.approx(run.content, abs=0.1)  # the photos' contents vary
 
 
 @pytest.mark.parametrize(("at_one", "factor"), [(0.05, 10), (3.0, 0.1)])
@@ -67,8 +69,8 @@ def test_factors_are_bounded(at_one, factor):
 def test_the_first_tenth_of_a_run_is_left_alone():
     run = SimulatedRun(StyleBalance(["a"], 0.42), [2.0])  # a network that can't paint yet
     for step in range(400):
-        run.step(min((step + 1) / 20, 0.5 * (1 + np.cos(np.pi * step / 400))), [0])
-        assert (run.balance.factors.item() == 1) == (step / 400 < 0.105)
+        run.step(speed_at(step, 400), [0])
+        assert (run.balance.factors.item() == 1) == (step - 20 < 0.102 * 380)
 
 
 def test_styles_with_larger_losses_are_drawn_more_often():
@@ -78,31 +80,36 @@ def test_styles_with_larger_losses_are_drawn_more_often():
     run.run(200)
     lags = (np.array([0.1, 0.1, 0.15, 0.01]) / 0.09) ** 2
     expected = np.clip(lags, 0.5, 3)
-    assert run.balance.chances == pytest.approx(expected / expected.sum(), rel=1e-3)
+    assert run.balance.chances == pytest.approx(expected / expected.sum(), rel=0.01)
 
 
 def test_measured_content_is_that_of_the_evaluator():
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(6, 3, 48, 48, generator=generator)
+    coarse = torch.rand(12, 3, 48, 48, generator=generator)
     pictures, photos = F.interpolate(coarse, (256, 256), mode="bicubic").clamp(0, 1).chunk(2)
-    balance = StyleBalance(["a", "b"], 0.42)
-    sums = balance.measure(
-        pictures, photos, styles=torch.tensor([1, 0, 1]), style_losses=torch.tensor([0.5, 0.25, 0.75])
-    )
-    assert sums[:, 2:].tolist() == [[0.25, 1], [1.25, 2]]
-    encoder = CompactEncoder()
-    figures = Evaluator(encoder, photos[:1]).measure(pictures, photos)[:, 0]
-    energy = encoder(photos, ["relu4_1"])["relu4_1"].square().sum((1, 2, 3))
-    torch.testing.assert_close(sums[:, 1], torch.stack([energy[1], energy[0] + energy[2]]))
-    expected = torch.stack([figures[1], (figures * energy)[[0, 2]].sum() / energy[[0, 2]].sum()])
-    torch.testing.assert_close(sums[:, 0] / sums[:, 1], expected)
+    balance, styles, losses = StyleBalance(["a", "b"], 0.42), torch.tensor([1, 0, 1, 1, 0, 0]), torch.arange(6) / 8
+    sums = balance.measure(pictures, photos, styles=styles, style_losses=losses)
+    assert sums[:, 1:].tolist() == [[1, 1.25, 3], [1, 0.625, 3]]  # two of six contents
+    figures = Evaluator(CompactEncoder(), photos[:1]).measure(pictures, photos)[:, 0]
+    torch.testing.assert_close(sums[:, 0], figures[[1, 0]].log())
     large = [F.interpolate(each, scale_factor=2.0, mode="nearest") for each in (pictures, photos)]
-    found = balance.measure(*large, styles=torch.tensor([1, 0, 1]), style_losses=torch.zeros(3))
-    torch.testing.assert_close(found[:, :2], sums[:, :2])
+    found = balance.measure(*large, styles=styles, style_losses=losses)
+    torch.testing.assert_close(found, sums)
+
+
+def test_a_third_of_the_pictures_is_measured():
+    balance, photo = StyleBalance(["a"], 0.42), torch.rand(1, 3, 64, 64)
+    counts = []
+    for _ in range(9):
+        sums = balance.measure(photo, photo.flip(3), styles=torch.tensor([0]), style_losses=torch.ones(1))
+        balance.update(sums, speed=1.0)
+        counts.append(sums[0, 1].item())
+    assert sum(counts) == 3
 
 
 def test_pictures_that_are_not_finite_change_nothing():
     balance, photos = StyleBalance(["a"], 0.42), torch.rand(1, 3, 64, 64)
+    balance.batches = 2  # whose next picture is measured
     bad = balance.measure(photos * float("nan"), photos, styles=torch.tensor([0]), style_losses=torch.ones(1))
     assert bad.tolist() == [[0, 0, 0, 0]]
     balance.update(bad, speed=1.0)
@@ -153,6 +160,16 @@ def test_averages_of_weights_leave_the_balance_alone(tmp_path, run_of, photos):
     assert (plain.balance.factors != 1).all()
     assert averaged.balance.factors.equal(plain.balance.factors)
     assert averaged.balance.sums.equal(plain.balance.sums)
+
+
+def test_a_state_counts_for_the_styles_that_it_has():
+    run = SimulatedRun(StyleBalance(["a", "b"], 0.42), [0.2, 0.7], losses=[0.1, 0.2])
+    run.run(100)
+    other = StyleBalance(["b", "c"], 0.42)
+    other.restore(run.balance.state())
+    assert other.factors.tolist() == [run.balance.factors[1].item(), 1]
+    assert other.content[0] == run.balance.content[1]
+    assert other.chances.sum() == pytest.approx(1)
 
 
 def test_only_pictures_at_full_strength_count(tmp_path, run_of, photos):

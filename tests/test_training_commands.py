@@ -271,7 +271,7 @@ def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
     assert result.returncode == 0, result.stderr[-3000:]
     first, second = (torch.load(Path(f"{script}.{rank}.pt"), weights_only=True) for rank in (0, 1))
     assert all(first[key].equal(second[key]) for key in first)
-    assert first["sums"][0, 3] > 2  # pictures of both processes
+    assert first["sums"][0, 3] > 2  # style losses of both processes
     assert len(list((tmp_path / "runs").rglob("style.onnx"))) == 1
     assert (result.stdout + result.stderr).count("ONNX file:") == 1
 

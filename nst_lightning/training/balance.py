@@ -12,15 +12,17 @@ from torch.nn import functional as F
 from nst_lightning.encoders import CompactEncoder
 from nst_lightning.errors import require
 from nst_lightning.metrics import CONTENT_LAYER, SHORT_SIDE
-from nst_lightning.metrics.distances import content_sums
+from nst_lightning.metrics.distances import relative_distance
 
 LEAST_TARGET, MOST_TARGET = 0.1, 0.9
 LARGEST_FACTOR = 10.0
-WINDOW = 25
-"""Number of a style's batches over which its content and its style loss are averaged."""
+MEASURED = 3
+"""One of so many pictures is measured, which takes about a twentieth of the time of a step at 256 pixels."""
+WINDOW = 20
+"""Number of a style's batches over which its content, or its style loss, is averaged."""
 PROPORTIONAL, INTEGRAL = 2.0, 0.05
 """How much of log(target/content) is in a factor's logarithm at once, and how much is added in each of its style's
-batches: the first is quick, the second exact."""
+measured batches: the first is quick, the second exact."""
 LARGEST_ERROR = 0.5
 """The largest |log(target/content)| that counts: the content of a network that can't paint yet means little."""
 PAINTS = 0.975
@@ -36,9 +38,10 @@ class StyleBalance(nn.Module):
     """Adapts the style weight of each style so that the content of its pictures reaches a target.
 
     Content is that of `metrics.Evaluator`, measured on training pictures at full strength, at 256 pixels, by the
-    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos count little. The
-    integral part of the control slows down as the network does, in proportion to the learning rate. Styles whose losses
-    are larger than the others' are drawn more often.
+    compact encoder. Its geometric mean is compared with the target: it is close to the median over whole photos, which
+    validation reports, since nearly flat photos, whose contents are large, count little. The integral part of the
+    control slows down as the network does, in proportion to the learning rate. Styles whose losses are larger than the
+    others' are drawn more often.
 
     The state is no part of the module's parameters and buffers, which callbacks may average.
 
@@ -57,7 +60,8 @@ class StyleBalance(nn.Module):
         self.names, self.target = list(names), target
         self.encoder = CompactEncoder()
         self.log_factors, self.integral = torch.zeros(len(names)), torch.zeros(len(names))
-        self.sums = torch.zeros(len(names), 4)  # content's numerator and denominator, style loss, number of pictures
+        # logarithms of contents, and their number; style losses, and their number
+        self.sums = torch.zeros(len(names), 4)
         self.chances = np.full(len(names), 1 / len(names))
         self.batches, self.highest, self.begun = 0, 0.0, False
 
@@ -69,11 +73,11 @@ class StyleBalance(nn.Module):
     @property
     def content(self) -> Tensor:
         """The running content of each style, shape (S,); NaN before its first picture."""
-        return self.sums[:, 0] / self.sums[:, 1]
+        return (self.sums[:, 0] / self.sums[:, 1]).exp()
 
     @torch.no_grad()
     def measure(self, pictures: Tensor, photos: Tensor, *, styles: Tensor, style_losses: Tensor) -> Tensor:
-        """Measure pictures at full strength.
+        """Measure the pictures of a batch that are at full strength: the style losses of all, the content of some.
 
         Args:
             pictures: RGB in [0, 1], shape (N, 3, H, W); N may be 0.
@@ -82,14 +86,18 @@ class StyleBalance(nn.Module):
             style_losses: style loss of each picture, without factors, shape (N,).
 
         Returns:
-            For each style the sums of content's numerator and denominator, of style losses, and the number of pictures,
-            shape (S, 4). Sums that aren't finite are zeros.
+            For each style the sum of the logarithms of contents and their number, and the sum of style losses and their
+            number, shape (S, 4). Sums that aren't finite are zeros.
         """
-        sums = torch.zeros(len(self.names), 4, device=pictures.device)
-        if len(pictures):
-            found, wanted = (self.encoder(_shrink(each), [CONTENT_LAYER])[CONTENT_LAYER] for each in (pictures, photos))
-            columns = [*content_sums(found, wanted), style_losses.float(), torch.ones_like(style_losses)]
-            sums.index_add_(0, styles.to(sums.device), torch.stack(columns, dim=1).to(sums))
+        count = len(pictures) * (self.batches + 1) // MEASURED - len(pictures) * self.batches // MEASURED
+        styles, sums = styles.to(pictures.device), torch.zeros(len(self.names), 4, device=pictures.device)
+        ones = torch.ones(len(pictures), device=pictures.device)
+        if count:
+            compared = (_shrink(each[:count]) for each in (pictures, photos))
+            found, wanted = (self.encoder(each, [CONTENT_LAYER])[CONTENT_LAYER] for each in compared)
+            logarithms = relative_distance(found, wanted).clamp_min(1e-6).log()
+            sums[:, :2].index_add_(0, styles[:count], torch.stack([logarithms, ones[:count]], dim=1))
+        sums[:, 2:].index_add_(0, styles, torch.stack([style_losses.float(), ones], dim=1))
         return torch.where(sums.isfinite().all(1, keepdim=True), sums, 0.0)
 
     @torch.no_grad()
@@ -101,25 +109,24 @@ class StyleBalance(nn.Module):
             speed: the learning rate, as a share of the highest one.
         """
         self.log_factors, self.integral = self.log_factors.to(sums.device), self.integral.to(sums.device)
-        drawn = sums[:, 3] > 0
-        self.sums = self.sums.to(sums.device) * (1 - drawn.float()[:, None] / WINDOW) + sums
+        measured = sums[:, [1, 1, 3, 3]] > 0
+        self.sums = self.sums.to(sums.device) * (1 - measured.float() / WINDOW) + sums
         self.highest = max(self.highest, speed)
         self.begun = self.begun or speed < PAINTS * self.highest
         if self.begun:
-            self._control(drawn, speed)
+            self._control(measured[:, 0], speed)
         self.batches += 1
         if self.begun and self.batches % REFRESH == 0:
             self.chances = self._find_chances(self.sums.cpu().numpy().astype(float))
 
-    def _control(self, drawn: Tensor, speed: float) -> None:
-        """Change the factors of styles that have been drawn."""
+    def _control(self, measured: Tensor, speed: float) -> None:
+        """Change the factors of styles that have been measured."""
         limit = math.log(LARGEST_FACTOR)
-        error = (self.target / self.content.clamp_min(1e-6)).log().clamp(-LARGEST_ERROR, LARGEST_ERROR)
+        error = (self.target / self.content).log().clamp(-LARGEST_ERROR, LARGEST_ERROR)
         integral = (self.integral + INTEGRAL * speed * error).clamp(-limit, limit)
         found = (integral + PROPORTIONAL * error).clamp(-limit, limit)
-        drawn = drawn & error.isfinite()
-        self.integral = torch.where(drawn, integral, self.integral)
-        self.log_factors = torch.where(drawn, found, self.log_factors)
+        self.integral = torch.where(measured, integral, self.integral)
+        self.log_factors = torch.where(measured, found, self.log_factors)
 
     def state(self) -> dict[str, Any]:
         """The state, as tensors and plain values, for checkpoints."""
@@ -128,11 +135,15 @@ class StyleBalance(nn.Module):
         return {"names": self.names, **tensors, "chances": self.chances.tolist(), **counts}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from the result of `state`, of a run that has these styles among others."""
-        places = [state["names"].index(name) for name in self.names]
+        """Go on from the result of `state`, for the styles that it has."""
+        known = [place for place, name in enumerate(self.names) if name in state["names"]]
+        there = [state["names"].index(self.names[place]) for place in known]
         for name in _TENSORS:
-            setattr(self, name, state[name][places].clone())
-        chances = np.array(state["chances"])[places]
+            value = getattr(self, name).cpu().clone()
+            value[known] = state[name][there]
+            setattr(self, name, value)
+        chances = self.chances.copy()
+        chances[known] = np.array(state["chances"])[there]
         self.chances = chances / chances.sum()
         self.batches, self.highest, self.begun = state["batches"], state["highest"], state["begun"]
 
