@@ -126,6 +126,7 @@ def run_of(tmp_path, compact_weights, picture):
         for seed, name in enumerate(("a", "b")):
             files[name] = str(tmp_path / f"{name}.png")
             picture(90, 80, seed=50 + seed).save(files[name])
+        torch.manual_seed(0)
         network = MultiStyleNet(widths=[4, 6, 8], block_width=4, dilations=[1])
         return module_of(compact_weights, None, network, styles=files, **options)
 
