@@ -274,8 +274,8 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
     [
         ({"style": "a.png"}, "style: give either style or styles, one painting or several"),
         ({"partial_strength": 2}, "partial_strength must be from 0 to 1, got 2"),
-        ({"content_target": 0.05}, "content_target must be from 0.1 to 0.9, or null, got 0.05"),
-        ({"content_target": 1.0}, "content_target must be from 0.1 to 0.9, or null, got 1.0"),
+        ({"content_target": 0.05}, "content_target must be from 0.1 to 0.9, got 0.05"),
+        ({"content_target": 1.0}, "content_target must be from 0.1 to 0.9, got 1.0"),
         ({"freeze_shared": True}, "freeze_shared needs a MultiStyleNet, and init_from"),
         ({"styles": ["x/a.png", "y/a.jpg"]}, "styles: .* would give two styles the same name; give a mapping"),
         ({"network": JohnsonNet(4, 1, 3)}, "styles: JohnsonNet has one style; give its painting as style"),

@@ -5,8 +5,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nst_lightning.encoders import Encoder
+from nst_lightning.errors import require
 from nst_lightning.metrics.distances import CONTENT_LAYER, content_sums
 from nst_lightning.metrics.evaluator import SHORT_SIDE, resize_like, resize_pictures
+
+LEAST_TARGET, MOST_TARGET = 0.1, 0.9
+"""The range of contents to aim at: below it a photo is hardly painted, above it nothing is left of the photo."""
 
 
 class ContentGauge:
@@ -39,3 +43,12 @@ class ContentGauge:
 
     def _features(self, pictures: Tensor) -> Tensor:
         return self.encoder(pictures, [CONTENT_LAYER])[CONTENT_LAYER]
+
+
+def check_content_target(target: float) -> None:
+    """Refuse a content to aim at that is out of range.
+
+    Raises:
+        UserError: it is.
+    """
+    require("content_target", target, LEAST_TARGET <= target <= MOST_TARGET, f"from {LEAST_TARGET} to {MOST_TARGET}")

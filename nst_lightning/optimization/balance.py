@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from nst_lightning.encoders import CompactEncoder
-from nst_lightning.errors import Notice, UserError, require
+from nst_lightning.errors import Notice, UserError
 from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.metrics import CONTENT_LAYER, SHORT_SIDE, ContentGauge, resize_pictures
+from nst_lightning.metrics.content import LEAST_TARGET, check_content_target
 from nst_lightning.optimization.plan import Level
 from nst_lightning.optimization.scene import Scene
 
-LEAST_TARGET, MOST_TARGET = 0.1, 0.9
 LEAST_WEIGHT, MOST_WEIGHT = 0.1, 1000.0
 CHECKS = (0.5, 1.0)
 """The shares of a level after which the weight is adapted."""
@@ -158,8 +158,7 @@ def check_target(target: float, objective: ObjectiveOptions) -> None:
     Raises:
         UserError: it is one of these.
     """
-    allowed = f"from {LEAST_TARGET} to {MOST_TARGET}"
-    require("content_target", target, LEAST_TARGET <= target <= MOST_TARGET, allowed)
+    check_content_target(target)
     for name in ("style_weight", "content_weight"):
         if not getattr(objective, name):
             raise UserError.about("content_target", f"needs a {name} > 0")

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nst_lightning.encoders import CompactEncoder
-from nst_lightning.errors import require
 from nst_lightning.metrics import CONTENT_LAYER, SHORT_SIDE
+from nst_lightning.metrics.content import check_content_target
 from nst_lightning.metrics.distances import relative_distance
 
-LEAST_TARGET, MOST_TARGET = 0.1, 0.9
 LARGEST_FACTOR = 10.0
 MEASURED = 3
 """One of so many pictures is measured, which takes about a twentieth of the time of a step at 256 pixels."""
@@ -55,8 +54,7 @@ class StyleBalance(nn.Module):
 
     def __init__(self, names: Sequence[str], target: float) -> None:
         super().__init__()
-        allowed = f"from {LEAST_TARGET} to {MOST_TARGET}, or null"
-        require("content_target", target, LEAST_TARGET <= target <= MOST_TARGET, allowed)
+        check_content_target(target)
         self.names, self.target = list(names), target
         self.encoder = CompactEncoder()
         self.log_factors, self.integral = torch.zeros(len(names)), torch.zeros(len(names))
