@@ -23,8 +23,9 @@ CHECKS = (0.5, 1.0)
 MORE_CHECKS = (0.2, 0.4, 0.6, 0.8)
 """Those of the last level, and of levels larger than the size of comparison, where strokes become finer and content at
 that size changes most."""
-EXPONENT = 2.0
-"""By which power of target/content the weight changes. Content grows as about the square root of the style weight."""
+EXPONENT, LARGE_EXPONENT = 2.0, 2.5
+"""By which power of target/content the weight changes: content grows as about the square root of the style weight, and
+more slowly at levels larger than the size of comparison."""
 LARGEST_STEP = 4.0
 NEAR = 0.01
 """How near to the target a content leaves the weight as it is, so that L-BFGS keeps its memory."""
@@ -100,9 +101,10 @@ class ContentBalance:
         own_size, last = min(level.width, level.height) <= SHORT_SIDE, number == len(self.levels)
         blur = self._blur if own_size and not last else 0.0
         target = max(LEAST_TARGET / 2, (self.target - blur) / (1 - blur))
+        exponent = EXPONENT if own_size else LARGE_EXPONENT
         left = max(0.0, 1 - iteration / level.iterations)
         expected = content * (1 - (0.3 if own_size and not last else 0.1) * left**2)
-        step = 1.0 if abs(expected - target) < NEAR else (target / max(expected, 1e-6)) ** EXPONENT
+        step = 1.0 if abs(expected - target) < NEAR else (target / max(expected, 1e-6)) ** exponent
         weight = self.found.weight * min(max(step, 1 / LARGEST_STEP), LARGEST_STEP)
         self.found = Found(min(max(weight, LEAST_WEIGHT), MOST_WEIGHT), content, number, iteration)
 

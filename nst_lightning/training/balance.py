@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nst_lightning.encoders import CompactEncoder
 from nst_lightning.metrics import CONTENT_LAYER, SHORT_SIDE
 from nst_lightning.metrics.content import check_content_target
-from nst_lightning.metrics.distances import relative_distance
+from nst_lightning.metrics.distances import content_sums
 
 LARGEST_FACTOR = 10.0
 MEASURED = 3
@@ -37,10 +37,10 @@ class StyleBalance(nn.Module):
     """Adapts the style weight of each style so that the content of its pictures reaches a target.
 
     Content is that of `metrics.Evaluator`, measured on training pictures at full strength, at 256 pixels, by the
-    compact encoder. Its geometric mean is compared with the target: it is close to the median over whole photos, which
-    validation reports, since nearly flat photos, whose contents are large, count little. The integral part of the
-    control slows down as the network does, in proportion to the learning rate. Styles whose losses are larger than the
-    others' are drawn more often.
+    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos count little; over
+    crops, this is nearer to the median over whole photos, which validation reports, than averages of quotients. The
+    integral part of the control slows down as the network does, in proportion to the learning rate. Styles whose losses
+    are larger than the others' are drawn more often.
 
     The state is no part of the module's parameters and buffers, which callbacks may average.
 
@@ -58,7 +58,7 @@ class StyleBalance(nn.Module):
         self.names, self.target = list(names), target
         self.encoder = CompactEncoder()
         self.log_factors, self.integral = torch.zeros(len(names)), torch.zeros(len(names))
-        # logarithms of contents, and their number; style losses, and their number
+        # numerators and denominators of contents; style losses, and their number
         self.sums = torch.zeros(len(names), 4)
         self.chances = np.full(len(names), 1 / len(names))
         self.batches, self.highest, self.begun = 0, 0.0, False
@@ -71,7 +71,7 @@ class StyleBalance(nn.Module):
     @property
     def content(self) -> Tensor:
         """The running content of each style, shape (S,); NaN before its first picture."""
-        return (self.sums[:, 0] / self.sums[:, 1]).exp()
+        return self.sums[:, 0] / self.sums[:, 1]
 
     @torch.no_grad()
     def measure(self, pictures: Tensor, photos: Tensor, *, styles: Tensor, style_losses: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class StyleBalance(nn.Module):
             style_losses: style loss of each picture, without factors, shape (N,).
 
         Returns:
-            For each style the sum of the logarithms of contents and their number, and the sum of style losses and their
+            For each style the sums of numerators and of denominators of contents, the sum of style losses, and their
             number, shape (S, 4). Sums that aren't finite are zeros.
         """
         count = len(pictures) * (self.batches + 1) // MEASURED - len(pictures) * self.batches // MEASURED
@@ -93,8 +93,7 @@ class StyleBalance(nn.Module):
         if count:
             compared = (_shrink(each[:count]) for each in (pictures, photos))
             found, wanted = (self.encoder(each, [CONTENT_LAYER])[CONTENT_LAYER] for each in compared)
-            logarithms = relative_distance(found, wanted).clamp_min(1e-6).log()
-            sums[:, :2].index_add_(0, styles[:count], torch.stack([logarithms, ones[:count]], dim=1))
+            sums[:, :2].index_add_(0, styles[:count], torch.stack(content_sums(found, wanted), dim=1))
         sums[:, 2:].index_add_(0, styles, torch.stack([style_losses.float(), ones], dim=1))
         return torch.where(sums.isfinite().all(1, keepdim=True), sums, 0.0)
 
@@ -120,7 +119,7 @@ class StyleBalance(nn.Module):
     def _control(self, measured: Tensor, speed: float) -> None:
         """Change the factors of styles that have been measured."""
         limit = math.log(LARGEST_FACTOR)
-        error = (self.target / self.content).log().clamp(-LARGEST_ERROR, LARGEST_ERROR)
+        error = (self.target / self.content.clamp_min(1e-6)).log().clamp(-LARGEST_ERROR, LARGEST_ERROR)
         integral = (self.integral + INTEGRAL * speed * error).clamp(-limit, limit)
         found = (integral + PROPORTIONAL * error).clamp(-limit, limit)
         self.integral = torch.where(measured, integral, self.integral)
