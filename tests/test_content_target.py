@@ -74,8 +74,8 @@ def test_the_picture_has_the_content_that_was_asked_for(made, picture, target, b
     ("target", "options"),
     [
         (0.18, {"pyramid": small(levels=1, iterations=30)}),
-        (0.22, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.03)}),
-        (0.2, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.03, average=0.8)}),
+        (0.25, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.01)}),
+        (0.2, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.01, average=0.8)}),
         (0.14, {"color": ColorOptions("luminance")}),
         (0.2, {"color": ColorOptions("linear", recolor="after")}),
     ],
