@@ -232,6 +232,7 @@ def test_each_picture_has_a_painting_and_a_factor_of_its_own(loss_of, changes):
         for n, i in enumerate([1, 0, 1])
     ]
     torch.testing.assert_close(found["style"], (torch.stack(one_by_one) * factors).mean())
+    torch.testing.assert_close(found["style_of_each"], torch.stack(one_by_one))
 
 
 @pytest.mark.parametrize("scales", [{1: 1.0}, {2: 0.5, 1: 0.5}, {2: 1.0}])
@@ -274,7 +275,7 @@ def test_half_precision_changes_losses_little(loss_of, changes):
         rounded = loss(pictures, photos)
     for name, value in exact.items():
         assert rounded[name].dtype == torch.float32
-        assert rounded[name].item() == pytest.approx(value.item(), rel=0.03), name
+        torch.testing.assert_close(rounded[name], value, rtol=0.03, atol=0, msg=name)
 
 
 @pytest.mark.parametrize(

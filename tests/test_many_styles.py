@@ -65,7 +65,7 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     first = styles_of(
         metadata=Metadata(credits={"a": "A painter", "b": "B"}, license="MIT"),
         objective={"style_weight": 2.0},
-        style_weight_factors={"b": 0.7},
+        content_target=None,
     )
     trainer_of(tmp_path, max_steps=2, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
     last = str(tmp_path / "checkpoints/last.ckpt")
@@ -74,7 +74,7 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     trainer_of(tmp_path / "again", max_steps=4, enable_checkpointing=False).fit(again, data_of(photos))
     assert again.network.styles == ["new", "a", "b", "c"]
     assert json.loads(again.metadata["credits"]) == {"a": "A painter", "b": "B", "new": "I"}
-    assert json.loads(again.metadata["style_weights"]) == {"new": 5.0, "a": 2.0, "b": 1.4, "c": 2.0}
+    assert json.loads(again.metadata["style_weights"]) == {"new": 5.0, "a": 2.0, "b": 2.0, "c": 2.0}
     assert again.metadata["license"] == "MIT"
     assert again.metadata["style"] == "new, a, b, c"
     old = torch.load(last, weights_only=True)
@@ -173,15 +173,13 @@ def test_styles_that_validation_leaves_out_are_named(tmp_path, styles_of, photos
 
 def test_one_style_at_random_strength_is_drawn_as_asked():
     network = MultiStyleNet(["other", "a", "b", "c"], [2, 2, 2], 2, [1])
-    sampler = StyleSampler(network, ["b", "a", "c"], weight_factors={"a": 0.5})
+    sampler = StyleSampler(network, ["b", "a", "c"])
     draws = [sampler.sample(5, seed=(0, i)) for i in range(400)]
     assert all(set(draw.paintings[:3].tolist()) == {0, 1, 2} for draw in draws)
     for draw in draws[:20]:
         rows = torch.tensor([2, 1, 3])[draw.paintings]  # where b, a and c are among the network's styles
         torch.testing.assert_close(draw.controls["style"], torch.eye(4)[rows])
-        torch.testing.assert_close(
-            draw.style_factors, draw.controls["strength"] ** 2 * torch.where(draw.paintings == 1, 0.5, 1)
-        )
+        assert draw.strengths.equal(draw.controls["strength"])
     strengths = torch.cat([draw.controls["strength"] for draw in draws])
     assert (strengths == 1).float().mean().item() == pytest.approx(0.5, abs=0.05)
     assert strengths[strengths < 1].mean().item() == pytest.approx(0.5, abs=0.05)
@@ -206,10 +204,10 @@ def test_the_seed_of_the_data_decides_the_draws(tmp_path, styles_of, photos, oth
 
 def test_styles_are_drawn_as_often_as_asked():
     network = MultiStyleNet(["a", "b", "c"], [2, 2, 2], 2, [1])
-    sampler = StyleSampler(network, ["a", "b", "c"], frequencies={"b": 2.0}, partial_strength=0)
-    ones = torch.cat([sampler.sample(1, seed=(0, i)).paintings for i in range(2000)])
+    sampler, chances = StyleSampler(network, ["a", "b", "c"], partial_strength=0), np.array([0.25, 0.5, 0.25])
+    ones = torch.cat([sampler.sample(1, seed=(0, i), chances=chances).paintings for i in range(2000)])
     assert (ones.bincount() / 2000).tolist() == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
-    pairs = torch.stack([sampler.sample(2, seed=(1, i)).paintings for i in range(2000)])
+    pairs = torch.stack([sampler.sample(2, seed=(1, i), chances=chances).paintings for i in range(2000)])
     assert (pairs[:, 0] != pairs[:, 1]).all()
     # without b: a then c, or c then a, at 1/4 * 1/3 each
     assert (pairs == 1).any(1).float().mean().item() == pytest.approx(1 - 1 / 6, abs=0.03)
@@ -282,16 +280,16 @@ def test_a_run_goes_on_when_what_it_began_from_is_gone(tmp_path, styles_config, 
     assert metadata == of_whole
 
 
-def test_a_factor_of_the_style_weight_for_one_style(tmp_path, styles_of, photos):
-    module = styles_of("a", "b", style_weight_factors={"b": 0.25}, objective={"style_weight": 2.0})
-    assert json.loads(module.metadata["style_weights"]) == {"a": 2.0, "b": 0.5}
-    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    even = styles_of("a", "b")
-    for style, factor in ((0, 1), (1, 0.25)):
-        found = module.losses(batch, batch.flip(0), module.sampler.fixed(style, 2))
-        expected = even.losses(batch, batch.flip(0), even.sampler.fixed(style, 2))
-        torch.testing.assert_close(found["style"], factor * expected["style"])
-        torch.testing.assert_close(found["content"], expected["content"])
+def test_a_part_of_the_strength_has_its_square_of_the_style_weight(styles_of):
+    module = styles_of("a", "b", content_target=None)
+    batch = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    whole = module.sampler.fixed(1, 1)
+    full, half = (
+        module.losses(batch, batch.flip(0).flip(2), whole._replace(strengths=torch.tensor([strength])))
+        for strength in (1, 0.5)
+    )
+    torch.testing.assert_close(half["style"], 0.25 * full["style"])
+    torch.testing.assert_close(half["content"], full["content"])
 
 
 def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
@@ -316,11 +314,8 @@ def test_a_checkpoint_says_which_style_is_which(tmp_path, styles_of, photos):
     [
         ({"style": "a.png"}, "style: give either style or styles, one painting or several"),
         ({"partial_strength": 2}, "partial_strength must be from 0 to 1, got 2"),
-        ({"style_weight_factors": {"d": 1}}, "style_weight_factors must be >= 0 for some of .*, a, b, c, got {'d': 1}"),
-        ({"style_weight_factors": {"a": -1}}, "style_weight_factors must be >= 0 .*, got {'a': -1}"),
-        ({"style_frequencies": {"d": 1}}, "style_frequencies must be > 0 for some .*, got {'d': 1}"),
-        ({"style_frequencies": {"a": 0.0}}, "style_frequencies must be .*, got {'a': 0.0}"),
-        ({"style_frequencies": {"a": float("inf")}}, "style_frequencies must be .*, got {'a': inf}"),
+        ({"content_target": 0.05}, "content_target must be from 0.1 to 0.9, got 0.05"),
+        ({"content_target": 1.0}, "content_target must be from 0.1 to 0.9, got 1.0"),
         ({"freeze_shared": True}, "freeze_shared needs a MultiStyleNet, and init_from"),
         ({"styles": ["x/a.png", "y/a.jpg"]}, "styles: .* would give two styles the same name; give a mapping"),
         ({"network": JohnsonNet(4, 1, 3)}, "styles: JohnsonNet has one style; give its painting as style"),

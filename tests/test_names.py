@@ -107,8 +107,6 @@ def test_training_continues_a_style_in_either_form(tmp_path, compact_weights, pa
         compact_weights,
         str(tmp_path / f"{asked}.png"),
         MultiStyleNet([], [4, 6, 8], 5, [1]),
-        style_weight_factors={asked: 2.0},
-        style_frequencies={stored: 3.0},
         metadata=Metadata(credits={asked: "A painter"}),
     )
     assert module.sampler.names == module.network.styles == [*module.paintings] == [COMPOSED]

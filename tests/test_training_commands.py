@@ -256,7 +256,8 @@ def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
         "import nst_lightning.commands.training as cli, nst_lightning.commands.training_run as run\n"
         "class Watch(L.Callback):\n"
         "    def on_fit_end(self, trainer, module):\n"
-        "        torch.save(module.network.state_dict(), f'{sys.argv[0]}.{trainer.global_rank}.pt')\n"
+        "        state = module.network.state_dict() | {'sums': module.balance.state()['sums']}\n"
+        "        torch.save(state, f'{sys.argv[0]}.{trainer.global_rank}.pt')\n"
         "run.PictureRate = Watch\n"
         "cli.main('fit', sys.argv[2:])\n"
     )
@@ -269,6 +270,7 @@ def test_two_processes_train_equal_weights_and_export_once(tmp_path, config):
     assert result.returncode == 0, result.stderr[-3000:]
     first, second = (torch.load(Path(f"{script}.{rank}.pt"), weights_only=True) for rank in (0, 1))
     assert all(first[key].equal(second[key]) for key in first)
+    assert first["sums"][0, 3] > 2  # style losses of both processes
     assert len(list((tmp_path / "runs").rglob("style.onnx"))) == 1
     assert (result.stdout + result.stderr).count("ONNX file:") == 1
 

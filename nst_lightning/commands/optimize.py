@@ -46,6 +46,7 @@ from nst_lightning.optimization import (
     plan_levels,
     shorten_for_warm_start,
 )
+from nst_lightning.optimization.balance import check_target
 from nst_lightning.optimization.device import free_memory, is_out_of_memory, select_device, used_memory
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.scene import check_counts
@@ -67,6 +68,7 @@ def optimize(
     blend_weight: list[float] | None = None,
     mask: list[str] | None = None,
     init: str | None = None,
+    content_target: float | None = None,
     vgg19: str | None = BUNDLED,
     compact: str | None = BUNDLED,
     fast: bool = False,
@@ -98,6 +100,9 @@ def optimize(
         init: start from this picture, or from the picture that a transfer network makes of the photo: an .onnx file, or
             a style that comes with the package, such as `great_wave`. Unless `levels` is given, a picture gets two
             levels, and a network paints the first level of 260 pixels or more, close to its training size.
+        content_target: content that the picture is to have, from 0.1 to 0.9, as `evaluate pictures` prints it at 256
+            pixels: 0.4 is painted and recognizable. The style weight, which is then only the first one to try, is
+            adapted while the picture grows. With masks, only places where a style goes count.
         vgg19: weights of VGG-19: `bundled` (exact to relu3_1, and compressed deep layers), `imagenet` or `caffe` (all
             layers, downloaded once), a file, or `null` for none.
         compact: weights of a compact encoder for the layers that `vgg19` does not offer: `bundled`, a file, which takes
@@ -130,6 +135,8 @@ def optimize(
     jobs = _plan_jobs(photos, target, writing.bits, inputs=inputs)
     place = select_device(device)
     encoder = build_encoder(None if fast else vgg19, compact, pooling=pooling).to(place)
+    if content_target is not None:
+        check_target(content_target, objective)
     needed_layers(encoder, objective)  # refuses unknown layers once, not for every photo
     if "all" in (objective.style_layers, objective.content_layers):
         layers = [layer for layer in encoder.layers if layer.startswith("relu")]
@@ -238,6 +245,7 @@ class _Studio:
                     self.encoder,
                     **settings,
                     color=self.arguments["color"],
+                    content_target=self.arguments["content_target"],
                     blend_weights=self.arguments["blend_weight"],
                     masks=self.masks,
                     init=self._paint_init(image, levels) if state is None else None,

@@ -46,7 +46,10 @@ class Files:
         self._write_picture(result.pixels)
         self._write_record(result, finished=True)
         beside(self.target, "state").unlink(missing_ok=True)
-        print(f"{self.target} ({result.seconds:.0f} s)")
+        about = f"{result.seconds:.0f} s"
+        if result.content is not None:
+            about += f", style weight {result.style_weight:.3g}, content {result.content:.2f}"
+        print(f"{self.target} ({about})")
 
     def write_unfinished(self, result: Optimized) -> None:
         """Write the state first, since it can't be made again, then picture and record; print errors."""
@@ -107,6 +110,8 @@ class Files:
             "versions": {**packages, "numpy": np.__version__, "python": platform.python_version()},
             "levels": [asdict(level) for level in self.levels],
             "seconds": result.seconds,
+            "style_weight": result.style_weight,
+            "content": result.content,
             "iterations": finite,
         }
         with atomic_path(beside(self.target, "json")) as temporary:

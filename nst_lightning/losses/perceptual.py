@@ -68,7 +68,8 @@ class PerceptualLoss(nn.Module):
             draw: chooses the random directions of the sliced Wasserstein distance; they recur after a few draws.
 
         Returns:
-            Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum.
+            Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum; and
+            `style_of_each`, the style loss of each picture without factors and gradient, shape (N,).
 
         Raises:
             UserError: the pictures are too small.
@@ -79,7 +80,7 @@ class PerceptualLoss(nn.Module):
         self._check_size("a picture", pictures, self.style.layers, max(self.scales))
         with torch.no_grad():
             targets = self.encoder(tent_downsample(photos, scale), list(self.content_layers))
-        content, style = pictures.new_zeros(()), pictures.new_zeros(())
+        content, style, of_each = pictures.new_zeros(()), pictures.new_zeros(()), pictures.new_zeros(len(pictures))
         for factor in dict.fromkeys([scale, *self.scales]):
             layers = [
                 *(self.content_layers if factor == scale else ()),
@@ -90,12 +91,14 @@ class PerceptualLoss(nn.Module):
                 content = self._content(features, targets)
             if factor in self.scales:
                 style_losses = self._style(features, factor, styles, draw % self.style.draws)
+                of_each = of_each + self.scales[factor] * style_losses.detach()
                 style_losses = style_losses if style_factors is None else style_losses * style_factors
                 style = style + self.scales[factor] * style_losses.mean()
         variation, grid = total_variation_loss(pictures, color=options.tv_color), grid_loss(pictures)
         loss = options.content_weight * content + options.style_weight * style
         loss = loss + options.tv_weight * variation + options.grid_weight * grid
-        return {"loss": loss, "content": content, "style": style, "variation": variation, "grid": grid}
+        parts = {"content": content, "style": style, "variation": variation, "grid": grid}
+        return {"loss": loss, **parts, "style_of_each": of_each}
 
     @property
     def minimum_size(self) -> int:

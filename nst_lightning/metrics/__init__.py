@@ -1,5 +1,6 @@
 """Quality figures that agree with the eye, and the evaluator that computes them."""
 
+from nst_lightning.metrics.content import ContentGauge
 from nst_lightning.metrics.correlation import ChannelCorrelation, channel_correlation
 from nst_lightning.metrics.distances import (
     CONTENT_LAYER,
@@ -43,6 +44,7 @@ __all__ = [
     "SHORT_SIDE",
     "STYLE_LAYERS",
     "ChannelCorrelation",
+    "ContentGauge",
     "Evaluator",
     "EvaluatorGroup",
     "FigureLayers",

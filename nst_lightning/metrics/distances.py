@@ -83,8 +83,22 @@ def relative_distance(features: Tensor, targets: Tensor) -> Tensor:
     Returns:
         The distances, shape (N,).
     """
+    difference, energy = content_sums(features, targets)
+    return difference / energy.clamp_min(1e-8)
+
+
+def content_sums(features: Tensor, targets: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator of `relative_distance`, each of shape (N,).
+
+    Args:
+        features: features of pictures, shape (N, C, H, W).
+        targets: features of their photos, same shape.
+        mask: how much each position counts, shape (1, 1, H, W); None for all alike.
+    """
     features, targets = features.float(), targets.float()
-    return (features - targets).square().sum((1, 2, 3)) / targets.square().sum((1, 2, 3)).clamp_min(1e-8)
+    sums = ((features - targets).square(), targets.square())
+    difference, energy = ((each if mask is None else each * mask).sum((1, 2, 3)) for each in sums)
+    return difference, energy
 
 
 def style_distance(grams: list[list[Tensor]], targets: list[list[Tensor]]) -> Tensor:

@@ -74,7 +74,7 @@ class Evaluator(Metric):
             The figures in the order of `FIGURES`, shape (N, 7).
         """
         photos = resize_pictures(photos, self.short_side)
-        pictures = _resize(pictures, (photos.shape[3], photos.shape[2]))
+        pictures = resize_like(pictures, photos)
         content = self.encoder(photos, [self.layers.content])[self.layers.content]
         return self.compare(extract_features(pictures, self.encoder, self.layers), content)
 
@@ -115,6 +115,11 @@ class Evaluator(Metric):
 def resize_pictures(pictures: Tensor, short_side: int) -> Tensor:
     """Resize pictures of shape (N, 3, H, W) to a short side in pixels, as `Evaluator` does."""
     return _resize(pictures, fit_short_side((pictures.shape[3], pictures.shape[2]), short_side))
+
+
+def resize_like(pictures: Tensor, others: Tensor) -> Tensor:
+    """Resize pictures of shape (N, 3, H, W) to the size of others, as `Evaluator` does."""
+    return _resize(pictures, (others.shape[3], others.shape[2]))
 
 
 def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:

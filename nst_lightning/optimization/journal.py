@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nst_lightning.errors import UserError
 from nst_lightning.images import array_to_image
+from nst_lightning.optimization.balance import ContentBalance
 from nst_lightning.optimization.minimize import State
 from nst_lightning.optimization.plan import Level
 from nst_lightning.optimization.results import Optimized, Progress
@@ -32,6 +33,7 @@ class Journal:
         progress: function that is called after every iteration; if it returns true, the optimization ends.
         fingerprint: checksum of pictures and weights, to recognize states of others.
         options: the options of the optimization by their names, to recognize states with others.
+        balance: what adapts the style weight, if there is a content target.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class Journal:
         progress: Callable[[Progress], bool | None] | None,
         fingerprint: int,
         options: Mapping[str, Any],
+        balance: ContentBalance | None = None,
     ) -> None:
         self.levels, self.scene, self.progress = list(levels), scene, progress
         self.fingerprint, self.options = fingerprint, dict(options)
+        self.balance, self._balance_state = balance, None if balance is None else balance.state()
         self.level = 1
         self.history: list[dict[str, float]] = []
         self.state: State | None = None
@@ -63,6 +67,7 @@ class Journal:
     def keep(self, state: State) -> None:
         """Keep a state of the current level, from which the optimization can be resumed."""
         self.state, self._state_level, self._state_entries = state, self.level, len(self.history)
+        self._balance_state = None if self.balance is None else self.balance.state()
 
     def report(self, iteration: int, losses: dict[str, float], pixels: Tensor) -> None:
         """Record an iteration, and call `progress`.
@@ -83,6 +88,11 @@ class Journal:
         if self.progress(Progress(*counts, losses, seconds, share, functools.partial(self._draw, pixels))):
             raise Stopped
 
+    @property
+    def style_weight(self) -> float:
+        """The style weight at present."""
+        return float(self.options["style_weight"] if self.balance is None else self.balance.found.weight)
+
     def result(self) -> Optimized:
         """The picture so far, and the state as tensors and plain values; needs a state from `keep`."""
         assert self.state is not None
@@ -92,11 +102,14 @@ class Journal:
             "level": self._state_level,
             "tiles": [level.tile for level in self.levels],
             "histories": [level.history for level in self.levels],
+            "balance": self._balance_state,
             "minimization": {field.name: getattr(self.state, field.name) for field in fields(State)},
             "history": self.history[: self._state_entries],
             "seconds": self.seconds(),
         }
-        return Optimized(self.scene.render(self.state.picture()), self.history, self.seconds(), state)
+        pixels = self.scene.render(self.state.picture())
+        content = None if self.balance is None else self.balance.found.content
+        return Optimized(pixels, self.history, self.seconds(), self.style_weight, content, state)
 
     def resume(self, state: dict[str, Any]) -> State:
         """Resume from the state in a result.
@@ -128,6 +141,8 @@ class Journal:
             )
             for level, tile, history in before
         ]
+        if self.balance is not None:
+            self.balance.restore(state["balance"])
         self.level, self.history, self._before = state["level"], list(state["history"]), state["seconds"]
         return State(**_move(state["minimization"], self.scene.device))
 

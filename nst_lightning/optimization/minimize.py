@@ -67,6 +67,7 @@ def minimize(
     *,
     options: MinimizerOptions,
     iterations: int,
+    until: int | None = None,
     report: Report,
     keep: Callable[[State], None],
 ) -> State:
@@ -77,12 +78,13 @@ def minimize(
         state: the state to start from.
         options: the optimizer and its settings.
         iterations: number of evaluations of loss and gradient, including those in the state.
+        until: number of evaluations after which to return, at the end of a step; by default `iterations`.
         report: function that is called with iteration, losses and picture after each evaluation.
         keep: function that is called with states from which the same call would continue exactly; they are not changed
             later.
     """
     step = _step_lbfgs if options.optimizer == "lbfgs" else _step_adam
-    while state.iteration < iterations:
+    while state.iteration < (iterations if until is None else until):
         state = step(objective, state, options, iterations, report)
         keep(state)
     return state

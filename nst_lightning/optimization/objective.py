@@ -92,6 +92,12 @@ class Objective:
         loss += options.tv_weight * losses["variation"] + options.grid_weight * losses.get("grid", 0.0)
         return {"loss": loss, **losses}, gradient
 
+    def weigh_style(self, weight: float) -> None:
+        """Change the style weight, which must not have been 0."""
+        self.options = replace(self.options, style_weight=weight)
+        for factor, scale_loss in self.scale_losses.items():
+            scale_loss.style_weight = weight * self.style_scales.get(factor, 0.0)
+
     def compose(self, pixels: Tensor) -> Tensor:
         """Compose a picture: the pixels where a style goes, and the photo elsewhere."""
         return pixels if self.stylized is None else torch.lerp(self.photo, pixels, self.stylized)

@@ -14,6 +14,7 @@ from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError, WorkError
 from nst_lightning.images import flatten, image_to_array, to_rgb
 from nst_lightning.losses import Draw, ObjectiveOptions
+from nst_lightning.optimization.balance import ContentBalance, check_target
 from nst_lightning.optimization.device import is_out_of_memory
 from nst_lightning.optimization.journal import Journal, Stopped
 from nst_lightning.optimization.minimize import State, minimize
@@ -33,6 +34,7 @@ def optimize_picture(
     objective: ObjectiveOptions = ObjectiveOptions(),
     minimizer: MinimizerOptions = MinimizerOptions(),  # noqa: B008
     color: ColorOptions = ColorOptions(),  # noqa: B008
+    content_target: float | None = None,
     blend_weights: Sequence[float] | None = None,
     masks: Sequence[Image.Image] | None = None,
     init: Image.Image | None = None,
@@ -52,6 +54,9 @@ def optimize_picture(
         objective: what the losses compare, and the weights.
         minimizer: the optimizer, L-BFGS or Adam, and its settings.
         color: whose colors the picture has.
+        content_target: content that the picture is to have, from 0.1 to 0.9, see `metrics.Evaluator`. The style weight,
+            with which the objective only begins, is adapted while the picture grows, and is part of the result. None
+            leaves it as it is.
         blend_weights: weight of each painting in a blend; by default all the same.
         masks: a mask for each painting, white where its style goes, black elsewhere, gray for a mixture. Where all
             masks are black, the photo stays.
@@ -72,6 +77,8 @@ def optimize_picture(
             the picture so far and a state, too.
         UnexpectedError: any other error, whose cause is that error; this exception has them, too.
     """
+    if content_target is not None:
+        check_target(content_target, objective)
     encoder = encoder.to(device)
     photo, paintings = _to_array(photo), [flatten(painting) for painting in paintings]
     init = None if init is None else to_rgb(init)
@@ -99,18 +106,25 @@ def optimize_picture(
         device=device,
     )
     fingerprint = _fingerprint(encoder, blend_weights, photo, *paintings, *(masks or ()))
+    balance = None
+    if content_target is not None:
+        balance = ContentBalance(content_target, photo, scene, levels=levels, weight=objective.style_weight)
     del photo  # the scene has its own, at the final size
     options = asdict(pyramid) | asdict(objective) | asdict(minimizer) | asdict(color)
-    journal = Journal(levels, scene, progress=progress, fingerprint=fingerprint, options=options)
+    options["content_target"] = content_target
+    journal = Journal(levels, scene, progress=progress, fingerprint=fingerprint, options=options, balance=balance)
     resumed = None if state is None else journal.resume(state)
     previous: State | None = None
     try:
         while journal.level <= len(journal.levels):
-            level_objective = _objective(scene, journal.current, encoder, objective, draw=(pyramid.seed, journal.level))
+            weighed = replace(objective, style_weight=journal.style_weight)
+            level_objective = _objective(scene, journal.current, encoder, weighed, draw=(pyramid.seed, journal.level))
             begin = resumed or _enter_level(previous, scene, level_objective, pyramid)
             previous, resumed = _minimize(begin, level_objective, minimizer, journal), None
             del level_objective, begin  # the next ones need the memory
             journal.level += 1
+        if balance is not None and previous is not None:
+            balance.end(previous.pixels)
         return journal.result()
     except Stopped:
         return journal.result()
@@ -161,11 +175,21 @@ def _enter_level(previous: State | None, scene: Scene, objective: Objective, pyr
 
 def _minimize(state: State, objective: Objective, minimizer: MinimizerOptions, journal: Journal) -> State:
     """Optimize the journal's current level, record its progress, and return its last state."""
-    level = journal.current
+    level, balance, number = journal.current, journal.balance, journal.level
     journal.keep(state)
     options = replace(minimizer, history=level.history)
-    found = minimize(
-        objective, state, options=options, iterations=level.iterations, report=journal.report, keep=journal.keep
-    ).end_level()
-    journal.keep(found)
-    return found
+    run = functools.partial(
+        minimize, objective, options=options, iterations=level.iterations, report=journal.report, keep=journal.keep
+    )
+    for iteration in [] if balance is None else balance.checks(number):
+        state = run(state, until=iteration)
+        if balance is not None and not balance.has_checked(number, iteration):
+            before = balance.found.weight
+            balance.adapt(state.picture(), number, iteration)
+            if balance.found.weight != before:
+                objective.weigh_style(balance.found.weight)
+                state = state.end_level()  # curvatures of another loss mislead L-BFGS
+            journal.keep(state)
+    state = run(state).end_level()
+    journal.keep(state)
+    return state

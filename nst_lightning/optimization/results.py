@@ -44,6 +44,8 @@ class Optimized:
         pixels: the picture, RGB in [0, 1], float32 array of shape (3, H, W).
         history: losses of each iteration, with its level and the seconds since the start.
         seconds: seconds that the optimization took.
+        style_weight: the style weight at the end, which a content target may have changed.
+        content: content of the picture, see `metrics.Evaluator`, if there is a content target and it has been measured.
         state: the state from which `optimize_picture` can resume: tensors and plain values, for torch.save and
             torch.load(weights_only=True).
     """
@@ -51,6 +53,8 @@ class Optimized:
     pixels: np.ndarray
     history: list[dict[str, float]]
     seconds: float
+    style_weight: float
+    content: float | None
     state: dict[str, Any]
 
     @property

@@ -1,5 +1,6 @@
 """Training of transfer networks with Lightning: the module, the function that builds it, data and callbacks."""
 
+from nst_lightning.training.balance import StyleBalance
 from nst_lightning.training.build import build_style_transfer
 from nst_lightning.training.callbacks import ExportOnnx, PictureRate
 from nst_lightning.training.data import PhotoDataModule
@@ -21,6 +22,7 @@ __all__ = [
     "PictureWriter",
     "Record",
     "SampleSheet",
+    "StyleBalance",
     "StyleSampler",
     "StyleTransfer",
     "build_style_transfer",

@@ -17,6 +17,7 @@ from nst_lightning.networks import StyledNetwork, styles_of
 from nst_lightning.networks.checkpoint import per_style_metadata
 from nst_lightning.networks.layers import MINIMUM_SIZE
 from nst_lightning.system import normalize_keys, normalize_name
+from nst_lightning.training.balance import StyleBalance
 from nst_lightning.training.metadata import Metadata, Record
 from nst_lightning.training.module import StyleTransfer
 from nst_lightning.training.optimizer import OptimizerOptions
@@ -33,8 +34,7 @@ def build_style_transfer(
     short_side: int = 256,
     painting_scale: float = 1.0,
     objective: ObjectiveOptions = ObjectiveOptions(),
-    style_weight_factors: dict[str, float] = {},  # noqa: B006
-    style_frequencies: dict[str, float] = {},  # noqa: B006
+    content_target: float | None = 0.42,
     partial_strength: float = 0.5,
     stability_weight: float = 0.0,
     optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008
@@ -57,10 +57,10 @@ def build_style_transfer(
         short_side: short side of photos and paintings, in pixels. Losses compare at most a square of this side.
         painting_scale: factor that enlarges the paintings, and with them the strokes, relative to the photos.
         objective: what the losses compare, and the weights.
-        style_weight_factors: factors of `objective.style_weight` for single styles, by their names, where the weight is
-            too large or too small; by default 1.
-        style_frequencies: how often single styles are drawn, relative to the others, by their names; by default 1. More
-            helps styles that are hard to learn.
+        content_target: content that the pictures of each style are to have, from 0.1 to 0.9, as validation measures it
+            at 256 pixels: the style weight of each style, which begins with `objective.style_weight`, is adapted to it,
+            by a factor of 0.1 to 10, and styles that lag behind in style loss are drawn more often. `null` leaves
+            weights as they are, and draws all styles alike.
         partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
         stability_weight: weight of the difference between the pictures of a photo and of the same photo, shifted by a
             few pixels and with noise: 10 for video; 0 leaves this loss out, which saves time.
@@ -83,19 +83,13 @@ def build_style_transfer(
     encoder = build_encoder() if encoder is None else encoder
     images = _read_paintings(network, style, styles)
     names, painting_side = list(images), round(short_side * painting_scale)
-    style_weight_factors, style_frequencies = normalize_keys(style_weight_factors), normalize_keys(style_frequencies)
     paintings = [image_to_tensor(resize_short_side(image, painting_side)) for image in images.values()]
     with renaming(**{"objective.paintings": "styles" if styles else "style"}), prefixing("objective."):
         loss = PerceptualLoss(encoder, paintings, objective)
     earlier = _start(network, names, start_paths(init_from), freeze_shared=freeze_shared)
-    sampler = StyleSampler(
-        network,
-        names,
-        weight_factors=style_weight_factors,
-        frequencies=style_frequencies,
-        partial_strength=partial_strength,
-    )
-    weights = {name: round(objective.style_weight * style_weight_factors.get(name, 1), 6) for name in names}
+    balance = None if content_target is None else StyleBalance(names, content_target)
+    if not (objective.style_weight and objective.content_weight):
+        balance = None  # there is nothing to balance
     record = Record(
         title=metadata.title or ", ".join(names),
         painter=metadata.painter or "",
@@ -109,19 +103,20 @@ def build_style_transfer(
         },
         per_style={
             "credits": metadata.credits_of(names, styles_of(network) or names),
-            "style_weights": weights,
+            "style_weights": dict.fromkeys(names, objective.style_weight),
             "sizes": dict.fromkeys(names, short_side),
         },
     )
     return StyleTransfer(
         network,
         loss,
-        sampler,
+        StyleSampler(network, names, partial_strength=partial_strength),
         paintings=images,
         record=record.with_earlier(_other_styles(earlier, network, names)),
         short_side=short_side,
         stability_weight=stability_weight,
         optimizer=optimizer,
+        balance=balance,
         judge=judge,
     )
 

@@ -68,9 +68,16 @@ class Record:
         """Add the per-style metadata of a checkpoint; for styles in both, this record counts."""
         return replace(self, per_style={key: dict(per_style[key]) | given for key, given in self.per_style.items()})
 
+    def weighed(self, factors: Mapping[str, float]) -> "Record":
+        """The record with style weights multiplied by factors, by the names of styles."""
+        weights = self.per_style["style_weights"]
+        changed = {name: round(weights[name] * factor, 6) for name, factor in factors.items()}
+        return replace(self, per_style={**self.per_style, "style_weights": weights | changed})
+
     def text(self, network: nn.Module) -> dict[str, str]:
         """The metadata of a network as names and texts."""
         styles = styles_of(network)
         if not styles:
-            return {"painter": self.painter, **self.settings, "style": self.title}
+            (weight,) = self.per_style["style_weights"].values()
+            return {"painter": self.painter, **self.settings, "style": self.title, "style_weight": str(weight)}
         return {**self.settings, "style": ", ".join(styles), **per_style_text(self.per_style, styles)}

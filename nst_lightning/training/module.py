@@ -24,6 +24,7 @@ from nst_lightning.networks.checkpoint import (
     network_state,
     per_style_metadata,
 )
+from nst_lightning.training.balance import StyleBalance
 from nst_lightning.training.batches import check_batch
 from nst_lightning.training.companions import (
     check_trainer,
@@ -43,6 +44,8 @@ from nst_lightning.training.trial import try_network, uses_of
 
 _OPTIMIZER = "optimizer"
 """Checkpoint key of the optimizer's name."""
+_BALANCE = "style_balance"
+"""Checkpoint key of the state of the balance."""
 
 
 class StyleTransfer(L.LightningModule):
@@ -61,6 +64,7 @@ class StyleTransfer(L.LightningModule):
         stability_weight: weight of the difference between the pictures of a photo and of the same photo with a small
             shift and noise.
         optimizer: how the network is optimized.
+        balance: what adapts the style weight of each style, and how often it is drawn; None for neither.
         judge: a second encoder for figures of quality, see `EvaluatorGroup`; None for none.
 
     Raises:
@@ -78,6 +82,7 @@ class StyleTransfer(L.LightningModule):
         short_side: int = 256,
         stability_weight: float = 0.0,
         optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008 - frozen
+        balance: StyleBalance | None = None,
         judge: Encoder | None = None,
     ) -> None:
         super().__init__()
@@ -85,6 +90,7 @@ class StyleTransfer(L.LightningModule):
         self.network, self.loss, self.sampler = network, loss, sampler
         self.paintings, self.record = dict(paintings), record
         self.short_side, self.stability_weight, self.optimizer_options = short_side, stability_weight, optimizer
+        self.balance = balance
         limit_state(self, PREFIX)  # checkpoints leave the frozen encoders out
         self._bad_steps, self._tried, self._swapped = 0, False, False
         self.yardstick, self.judge = build_yardstick(), judge
@@ -108,7 +114,10 @@ class StyleTransfer(L.LightningModule):
     @property
     def metadata(self) -> dict[str, str]:
         """The metadata for checkpoints and ONNX files."""
-        return self.record.text(self.network)
+        if self.balance is None:
+            return self.record.text(self.network)
+        factors = dict(zip(self.balance.names, self.balance.factors.tolist()))
+        return self.record.weighed(factors).text(self.network)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Refuse callbacks that can't work; add none."""
@@ -168,12 +177,16 @@ class StyleTransfer(L.LightningModule):
         self._check(photos, batch_idx)
         data_seed = getattr(getattr(self.trainer, "datamodule", None), "seed", None) or 0  # other crops, other targets
         seed = (data_seed, self.current_epoch, batch_idx, self.global_rank)
-        targets = self.sampler.sample(len(photos), seed=seed)
+        chances = None if self.balance is None else self.balance.chances
+        targets = self.sampler.sample(len(photos), seed=seed, chances=chances)
         pictures = self._paint(photos, targets)
         cropped, cropped_photos = crop_at_random(
             pictures, photos, largest=self.short_side, smallest=self.loss.minimum_size, seed=(*seed, 2)
         )
         losses = self.losses(cropped, cropped_photos, targets, draw=self.current_epoch + batch_idx)
+        style_losses = losses.pop("style_of_each")
+        if self.balance is not None:
+            self._adapt(self.balance, cropped.detach(), cropped_photos, targets, style_losses)
         if self.stability_weight:
             disturbed, shift = disturb(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(disturbed, targets), shift)
@@ -235,6 +248,8 @@ class StyleTransfer(L.LightningModule):
         """Log the medians over the held-out photos."""
         self._swapped = False
         self._log_figures("val")
+        if self.balance is not None:
+            self._log_balance(self.balance)
 
     def on_test_end(self) -> None:
         """Leave the photos out of what comes next."""
@@ -255,6 +270,8 @@ class StyleTransfer(L.LightningModule):
         """Add a description of the network."""
         save_averages(self.trainer, self, checkpoint, swapped=self._swapped)
         checkpoint[_OPTIMIZER] = self.optimizer_options.name
+        if self.balance is not None:
+            checkpoint[_BALANCE] = self.balance.state()
         metadata = {**self.metadata, "steps": str(self.trainer.global_step)}
         checkpoint[RECORD] = network_record(self.network, metadata)
 
@@ -271,12 +288,20 @@ class StyleTransfer(L.LightningModule):
             if self.sampler.adopt(styles) and self._trainer is not None:
                 copy_again(self.trainer, self)
             self.record = self.record.with_earlier(per_style_metadata(record["metadata"], styles))
+        if self.balance is not None and _BALANCE in checkpoint:
+            self.balance.restore(checkpoint[_BALANCE])
         check_state(network_state(checkpoint), self.network, "ckpt_path")
         check_arguments(init_args, self.network, "ckpt_path")
 
     def losses(self, pictures: Tensor, photos: Tensor, targets: Targets, *, draw: int = 0) -> dict[str, Tensor]:
-        """The losses of pictures of shape (N, 3, H, W), see `PerceptualLoss`."""
-        paintings, factors = targets.paintings.to(photos.device), targets.style_factors.to(photos)
+        """The losses of pictures of shape (N, 3, H, W), see `PerceptualLoss`.
+
+        For a picture of strength s, the style weight is multiplied by s^2 (Babaeizadeh & Ghiasi 2018 draw the weight
+        itself).
+        """
+        paintings, factors = targets.paintings.to(photos.device), targets.strengths.to(photos).square()
+        if self.balance is not None:
+            factors = factors * self.balance.factors.to(photos)[paintings]
         return self.loss(pictures, photos, styles=paintings, style_factors=factors, draw=draw)
 
     def _check(self, photos: Tensor, batch_idx: int) -> None:
@@ -287,10 +312,27 @@ class StyleTransfer(L.LightningModule):
     def _paint(self, photos: Tensor, targets: Targets) -> Tensor:
         return self.network(photos, **{name: value.to(photos.device) for name, value in targets.controls.items()})
 
+    def _adapt(
+        self, balance: StyleBalance, pictures: Tensor, photos: Tensor, targets: Targets, style_losses: Tensor
+    ) -> None:
+        """Let the balance measure the pictures at full strength of all processes, and adapt itself."""
+        full = (targets.strengths == 1).nonzero().flatten()
+        on_device = full.to(pictures.device)
+        sums = balance.measure(
+            pictures[on_device],
+            photos[on_device],
+            styles=targets.paintings[full],
+            style_losses=style_losses[on_device],
+        )
+        group = self.trainer.optimizers[0].param_groups[0]
+        balance.update(self.trainer.strategy.reduce(sums, reduce_op="sum"), speed=group["lr"] / group["initial_lr"])
+
     def _evaluate(self, photos: Tensor, stage: str, style: int) -> None:
         targets = self.sampler.fixed(style, len(photos))
         pictures = self._paint(photos, targets)
-        for name, value in self.losses(pictures, photos, targets).items():
+        losses = self.losses(pictures, photos, targets)
+        del losses["style_of_each"]
+        for name, value in losses.items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
         for prefix, evaluator in self._evaluators_of(style):
             evaluator.update(photos if prefix else pictures, photos)
@@ -316,6 +358,15 @@ class StyleTransfer(L.LightningModule):
                     self.log(f"{stage}/{style}/{name}", value, sync_dist=True)
         for name, values in averages.items():
             self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
+
+    def _log_balance(self, balance: StyleBalance) -> None:
+        """Log the style weight and the running content of each style."""
+        weights = self.loss.options.style_weight * balance.factors
+        for style, weight, content in zip(balance.names, weights, balance.content):
+            name = f"val/{style}/" if len(balance.names) > 1 else "val/"
+            self.log(f"{name}style_weight", weight.to(self.device), sync_dist=True)
+            if content.isfinite():
+                self.log(f"{name}running_content", content.to(self.device), sync_dist=True)
 
 
 def require_style_transfer(callback: L.Callback, module: L.LightningModule) -> StyleTransfer:

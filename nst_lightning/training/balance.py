@@ -1,0 +1,163 @@
+"""The balance of content and style in training: the style weight of each style, and how often it is drawn."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nst_lightning.encoders import CompactEncoder
+from nst_lightning.metrics import CONTENT_LAYER, SHORT_SIDE
+from nst_lightning.metrics.content import check_content_target
+from nst_lightning.metrics.distances import content_sums
+
+LARGEST_FACTOR = 10.0
+MEASURED = 3
+"""One of so many pictures is measured, which takes about a twentieth of the time of a step at 256 pixels."""
+WINDOW = 20
+"""Number of a style's batches over which its content, or its style loss, is averaged."""
+PROPORTIONAL, INTEGRAL = 2.0, 0.08
+"""How much of log(target/content) is in a factor's logarithm at once, and how much is added in each of its style's
+measured batches: the first is quick, the second exact."""
+LARGEST_ERROR = 0.5
+"""The largest |log(target/content)| that counts: the content of a network that can't paint yet means little."""
+PAINTS = 0.975
+"""The share of the highest learning rate below which factors change: the first tenth of a run is left alone."""
+REFRESH = 20
+"""Number of batches after which the chances of styles are computed anew, since that waits for the device."""
+LAG_POWER, LEAST_CHANCE, MOST_CHANCE = 2.0, 0.5, 3.0
+
+_TENSORS = ("log_factors", "integral", "sums")
+
+
+class StyleBalance(nn.Module):
+    """Adapts the style weight of each style so that the content of its pictures reaches a target.
+
+    Content is that of `metrics.Evaluator`, measured on training pictures at full strength, at 256 pixels, by the
+    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos count little; over
+    crops, this is nearer to the median over whole photos, which validation reports, than averages of quotients. The
+    integral part of the control slows down as the network does, in proportion to the learning rate. Styles whose losses
+    are larger than the others' are drawn more often.
+
+    The state is no part of the module's parameters and buffers, which callbacks may average.
+
+    Args:
+        names: names of the run's styles.
+        target: the content to reach, from 0.1 to 0.9.
+
+    Raises:
+        UserError: the target is out of range.
+    """
+
+    def __init__(self, names: Sequence[str], target: float) -> None:
+        super().__init__()
+        check_content_target(target)
+        self.names, self.target = list(names), target
+        self.encoder = CompactEncoder()
+        self.log_factors, self.integral = torch.zeros(len(names)), torch.zeros(len(names))
+        # numerators and denominators of contents; style losses, and their number
+        self.sums = torch.zeros(len(names), 4)
+        self.chances = np.full(len(names), 1 / len(names))
+        self.batches, self.highest, self.begun = 0, 0.0, False
+
+    @property
+    def factors(self) -> Tensor:
+        """The factor of the style weight for each style, from 0.1 to 10, shape (S,)."""
+        return self.log_factors.exp()
+
+    @property
+    def content(self) -> Tensor:
+        """The running content of each style, shape (S,); NaN before its first picture."""
+        return self.sums[:, 0] / self.sums[:, 1]
+
+    @torch.no_grad()
+    def measure(self, pictures: Tensor, photos: Tensor, *, styles: Tensor, style_losses: Tensor) -> Tensor:
+        """Measure the pictures of a batch that are at full strength: the style losses of all, the content of some.
+
+        Args:
+            pictures: RGB in [0, 1], shape (N, 3, H, W); N may be 0.
+            photos: the photos that the pictures were made from, same shape.
+            styles: number of the style of each picture, shape (N,).
+            style_losses: style loss of each picture, without factors, shape (N,).
+
+        Returns:
+            For each style the sums of numerators and of denominators of contents, the sum of style losses, and their
+            number, shape (S, 4). Sums that aren't finite are zeros.
+        """
+        count = len(pictures) * (self.batches + 1) // MEASURED - len(pictures) * self.batches // MEASURED
+        styles, sums = styles.to(pictures.device), torch.zeros(len(self.names), 4, device=pictures.device)
+        ones = torch.ones(len(pictures), device=pictures.device)
+        if count:
+            compared = (_shrink(each[:count]) for each in (pictures, photos))
+            found, wanted = (self.encoder(each, [CONTENT_LAYER])[CONTENT_LAYER] for each in compared)
+            sums[:, :2].index_add_(0, styles[:count], torch.stack(content_sums(found, wanted), dim=1))
+        sums[:, 2:].index_add_(0, styles, torch.stack([style_losses.float(), ones], dim=1))
+        return torch.where(sums.isfinite().all(1, keepdim=True), sums, 0.0)
+
+    @torch.no_grad()
+    def update(self, sums: Tensor, *, speed: float) -> None:
+        """Adapt factors and chances to measurements.
+
+        Args:
+            sums: the sum of `measure` over all processes.
+            speed: the learning rate, as a share of the highest one.
+        """
+        self.log_factors, self.integral = self.log_factors.to(sums.device), self.integral.to(sums.device)
+        measured = sums[:, [1, 1, 3, 3]] > 0
+        self.sums = self.sums.to(sums.device) * (1 - measured.float() / WINDOW) + sums
+        self.highest = max(self.highest, speed)
+        self.begun = self.begun or speed < PAINTS * self.highest
+        if self.begun:
+            self._control(measured[:, 0], speed)
+        self.batches += 1
+        if self.begun and self.batches % REFRESH == 0:
+            self.chances = self._find_chances(self.sums.cpu().numpy().astype(float))
+
+    def _control(self, measured: Tensor, speed: float) -> None:
+        """Change the factors of styles that have been measured."""
+        limit = math.log(LARGEST_FACTOR)
+        error = (self.target / self.content.clamp_min(1e-6)).log().clamp(-LARGEST_ERROR, LARGEST_ERROR)
+        integral = (self.integral + INTEGRAL * speed * error).clamp(-limit, limit)
+        found = (integral + PROPORTIONAL * error).clamp(-limit, limit)
+        self.integral = torch.where(measured, integral, self.integral)
+        self.log_factors = torch.where(measured, found, self.log_factors)
+
+    def state(self) -> dict[str, Any]:
+        """The state, as tensors and plain values, for checkpoints."""
+        counts = {"batches": self.batches, "highest": self.highest, "begun": self.begun}
+        tensors = {name: getattr(self, name).cpu() for name in _TENSORS}
+        return {"names": self.names, **tensors, "chances": self.chances.tolist(), **counts}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the result of `state`, for the styles that it has."""
+        known = [place for place, name in enumerate(self.names) if name in state["names"]]
+        there = [state["names"].index(self.names[place]) for place in known]
+        for name in _TENSORS:
+            value = getattr(self, name).cpu().clone()
+            value[known] = state[name][there]
+            setattr(self, name, value)
+        chances = self.chances.copy()
+        chances[known] = np.array(state["chances"])[there]
+        self.chances = chances / chances.sum()
+        self.batches, self.highest, self.begun = state["batches"], state["highest"], state["begun"]
+
+    def _find_chances(self, sums: np.ndarray) -> np.ndarray:
+        """How often each style is to be drawn: by the square of its style loss relative to the average."""
+        known = sums[:, 3] > 0
+        losses = np.divide(sums[:, 2], sums[:, 3], out=np.ones(len(sums)), where=known)
+        mean = losses[known].mean() if known.any() else 1.0
+        lags = np.where(known, losses / max(mean, 1e-12), 1.0) ** LAG_POWER
+        chances = lags.clip(LEAST_CHANCE, MOST_CHANCE)
+        return chances / chances.sum()
+
+
+def _shrink(pictures: Tensor) -> Tensor:
+    """Scale pictures down to the short side at which `Evaluator` compares, if they are larger."""
+    height, width = pictures.shape[-2:]
+    scale = SHORT_SIDE / min(height, width)
+    if scale >= 1:
+        return pictures
+    return F.interpolate(pictures, (round(height * scale), round(width * scale)), mode="area")

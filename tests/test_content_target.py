@@ -1,0 +1,174 @@
+"""The style weight that `optimize` finds for a content target."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from nst_lightning.cli import main
+from nst_lightning.encoders import CompactEncoder, image_to_tensor
+from nst_lightning.errors import Notice, UserError
+from nst_lightning.losses import ObjectiveOptions
+from nst_lightning.metrics import ContentGauge, Evaluator
+from nst_lightning.optimization import (
+    ColorOptions,
+    Interrupted,
+    Level,
+    MinimizerOptions,
+    PyramidOptions,
+    optimize_picture,
+)
+
+BUNDLED = CompactEncoder()
+
+
+def small(**changes):
+    return PyramidOptions(**{"long_side": 96, "levels": 2, "iterations": 20, "margin": 4} | changes)
+
+
+def measured(picture, photo):
+    """Content as the commands print it."""
+    evaluator = Evaluator(BUNDLED, torch.rand(1, 3, 256, 256))
+    return evaluator.measure(image_to_tensor(picture), image_to_tensor(photo))[0, 0].item()
+
+
+@pytest.fixture
+def made(picture):
+    """Makes a picture of a drawn photo with a content target."""
+
+    def make(target, *, encoder=BUNDLED, **options):
+        options = {"pyramid": small(), **options}
+        return optimize_picture(picture(120, 90), [picture(70, 90, 1)], encoder, content_target=target, **options)
+
+    return make
+
+
+def test_the_gauge_agrees_with_the_evaluator(encoder, picture):
+    photo, other = image_to_tensor(picture(150, 200)), image_to_tensor(picture(90, 120, 1))
+    expected = Evaluator(encoder, other).measure(other, photo)[0, 0].item()
+    assert ContentGauge(encoder, photo)(other) == pytest.approx(expected, rel=1e-6)
+    assert ContentGauge(encoder, photo, mask=torch.ones(1, 1, 20, 30))(other) == pytest.approx(expected, rel=1e-5)
+
+
+def test_only_what_the_mask_shows_counts(encoder, picture):
+    photo, other = image_to_tensor(picture(256, 256)), image_to_tensor(picture(256, 256, 1))
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., 64:192] = 1
+    x, y = (encoder(each, ["relu4_1"])["relu4_1"][..., 8:24].numpy() for each in (photo, other))
+    found = ContentGauge(encoder, photo, mask=mask)(other)
+    assert found == pytest.approx(((y - x) ** 2).sum() / (x**2).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("target", "begin"), [(0.3, 12.0), (0.3, 200.0), (0.22, 12.0)])
+def test_the_picture_has_the_content_that_was_asked_for(made, picture, target, begin):
+    found = made(target, objective=ObjectiveOptions(style_weight=begin))
+    assert found.content == pytest.approx(target, abs=0.05)
+    assert found.content == pytest.approx(measured(found.picture, picture(120, 90)), abs=0.005)  # rounded to bytes
+    assert found.style_weight != begin
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        (0.18, {"pyramid": small(levels=1, iterations=30)}),
+        (0.25, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.01)}),
+        (0.2, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.01, average=0.8)}),
+        (0.14, {"color": ColorOptions("luminance")}),
+        (0.2, {"color": ColorOptions("linear", recolor="after")}),
+    ],
+    ids=["one level", "adam", "average", "luminance", "linear"],
+)
+def test_it_has_so_in_any_way_of_painting(made, picture, target, options):
+    found = made(target, **options)
+    assert found.content == pytest.approx(target, abs=0.05)
+    assert found.content == pytest.approx(measured(found.picture, picture(120, 90)), abs=0.01)
+
+
+def test_tiles_change_nothing(made):
+    whole = made(0.25, pyramid=small(iterations=8))
+    levels = [Level(68, 51, 8, 8, tile=64), Level(96, 72, 8, 8, tile=64)]
+    found = made(0.25, pyramid=small(iterations=8), levels=levels)
+    assert found.style_weight == pytest.approx(whole.style_weight, rel=0.02)
+
+
+def test_with_a_mask_only_what_it_shows_counts(picture):
+    photo, painting = picture(120, 90), picture(70, 90, 1)
+    mask = Image.new("L", photo.size)
+    mask.paste(255, (0, 0, 60, 90))
+    found = optimize_picture(photo, [painting], BUNDLED, pyramid=small(), masks=[mask], content_target=0.25)
+    shown = F.interpolate(image_to_tensor(mask.convert("RGB"))[:, :1], (256, 341), mode="nearest")
+    gauge = ContentGauge(BUNDLED, image_to_tensor(photo), mask=shown)
+    assert found.content == pytest.approx(gauge(image_to_tensor(found.picture)), abs=0.02)
+    assert found.content == pytest.approx(0.25, abs=0.05)
+    assert measured(found.picture, photo) < 0.2
+
+
+@pytest.mark.parametrize("optimizer", [{"optimizer": "lbfgs"}, {"optimizer": "adam", "average": 0.9}])
+@pytest.mark.parametrize("after", [3, 5, 10, 12, 17])
+def test_an_interrupted_search_goes_on_exactly(made, encoder, tmp_path, optimizer, after):
+    small_steps = {"pyramid": small(long_side=64, iterations=10), "encoder": encoder}
+    left, options = after, {"minimizer": MinimizerOptions(**optimizer), **small_steps}
+
+    def interrupt(progress):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    whole = made(0.3, **options)
+    with pytest.raises(Interrupted) as stopped:
+        made(0.3, **options, progress=interrupt)
+    torch.save(stopped.value.result.state, tmp_path / "state")
+    state = torch.load(tmp_path / "state", weights_only=True)
+    rest = made(0.3, **options, state=state)
+    assert (rest.pixels == whole.pixels).all()
+    assert (rest.style_weight, rest.content) == (whole.style_weight, whole.content)
+    with pytest.raises(UserError, match="state: made with other options: content_target"):
+        made(0.4, **options, state=state)
+
+
+def test_a_target_out_of_reach_is_said(made):
+    pyramid = small(levels=1, iterations=4)
+    with pytest.warns(Notice, match=r"content_target 0.9 is out of reach: content is 0\.\d\d at a style weight of 10"):
+        found = made(0.9, pyramid=pyramid, objective=ObjectiveOptions(style_weight=900.0))
+    assert found.style_weight == 1000
+
+
+def test_without_a_target_the_weight_stays(encoder, picture):
+    photos = picture(80, 60), [picture(70, 90, 1)], encoder
+    found = optimize_picture(*photos, pyramid=small(iterations=2), objective=ObjectiveOptions(style_weight=7.0))
+    assert (found.style_weight, found.content) == (7.0, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "objective", "message"),
+    [
+        (0.05, {}, "content_target must be from 0.1 to 0.9, got 0.05"),
+        (0.95, {}, "content_target must be from 0.1 to 0.9, got 0.95"),
+        (float("nan"), {}, "content_target must be from 0.1 to 0.9, got nan"),
+        (0.4, {"style_weight": 0.0}, "content_target: needs a style_weight > 0"),
+        (0.4, {"content_weight": 0.0}, "content_target: needs a content_weight > 0"),
+    ],
+)
+def test_bad_targets(made, target, objective, message):
+    with pytest.raises(UserError, match=message):
+        made(target, objective=ObjectiveOptions(**objective))
+
+
+def test_the_command_says_what_it_found(tmp_path, picture, painting, compact_weights, capsys):
+    picture(80, 60).save(tmp_path / "photo.png")
+    request = ["optimize", str(tmp_path / "photo.png"), "--style", painting, "--output", str(tmp_path / "made.png")]
+    request += ["--long-side", "64", "--levels", "1", "--iterations", "8", "--vgg19", "null"]
+    assert main([*request, "--compact", compact_weights, "--content-target", "0.3"]) == 0
+    record = json.loads((tmp_path / "made.png.json").read_text())
+    line = f"s, style weight {record['style_weight']:.3g}, content {record['content']:.2f})"
+    assert capsys.readouterr().out.strip().endswith(line)
+    assert record["content"] == pytest.approx(measured(Image.open(tmp_path / "made.png"), picture(80, 60)), abs=0.005)
+    assert record["style_weight"] != record["options"]["objective"]["style_weight"]
+    assert np.isclose(record["arguments"]["content_target"], 0.3)
+    assert "--content-target 0.3" in record["command"]
+    assert main([*request, "--content-target", "1"]) == 2
+    assert "content_target must be from 0.1 to 0.9, got 1.0" in capsys.readouterr().err.replace("-", "_")
