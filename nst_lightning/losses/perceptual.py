@@ -12,7 +12,7 @@ from nst_lightning.losses.downsample import tent_downsample
 from nst_lightning.losses.functional import content_loss, grid_loss, normalize_weights, total_variation_loss
 from nst_lightning.losses.layers import Pair, content_layers, minimum_size, style_pairs
 from nst_lightning.losses.options import ObjectiveOptions
-from nst_lightning.losses.statistics import Moments, concatenate_moments
+from nst_lightning.losses.statistics import concatenate_moments
 from nst_lightning.losses.style import Statistics, StyleLoss
 
 
@@ -20,7 +20,8 @@ class PerceptualLoss(nn.Module):
     """Content, style at several scales, total variation and grid, weighted (Gatys et al. 2015; Johnson et al. 2016).
 
     This is the objective of `optimize`, for batches of pictures of the same size, which may have different paintings.
-    The statistics of paintings are computed once. The larger the paintings, the larger the strokes.
+    The statistics of paintings are computed once, with the first pictures, on their device. The larger the paintings,
+    the larger the strokes.
 
     Args:
         encoder: the encoder whose features are compared.
@@ -38,17 +39,13 @@ class PerceptualLoss(nn.Module):
         self.content_layers = content_layers(encoder, options)
         self.style = StyleLoss(style_pairs(encoder, options), options)
         self.scales = normalize_weights("style_scales", options.style_scales)
-        self._roots: dict[int, dict[Pair, Tensor]] = {}
         for painting in paintings:
             with naming("paintings"):
                 self._check_size("a painting", painting, self.style.layers, max(self.scales))
-        for factor in self.scales:
-            measured = [self._measure(painting, factor) for painting in paintings]
-            targets = {pair: concatenate_moments([each[pair] for each in measured]) for pair in self.style.pairs}
-            for pair, target in targets.items():
-                for part in ("second", "first", "weight"):
-                    self.register_buffer(_buffer(part, pair, factor), getattr(target, part), persistent=False)
-            self._roots[factor] = self.style.roots(targets)
+        self._paintings = list(paintings)
+        self._targets: dict[int, Statistics] = {}
+        self._roots: dict[int, dict[Pair, Tensor]] = {}
+        self._measured_on: torch.device | None = None
 
     def forward(
         self, pictures: Tensor, photos: Tensor, *, styles: Tensor | None = None, style_factors: Tensor | None = None
@@ -72,6 +69,7 @@ class PerceptualLoss(nn.Module):
         styles = torch.zeros(len(pictures), dtype=torch.long, device=pictures.device) if styles is None else styles
         self._check_size("a picture", pictures, self.content_layers, scale)
         self._check_size("a picture", pictures, self.style.layers, max(self.scales))
+        self._measure_paintings(pictures.device)
         with torch.no_grad():
             targets = self.encoder(tent_downsample(photos, scale), list(self.content_layers))
         content, style = pictures.new_zeros(()), pictures.new_zeros(())
@@ -107,14 +105,22 @@ class PerceptualLoss(nn.Module):
         return reduce(torch.add, losses)
 
     def _style(self, features: Mapping[str, Tensor], factor: int, styles: Tensor) -> Tensor:
-        targets = {pair: self._target(pair, factor)[styles] for pair in self.style.pairs}
+        targets = {pair: target[styles] for pair, target in self._targets[factor].items()}
         roots = {pair: root[styles.cpu()] for pair, root in self._roots[factor].items()}
         return self.style.compare(self.style.measure(features), targets, roots)
 
-    def _target(self, pair: Pair, factor: int) -> Moments:
-        return Moments(*(self.get_buffer(_buffer(part, pair, factor)) for part in ("second", "first", "weight")))
+    def _measure_paintings(self, device: torch.device) -> None:
+        """Measure the paintings at each scale on a device, in float32, unless that has been done."""
+        if self._measured_on == device:
+            return
+        # validation may come first: what inference mode makes can't take part in training
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+            for factor in self.scales:
+                measured = [self._measure(painting.to(device), factor) for painting in self._paintings]
+                targets = {pair: concatenate_moments([each[pair] for each in measured]) for pair in self.style.pairs}
+                self._targets[factor], self._roots[factor] = targets, self.style.roots(targets)
+        self._measured_on = device
 
-    @torch.no_grad()
     def _measure(self, painting: Tensor, factor: int) -> Statistics:
         features = self.encoder(tent_downsample(painting, factor), self.style.layers)
         return {pair: found.averaged() for pair, found in self.style.measure(features).items()}
@@ -126,7 +132,3 @@ class PerceptualLoss(nn.Module):
             raise UserError(
                 f"{name} of {width}x{height} is too small for {layer} at scale 1/{scale}: at least {needed}x{needed}"
             )
-
-
-def _buffer(part: str, pair: Pair, factor: int) -> str:
-    return f"{part}_{pair[0]}_{pair[1]}_at_{factor}"
