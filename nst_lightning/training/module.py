@@ -276,7 +276,9 @@ class StyleTransfer(L.LightningModule):
 
     def losses(self, pictures: Tensor, photos: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The losses of pictures of shape (N, 3, H, W), see `PerceptualLoss`."""
-        paintings, factors = targets.paintings.to(photos.device), targets.style_factors.to(photos)
+        paintings, factors = (
+            each.to(photos.device, non_blocking=True) for each in (targets.paintings, targets.style_factors)
+        )
         return self.loss(pictures, photos, styles=paintings, style_factors=factors)
 
     def _check(self, photos: Tensor, batch_idx: int) -> None:
@@ -285,7 +287,8 @@ class StyleTransfer(L.LightningModule):
             check_batch(photos)
 
     def _paint(self, photos: Tensor, targets: Targets) -> Tensor:
-        return self.network(photos, **{name: value.to(photos.device) for name, value in targets.controls.items()})
+        controls = {name: value.to(photos.device, non_blocking=True) for name, value in targets.controls.items()}
+        return self.network(photos, **controls)
 
     def _evaluate(self, photos: Tensor, stage: str, style: int) -> None:
         targets = self.sampler.fixed(style, len(photos))
