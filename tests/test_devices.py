@@ -8,7 +8,6 @@ from training_runs import module_of
 
 from nst_lightning.networks import MultiStyleNet
 from nst_lightning.training.crop import crop_at_random
-from nst_lightning.training.stability import disturb, unsteadiness
 
 SMALL = 64  # values: styles, strengths and the like
 
@@ -46,14 +45,12 @@ def move(module):
 
 
 def train_one_step(module, photos, seed):
-    """The losses of a training step as the module computes them, and their gradient."""
+    """A training step without the Trainer."""
     targets = module.sampler.sample(len(photos), seed=seed)
     pictures = module._paint(photos, targets)
     smallest = module.loss.minimum_size
     crops = crop_at_random(pictures, photos, largest=module.short_side, smallest=smallest, seed=seed)
-    losses = module.losses(*crops, targets)
-    disturbed, shift = disturb(photos, seed=seed)
-    (losses["loss"] + unsteadiness(pictures, module._paint(disturbed, targets), shift)).backward()
+    module.losses(*crops, targets)["loss"].backward()
 
 
 def test_a_step_computes_on_the_device_and_does_not_wait_for_it(compact_weights, painting):
