@@ -41,8 +41,8 @@ def cosine(share):
     [
         ({"max_time": 8}, 0, [cosine(second / 8) for second in range(8)]),
         ({"max_time": 8, "max_steps": 100}, 0, [cosine(second / 8) for second in range(8)]),
-        ({"max_time": 800, "max_steps": 6}, 0, [cosine(step / 6) for step in range(6)]),
-        ({"max_time": 800, "max_steps": 6}, 2, [RATE / 2, RATE, *(cosine(step / 4) for step in range(4))]),
+        ({"max_time": 80000, "max_steps": 6}, 0, [cosine(step / 6) for step in range(6)]),
+        ({"max_time": 80000, "max_steps": 6}, 2, [RATE / 2, RATE, *(cosine(step / 4) for step in range(4))]),
         ({"max_steps": 6}, 50, [RATE / 3, RATE * 2 / 3, RATE, *(cosine(step / 3) for step in range(3))]),
         ({"max_time": 8}, 50, [min(1, max((i + 1) / 50, i / 4)) * cosine(i / 8) for i in range(8)]),
     ],
