@@ -188,6 +188,11 @@ def test_other_shell_commands_make_sense(line):
     elif program.endswith("python"):
         assert arguments[:2] == ["-m", "pytest"]
         assert (ROOT / arguments[2]).is_file()
+    elif program.endswith(".sh"):
+        done = subprocess.run([ROOT / program], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "usage: " in done.stderr
+        assert arguments[0].isdecimal()
     else:
         assert line in ("python3 -m venv .venv", ". .venv/bin/activate", "pip list")
 

@@ -254,6 +254,27 @@ def test_the_photo_has_no_content_loss_and_the_painting_no_style_loss(loss_of, s
     assert losses["style"].item() == pytest.approx(0, abs=1e-6)
 
 
+def test_paintings_are_measured_with_the_first_pictures(loss_of, encoder):
+    passes, photo = [], torch.rand(1, 3, 64, 64)
+    with encoder.register_forward_pre_hook(lambda *_: passes.append(1)):
+        loss = loss_of()
+        counts = [len(passes)]
+        for _ in range(2):
+            loss(photo, photo)
+            counts.append(len(passes))
+    assert counts == [0, 3 + 2, 3 + 2 + 3]  # the painting takes a pass for each scale
+
+
+def test_validation_in_inference_mode_may_come_before_training(loss_of):
+    loss, pictures, photos = loss_of(), torch.rand(1, 3, 64, 64, requires_grad=True), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        loss(pictures, photos)
+    found, expected = loss(pictures, photos)["loss"], loss_of()(pictures, photos)["loss"]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    found.backward()
+    assert pictures.grad.isfinite().all()
+
+
 def test_gradients_reach_the_pictures_only(loss_of):
     pictures = torch.rand(1, 3, 64, 64, requires_grad=True)
     loss = loss_of()

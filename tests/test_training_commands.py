@@ -134,7 +134,7 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
         (["--trainer.default_root_dir", "/proc/nowhere"], "/proc/nowhere"),
         (
             ["--trainer.max_steps", "-1", "--trainer.max_epochs", "-1"],
-            "trainer.max_steps must be given, since the learning rate falls",
+            "trainer.max_steps or trainer.max_time must be given, since the learning rate falls",
         ),
     ],
 )

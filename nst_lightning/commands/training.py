@@ -196,6 +196,7 @@ def _run(
     run_as_one_process()
     search_here()
     silence()
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # Gram matrices are sums over a picture
     common = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": TYPED}
     options = {name: {"usage": usage, **common} for name, usage in usages.items()}
     try:

@@ -1,11 +1,15 @@
 """The progress of training where there is no terminal to draw a bar on, such as in a log file."""
 
+import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
+
+from nst_lightning.training.schedule import Clock, read_clock
 
 
 class ProgressLines(ProgressBar):
@@ -47,8 +51,13 @@ class ProgressLines(ProgressBar):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Show the step, the losses, and the remaining time."""
-        values = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if name != "v_num"}
-        self._show("step", trainer.global_step, trainer.estimated_stepping_batches, values)
+        self._show(
+            "step",
+            trainer.global_step,
+            trainer.estimated_stepping_batches,
+            clock=read_clock(trainer),
+            read_values=lambda: self.get_metrics(trainer, pl_module),
+        )
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -73,14 +82,30 @@ class ProgressLines(ProgressBar):
         self._begun_at = self._shown_at = time.perf_counter()
         self._skipped = skipped
 
-    def _show(self, unit: str, number: int, total: float, values: dict[str, Any] | None = None) -> None:
-        """Print a line if one is due, about step or photo `number` of `total`, which may be infinite."""
+    def _show(
+        self,
+        unit: str,
+        number: int,
+        total: float,
+        *,
+        clock: Clock | None = None,
+        read_values: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """Print a line if one is due, about step or photo `number` of `total`, which may be infinite.
+
+        Values are read only then, since a GPU would have to be waited for.
+        """
         now = time.perf_counter()
-        if not self._enabled or (number < total and now - self._shown_at < self._seconds):
+        ends = number >= total or (clock is not None and clock.left <= 0)
+        if not self._enabled or (not ends and now - self._shown_at < self._seconds):
             return
         self._shown_at = now
-        figures = [f"{name} {value:.4g}" for name, value in (values or {}).items() if isinstance(value, float)]
+        values = {name: value for name, value in read_values().items() if name != "v_num"}
+        figures = [f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, float)]
         left = (now - self._begun_at) / max(number - self._skipped, 1) * (total - number)
-        known = total < float("inf")
-        words = [f"{unit} {number}/{total:.0f}  {number / total:4.0%}" if known else f"{unit} {number}", *figures]
-        print("  ".join([*words, *([f"{left:.0f} s left"] if known else [])]), file=sys.stderr, flush=True)
+        share = number / total
+        if clock is not None and clock.left < left:
+            left, share = max(0, clock.left), clock.share
+        place = f"{unit} {number}" if total == math.inf else f"{unit} {number}/{total:.0f}"
+        words = [f"{place}  {share:4.0%}", *figures, f"{left:.0f} s left"] if left < math.inf else [place, *figures]
+        print("  ".join(words), file=sys.stderr, flush=True)

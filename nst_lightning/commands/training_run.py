@@ -105,6 +105,7 @@ class RunCLI(LightningCLI):
                 "best.monitor": "val/loss",
                 "best.filename": "best",
                 "best.enable_version_counter": False,
+                "trainer.num_sanity_val_steps": 1,  # one photo shows whether validation works; a second only takes time
                 "trainer.enable_model_summary": False,  # sizes of losses and metrics, which are not the network's
             }
         )

@@ -12,8 +12,6 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import torch
-from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import nn
 
 from nst_lightning.errors import WorkError, require
@@ -100,6 +98,9 @@ def _write(network: nn.Module, path: Path) -> None:
 
 def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in float16, except for instance normalizations, whose sums over all positions would overflow."""
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16  # slow to import
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
     with _quiet():
         model = convert_float_to_float16(
             model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, "InstanceNormalization"]

@@ -13,7 +13,7 @@ def tent_downsample(pictures: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return pictures
     length, channels = 2 * factor - factor % 2, pictures.shape[1]
-    tent = factor - (torch.arange(length) - (length - 1) / 2).abs()
+    tent = factor - (torch.arange(length, device=pictures.device) - (length - 1) / 2).abs()
     tent = (tent / tent.sum()).to(pictures).expand(channels, 1, 1, length)
     with torch.autocast(pictures.device.type, enabled=False):  # pictures rounded twice would have steps
         padded = F.pad(pictures, ((length - factor) // 2,) * 4, mode="reflect")

@@ -21,7 +21,8 @@ class PerceptualLoss(nn.Module):
     """Content, style at several scales, total variation and grid, weighted (Gatys et al. 2015; Johnson et al. 2016).
 
     This is the objective of `optimize`, for batches of pictures of the same size, which may have different paintings.
-    The statistics of paintings are computed once. The larger the paintings, the larger the strokes.
+    The statistics of paintings are computed once, with the first pictures, on their device. The larger the paintings,
+    the larger the strokes.
 
     Args:
         encoder: the encoder whose features are compared.
@@ -39,14 +40,13 @@ class PerceptualLoss(nn.Module):
         self.content_layers = content_layers(encoder, options)
         self.style = build_style_loss(style_pairs(encoder, options), options)
         self.scales = normalize_weights("style_scales", options.style_scales)
-        self._roots: dict[tuple[int, int], dict[Pair, Tensor]] = {}
         for painting in paintings:
             with naming("paintings"):
                 self._check_size("a painting", painting, self.style.layers, max(self.scales))
-        for factor in self.scales:
-            measured = [self._measure(painting, factor) for painting in paintings]
-            for draw, found in enumerate(zip(*measured)):
-                self._keep(factor, draw, {pair: _concatenate([each[pair] for each in found]) for pair in found[0]})
+        self._paintings = list(paintings)
+        self._targets: dict[tuple[int, int], Statistics] = {}
+        self._roots: dict[tuple[int, int], dict[Pair, Tensor]] = {}
+        self._measured_on: dict[int, torch.device] = {}
 
     def forward(
         self,
@@ -78,6 +78,8 @@ class PerceptualLoss(nn.Module):
         styles = torch.zeros(len(pictures), dtype=torch.long, device=pictures.device) if styles is None else styles
         self._check_size("a picture", pictures, self.content_layers, scale)
         self._check_size("a picture", pictures, self.style.layers, max(self.scales))
+        draw %= self.style.draws
+        self._measure_paintings(pictures.device, draw)
         with torch.no_grad():
             targets = self.encoder(tent_downsample(photos, scale), list(self.content_layers))
         content, style, of_each = pictures.new_zeros(()), pictures.new_zeros(()), pictures.new_zeros(len(pictures))
@@ -90,7 +92,7 @@ class PerceptualLoss(nn.Module):
             if factor == scale:
                 content = self._content(features, targets)
             if factor in self.scales:
-                style_losses = self._style(features, factor, styles, draw % self.style.draws)
+                style_losses = self._style(features, factor, styles, draw)
                 of_each = of_each + self.scales[factor] * style_losses.detach()
                 style_losses = style_losses if style_factors is None else style_losses * style_factors
                 style = style + self.scales[factor] * style_losses.mean()
@@ -115,29 +117,25 @@ class PerceptualLoss(nn.Module):
         return reduce(torch.add, losses)
 
     def _style(self, features: Mapping[str, Tensor], factor: int, styles: Tensor, draw: int) -> Tensor:
-        targets = {pair: self._target(pair, factor, draw)[styles] for pair in self.style.pairs}
+        targets = {pair: target[styles] for pair, target in self._targets[factor, draw].items()}
         roots = {pair: root[styles.cpu()] for pair, root in self._roots[factor, draw].items()}
         return self.style.compare(self.style.measure(features, draw=(draw,)), targets, roots)
 
-    def _keep(self, factor: int, draw: int, targets: Statistics) -> None:
-        """Keep targets as buffers, which move to the pictures' device."""
-        for pair, target in targets.items():
-            self._target_type = type(target)
-            for field in fields(target):
-                name = _buffer(field.name, pair, factor, draw)
-                self.register_buffer(name, getattr(target, field.name), persistent=False)
-        self._roots[factor, draw] = self.style.roots(targets)
+    def _measure_paintings(self, device: torch.device, draw: int) -> None:
+        """Measure the paintings at each scale on a device, in float32, unless that has been done."""
+        if self._measured_on.get(draw) == device:
+            return
+        # validation may come first: what inference mode makes can't take part in training
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+            for factor in self.scales:
+                measured = [self._measure(painting.to(device), factor, draw) for painting in self._paintings]
+                targets = {pair: _concatenate([each[pair] for each in measured]) for pair in self.style.pairs}
+                self._targets[factor, draw], self._roots[factor, draw] = targets, self.style.roots(targets)
+        self._measured_on[draw] = device
 
-    def _target(self, pair: Pair, factor: int, draw: int) -> Any:
-        names = (field.name for field in fields(self._target_type))
-        return self._target_type(*(self.get_buffer(_buffer(name, pair, factor, draw)) for name in names))
-
-    @torch.no_grad()
-    def _measure(self, painting: Tensor, factor: int) -> list[Statistics]:
-        """The statistics of a painting for each draw."""
+    def _measure(self, painting: Tensor, factor: int, draw: int) -> Statistics:
         features = self.encoder(tent_downsample(painting, factor), self.style.layers)
-        found = (self.style.measure(features, draw=(draw,)) for draw in range(self.style.draws))
-        return [{pair: each.averaged() for pair, each in statistics.items()} for statistics in found]
+        return {pair: found.averaged() for pair, found in self.style.measure(features, draw=(draw,)).items()}
 
     def _check_size(self, name: str, pictures: Tensor, layers: Iterable[str], scale: int) -> None:
         needed, layer = minimum_size(self.encoder, layers, scale)
@@ -152,7 +150,3 @@ def _concatenate(parts: Sequence[Any]) -> Any:
     """Join the statistics of several batches into those of one batch."""
     names = [field.name for field in fields(parts[0])]
     return type(parts[0])(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
-
-
-def _buffer(part: str, pair: Pair, factor: int, draw: int) -> str:
-    return f"{part}_{pair[0]}_{pair[1]}_at_{factor}_draw_{draw}"

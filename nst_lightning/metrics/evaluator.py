@@ -1,6 +1,5 @@
 """The evaluator of stylized pictures, which every command uses."""
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -8,7 +7,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from nst_lightning.encoders import Encoder
 from nst_lightning.errors import require_at_least
-from nst_lightning.images import fit_short_side, resize_array
+from nst_lightning.images import fit_short_side
 from nst_lightning.metrics.distances import (
     DEFAULT_LAYERS,
     SCALES,
@@ -18,6 +17,7 @@ from nst_lightning.metrics.distances import (
     relative_distance,
     style_distance,
 )
+from nst_lightning.metrics.resampling import resize_lanczos
 
 SHORT_SIDE = 256
 """The default short side, in pixels, at which photo, painting and picture are compared."""
@@ -114,17 +114,9 @@ class Evaluator(Metric):
 
 def resize_pictures(pictures: Tensor, short_side: int) -> Tensor:
     """Resize pictures of shape (N, 3, H, W) to a short side in pixels, as `Evaluator` does."""
-    return _resize(pictures, fit_short_side((pictures.shape[3], pictures.shape[2]), short_side))
+    return resize_lanczos(pictures, fit_short_side((pictures.shape[3], pictures.shape[2]), short_side))
 
 
 def resize_like(pictures: Tensor, others: Tensor) -> Tensor:
     """Resize pictures of shape (N, 3, H, W) to the size of others, as `Evaluator` does."""
-    return _resize(pictures, (others.shape[3], others.shape[2]))
-
-
-def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize pictures to a width and height, on the CPU, since torch lacks the filter."""
-    if size == (pictures.shape[3], pictures.shape[2]):
-        return pictures
-    resized = [resize_array(picture, size) for picture in pictures.float().cpu().numpy()]
-    return torch.from_numpy(np.stack(resized)).to(pictures.device)
+    return resize_lanczos(pictures, (others.shape[3], others.shape[2]))

@@ -165,7 +165,7 @@ class MultiStyleNet(nn.Module):
         code = torch.cat([strength * style, strength * (1 - strength) * style], dim=1)
         painted = self._paint(photos, code, (0, 0) if noise_from is None else noise_from)
         opacity = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # the photo fades quickly, against double contours
-        mixing = opacity * ((1 - color) * torch.eye(3).to(color) + color * self.luma)  # channels, or luma
+        mixing = opacity * ((1 - color) * torch.eye(3, device=color.device) + color * self.luma)  # channels, or luma
         return (photos + _product(mixing, (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
 
     @property

@@ -299,7 +299,10 @@ class StyleTransfer(L.LightningModule):
         For a picture of strength s, the style weight is multiplied by s^2 (Babaeizadeh & Ghiasi 2018 draw the weight
         itself).
         """
-        paintings, factors = targets.paintings.to(photos.device), targets.strengths.to(photos).square()
+        paintings, strengths = (
+            each.to(photos.device, non_blocking=True) for each in (targets.paintings, targets.strengths)
+        )
+        factors = strengths.square()
         if self.balance is not None:
             factors = factors * self.balance.factors.to(photos)[paintings]
         return self.loss(pictures, photos, styles=paintings, style_factors=factors, draw=draw)
@@ -310,7 +313,8 @@ class StyleTransfer(L.LightningModule):
             check_batch(photos)
 
     def _paint(self, photos: Tensor, targets: Targets) -> Tensor:
-        return self.network(photos, **{name: value.to(photos.device) for name, value in targets.controls.items()})
+        controls = {name: value.to(photos.device, non_blocking=True) for name, value in targets.controls.items()}
+        return self.network(photos, **controls)
 
     def _adapt(
         self, balance: StyleBalance, pictures: Tensor, photos: Tensor, targets: Targets, style_losses: Tensor

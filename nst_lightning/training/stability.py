@@ -17,15 +17,15 @@ def disturb(photos: Tensor, *, seed: Sequence[int]) -> tuple[Tensor, tuple[int, 
 
     Args:
         photos: RGB in [0, 1], shape (N, 3, H, W).
-        seed: the same seed always gives the same shift and noise.
+        seed: the same seed always gives the same shift and, on the same kind of device, the same noise.
 
     Returns:
         The disturbed photos, and the numbers of pixels by which they are shifted down and to the right.
     """
     random = np.random.default_rng(seed)
     down, right = random.integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, size=2).tolist()
-    generator = torch.Generator().manual_seed(int(random.integers(2**63)))
-    noise = NOISE * torch.randn(photos.shape, generator=generator)
+    generator = torch.Generator(photos.device).manual_seed(int(random.integers(2**63)))
+    noise = NOISE * torch.randn(photos.shape, generator=generator, device=photos.device)
     return (photos.roll((down, right), (2, 3)) + noise.to(photos)).clamp(0, 1), (down, right)
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-import functools
+import importlib.util
 import io
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from nst_lightning.errors import UserError
 from nst_lightning.export import export_onnx
 from nst_lightning.export.onnx import VERIFIED_SHAPES
-from nst_lightning.networks import JohnsonNet, controls_of
+from nst_lightning.networks import controls_of
 from nst_lightning.networks.checkpoint import CLASSES
 from nst_lightning.training.styles import StyleSampler
 
 _TOLERANCE = 1e-3  # beyond [0, 1], for rounding
+_WITHOUT_FILE = "without an ONNX file (an empty export.filename), it can still be trained"
 _ANY_SIZE = "a network must take photos of any size from 32x32 on, so pad inside it, and cut the picture to the photo"
 
 
@@ -81,31 +82,28 @@ def try_network(network: nn.Module, uses: Sequence[Use]) -> None:
 def try_export(network: nn.Module) -> None:
     """Export a network to a temporary file, after it has painted all sizes that the export compares.
 
-    The networks of this package take up to 16 seconds, and are known to export; a tiny one is exported in their place,
-    since the exporter that is installed may still fail.
+    The networks of this package take up to 16 seconds, and are known to export, so it is only checked that there is an
+    exporter. If it fails all the same, the last checkpoint has the network, which `export` can write later.
 
     Raises:
-        UserError: the network can't be exported.
+        UserError: the network can't be exported, or there is no exporter.
     """
     if type(network) in CLASSES.values():
-        return _try_exporter()
+        return _find_exporter()
     try_network(network, [Use("export", shape, controls_of(network)) for shape in VERIFIED_SHAPES])
     _export(network)
 
 
-@functools.cache
-def _try_exporter() -> None:
-    with torch.random.fork_rng([]):
-        network = JohnsonNet(2, blocks=0, kernel_size=1)
-    _export(network)
+def _find_exporter() -> None:
+    if importlib.util.find_spec("onnxscript") is None:
+        raise UserError(f"torch needs the package onnxscript for ONNX files, which is not installed; {_WITHOUT_FILE}")
 
 
 def _export(network: nn.Module) -> None:
-    hint = "without an ONNX file (an empty export.filename), it can still be trained"
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng([]):
         problem = f"{type(network).__name__} can't be exported"
         with contextlib.redirect_stderr(io.StringIO()):  # torch prints its graph there
-            _attempt(problem, export_onnx, network, Path(folder, "trial.onnx"), metadata={}, hint=hint)
+            _attempt(problem, export_onnx, network, Path(folder, "trial.onnx"), metadata={}, hint=_WITHOUT_FILE)
 
 
 def _attempt(problem: str, function, *inputs, hint: str = "", **named):  # type: ignore[no-untyped-def]
