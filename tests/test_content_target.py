@@ -78,8 +78,9 @@ def test_the_picture_has_the_content_that_was_asked_for(made, picture, target, b
         (0.2, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.01, average=0.8)}),
         (0.14, {"color": ColorOptions("luminance")}),
         (0.2, {"color": ColorOptions("linear", recolor="after")}),
+        (0.2, {"objective": ObjectiveOptions(style_loss="sliced")}),
     ],
-    ids=["one level", "adam", "average", "luminance", "linear"],
+    ids=["one level", "adam", "average", "luminance", "linear", "sliced"],
 )
 def test_it_has_so_in_any_way_of_painting(made, picture, target, options):
     found = made(target, **options)

@@ -12,6 +12,7 @@ from nst_lightning.encoders.compact import BUNDLED_FILE
 @pytest.fixture(autouse=True)
 def one_run(monkeypatch):
     monkeypatch.setattr(evaluate_encoder, "RUNS", 1)
+    monkeypatch.setattr(evaluate_encoder, "BATCH", 1)
 
 
 @pytest.fixture(scope="module")

@@ -274,7 +274,7 @@ def test_tiles_agree_with_the_whole(encoder, variant, masked):
 
 def test_tiles_agree_with_the_whole_at_the_deepest_layers(compressed_weights):
     """They are wide enough for VGG-19, and so for the fewer convolutions of VGG-16."""
-    encoder, (photo, painting, picture) = CompressedVGG(compressed_weights), pictures(3, 200, 130)
+    encoder, (photo, painting, picture) = CompressedVGG(compressed_weights), pictures(3, 210, 150)
     options = options_of(style_layers={"relu1_1": 1, "relu5_1": 1}, content_layers={"relu4_1": 1})
     whole, in_tiles = (
         Objective(encoder, photo, [Region([painting], [1.0])], options, tile=tile) for tile in (None, 64)

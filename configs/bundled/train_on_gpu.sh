@@ -4,8 +4,9 @@
 #   NST_SHARED=DATA configs/bundled/train_on_gpu.sh SECONDS [options of fit ...]
 #
 # Options that follow override the recipe: `--model.freeze_shared false --model.optimizer.name muon` trains the whole
-# network. RESERVE seconds, 100 by default, are kept from the steps: for the start (imports, a trial of the network),
-# and for what follows the last step. The learning rate falls to zero when the time of the steps is over.
+# network. A content target finds the style weights, for which the recipe's runs had factors set by hand. RESERVE
+# seconds, 100 by default, are kept from the steps: for the start (imports, a trial of the network), and for what
+# follows the last step. The learning rate falls to zero when the time of the steps is over.
 # RUNS is the folder of all runs, PYTHON the interpreter. SIGTERM and Ctrl-C save the step under way.
 set -euo pipefail
 [[ ${1:-} =~ ^[1-9][0-9]*$ ]] || { echo "usage: $0 SECONDS [options of fit ...]" >&2; exit 2; }
@@ -29,7 +30,7 @@ run() { # ends ten seconds early, to save, if something takes longer than expect
 workers=$(($(nproc) > 2 ? $(nproc) - 1 : 1))
 run fit --config "$recipe" --trainer.max_steps -1 --trainer.max_time "$time" --trainer.limit_val_batches 0 \
   --trainer.accelerator gpu --trainer.devices 1 --trainer.precision bf16-mixed --trainer.benchmark true \
-  --trainer.default_root_dir "$runs" --data.batch_size 16 --data.workers "$workers" \
+  --trainer.default_root_dir "$runs" --data.batch_size 16 --data.workers "$workers" --model.content_target 0.42 \
   --checkpoint.every_n_steps 250 --sheet.every_n_steps 1000 --sheet.short_side 512 "$@"
 echo "trained after $SECONDS s"
 newest=$(ls -d "$runs"/version_* | sort -V | tail -1)

@@ -26,8 +26,8 @@ from nst_lightning.losses import ObjectiveOptions
 from nst_lightning.metrics import FIGURES, LEAST_SHORT_SIDE, SHORT_SIDE, STYLE_LAYERS, ChannelCorrelation, Evaluator
 from nst_lightning.optimization import PyramidOptions, optimize_picture
 
-RUNS = 4
-"""How often the speed of each encoder is measured; the fastest run counts."""
+RUNS, BATCH = 4, 4
+"""How often the speed of each encoder is measured, of which the fastest run counts, and on how many pictures."""
 
 
 def evaluate_encoder(
@@ -115,13 +115,13 @@ def _print_speed(encoders: dict[str, Encoder]) -> None:
     print("\npictures per second, forward and backward\n" + f"{'':10}{'ratio':>10}")
     rates = {}
     for name, encoder in encoders.items():
-        pictures = torch.rand(4, 3, 256, 256, requires_grad=True)
+        pictures = torch.rand(BATCH, 3, 256, 256, requires_grad=True)
         times = []
         for _ in range(RUNS):
             start = time.perf_counter()
             sum(features.mean() for features in encoder(pictures, STYLE_LAYERS).values()).backward()
             times.append(time.perf_counter() - start)
-        rates[name] = 4 / min(times)
+        rates[name] = BATCH / min(times)
         print(f"{rates[name]:10.1f}{rates[name] / rates['reference']:10.1f}  {name}")
 
 

@@ -93,6 +93,7 @@ class StyleTransfer(L.LightningModule):
         self.balance = balance
         limit_state(self, PREFIX)  # checkpoints leave the frozen encoders out
         self._bad_steps, self._tried, self._swapped = 0, False, False
+        self._measured: Tensor | None = None  # what the balance measured since the last step
         self.yardstick, self.judge = build_yardstick(), judge
         self.evaluators = self._build_evaluators()
         self.photo_evaluators = nn.ModuleList()
@@ -157,7 +158,7 @@ class StyleTransfer(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Accumulate gradients as the epoch asks for, where a run resumes within it."""
-        self._swapped = False  # an earlier run may have failed amid validation
+        self._swapped, self._measured = False, None  # an earlier run may have failed amid validation, or a step
         restore_accumulation(self.trainer)
 
     def forward(self, photos: Tensor, style: int = 0) -> Tensor:
@@ -186,7 +187,7 @@ class StyleTransfer(L.LightningModule):
         losses = self.losses(cropped, cropped_photos, targets, draw=self.current_epoch + batch_idx)
         style_losses = losses.pop("style_of_each")
         if self.balance is not None:
-            self._adapt(self.balance, cropped.detach(), cropped_photos, targets, style_losses)
+            self._measure(self.balance, cropped.detach(), cropped_photos, targets, style_losses)
         if self.stability_weight:
             disturbed, shift = disturb(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(disturbed, targets), shift)
@@ -208,6 +209,15 @@ class StyleTransfer(L.LightningModule):
                 f"the loss was not finite for {self._bad_steps} steps in a row, up to step {self.global_step}; "
                 "lower the learning rate or the style weight, or use 32-bit precision"
             )
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Adapt the balance to what all processes measured, but only once a step is complete, as checkpoints are."""
+        super().optimizer_step(*arguments, **options)
+        if self.balance is not None and self._measured is not None:
+            group = self.trainer.optimizers[0].param_groups[0]
+            sums = self.trainer.strategy.reduce(self._measured, reduce_op="sum")
+            self.balance.update(sums, speed=group["lr"] / group["initial_lr"])
+            self._measured = None
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and quality figures on held-out photos, with the styles in turn."""
@@ -316,10 +326,10 @@ class StyleTransfer(L.LightningModule):
         controls = {name: value.to(photos.device, non_blocking=True) for name, value in targets.controls.items()}
         return self.network(photos, **controls)
 
-    def _adapt(
+    def _measure(
         self, balance: StyleBalance, pictures: Tensor, photos: Tensor, targets: Targets, style_losses: Tensor
     ) -> None:
-        """Let the balance measure the pictures at full strength of all processes, and adapt itself."""
+        """Let the balance measure the pictures at full strength, for the end of the step."""
         full = (targets.strengths == 1).nonzero().flatten()
         on_device = full.to(pictures.device)
         sums = balance.measure(
@@ -328,8 +338,7 @@ class StyleTransfer(L.LightningModule):
             styles=targets.paintings[full],
             style_losses=style_losses[on_device],
         )
-        group = self.trainer.optimizers[0].param_groups[0]
-        balance.update(self.trainer.strategy.reduce(sums, reduce_op="sum"), speed=group["lr"] / group["initial_lr"])
+        self._measured = sums if self._measured is None else self._measured + sums
 
     def _evaluate(self, photos: Tensor, stage: str, style: int) -> None:
         targets = self.sampler.fixed(style, len(photos))
