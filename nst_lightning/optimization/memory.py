@@ -77,7 +77,7 @@ def bytes_of_statistics(encoder: Encoder, options: ObjectiveOptions, *, masks: i
     if not options.style_weight:
         return 0.0
     style = build_style_loss(style_pairs(encoder, options), options)
-    return max(1, masks) * style.bytes_of_picture() / min(options.style_scales) ** 2
+    return max(1, masks) * style.bytes_of_tiles() / min(options.style_scales) ** 2
 
 
 def bytes_of_loss(encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0) -> float:
