@@ -14,10 +14,11 @@ from nst_lightning.losses import (
     project,
     sliced_loss,
 )
-from nst_lightning.optimization import PyramidOptions, optimize_picture
+from nst_lightning.optimization import PyramidOptions, optimize_picture, plan_levels
 from nst_lightning.optimization.memory import bytes_of_statistics
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.single_scale import Region
+from nst_lightning.optimization.tiles import LEAST_TILE
 
 CHANNELS = 6
 FLOOR = 1e-4  # of relative distances, since quantile functions are kept at few probabilities
@@ -213,14 +214,35 @@ def test_training_alternates_between_draws_and_keeps_none_in_its_state(scene):
     assert not [name for name in loss.state_dict() if not name.startswith("encoder")]
 
 
-def test_projections_of_the_whole_picture_take_memory(encoder):
-    sliced = bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced"))
-    assert sliced > 100
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced"), masks=2) == 2 * sliced
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_scales={2: 1})) == sliced / 4
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_directions=64)) > 1.8 * sliced
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_weight=0)) == 0
-    assert bytes_of_statistics(encoder, ObjectiveOptions()) == 0
+def test_projections_of_all_tiles_take_memory(encoder):
+    def needed(*, masks=0, painting_scale=1.0, **options):
+        objective = ObjectiveOptions(**{"style_loss": "sliced"} | options)
+        return bytes_of_statistics(encoder, objective, masks=masks, painting_scale=painting_scale)
+
+    sliced = needed()
+    assert 2 * 62 < sliced < 200  # 32 directions at each pixel, 64 at a quarter of them, ... in two bytes
+    assert needed(masks=2) == needed(painting_scale=2**0.5) == pytest.approx(2 * sliced)
+    assert needed(style_scales={2: 1}) == sliced / 4
+    assert needed(style_directions=64) > 1.6 * sliced
+    assert needed(style_weight=0) == needed(style_loss="gram") == 0
+
+
+def test_large_pictures_are_planned_in_tiles_or_refused(encoder, monkeypatch):
+    """More memory is needed than with Gram matrices: that of the projections, and a little for each tile's own."""
+    monkeypatch.setattr("nst_lightning.optimization.plan.used_memory", lambda device: 1e9)
+
+    def plan(gigabytes, style_loss="sliced"):
+        options = {"pyramid": PyramidOptions(long_side=4096), "objective": ObjectiveOptions(style_loss=style_loss)}
+        return plan_levels((4000, 3000), encoder, **options, max_memory=gigabytes * 1e9)[-1]
+
+    def least(style_loss):
+        with pytest.raises(UserError, match=r"max_memory must be >= .* GB") as error:
+            plan(1.0, style_loss)
+        return float(str(error.value).split(" GB")[0].split()[-1])
+
+    projections = bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced")) * 4128 * 3104 / 1e9
+    assert projections - 0.02 < least("sliced") - least("gram") < 1.2 * projections
+    assert plan(1.02 * least("sliced")).tile >= LEAST_TILE
 
 
 def test_a_chain_has_no_distribution():
