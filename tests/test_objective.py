@@ -269,7 +269,10 @@ def test_tiles_agree_with_the_whole(encoder, variant, masked):
     losses, gradient = whole(picture)
     of_tiles, gradient_of_tiles = in_tiles(picture)
     assert of_tiles == pytest.approx(losses, rel=1e-3 if "style_loss" in STYLE_LOSSES[variant] else 1e-4)
-    torch.testing.assert_close(gradient_of_tiles, gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
+    if options.style_loss == "sliced":  # in half precision, whose rounding makes values equal, in any order
+        assert (gradient_of_tiles - gradient).norm() < 2e-3 * gradient.norm()
+    else:
+        torch.testing.assert_close(gradient_of_tiles, gradient, rtol=1e-3, atol=1e-3 * gradient.abs().max().item())
 
 
 def test_tiles_agree_with_the_whole_at_the_deepest_layers(compressed_weights):

@@ -14,10 +14,11 @@ from nst_lightning.losses import (
     project,
     sliced_loss,
 )
-from nst_lightning.optimization import PyramidOptions, optimize_picture
+from nst_lightning.optimization import PyramidOptions, optimize_picture, plan_levels
 from nst_lightning.optimization.memory import bytes_of_statistics
 from nst_lightning.optimization.objective import Objective
 from nst_lightning.optimization.single_scale import Region
+from nst_lightning.optimization.tiles import LEAST_TILE
 
 CHANNELS = 6
 FLOOR = 1e-4  # of relative distances, since quantile functions are kept at few probabilities
@@ -128,18 +129,38 @@ def test_a_blend_is_the_barycenter():
     torch.testing.assert_close(blend.values, quantiles(one + 0.75 * shift).values)
 
 
-def test_parts_join_into_the_whole_and_each_keeps_its_gradient():
-    found, target = features(1), quantiles(features(2))
-    halves = [project(found[..., rows, :], DIRECTIONS) for rows in (slice(8), slice(8, None))]
-    together, whole = halves[0] + halves[1], project(found, DIRECTIONS)
-    for part in (*together.parts, *whole.parts):
-        part.requires_grad_()
-    losses = [sliced_loss(each, target) for each in (together, whole)]
-    torch.testing.assert_close(*losses)
-    for loss in losses:
-        loss.backward()
-    slopes = [part.grad for number in (0, 1) for part in together.of_tile(number).parts]
-    torch.testing.assert_close(torch.cat(slopes, -1), whole.values[0].grad)
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e7])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_tiles_join_into_the_whole_and_each_has_its_gradient(weighted, scale):
+    """To the rounding of half precision, in which tiles are kept; their values may be too large or small for it."""
+    found = scale * (features(1) + 0.1 * torch.rand(CHANNELS, 20, 25))  # equal values have no certain order
+    target = quantiles(scale * features(2))
+    weights = torch.rand(1, 1, 20, 25) if weighted else torch.ones(1, 1, 20, 25)
+    whole = found.clone().requires_grad_()
+    loss = sliced_loss(project(whole, DIRECTIONS, weights if weighted else None), target)
+    (slope,) = torch.autograd.grad(loss, whole)
+
+    tiles = []
+    for rows in (slice(7), slice(7, 8), slice(8, None)):
+        tile = found[..., rows, :].clone().requires_grad_()
+        tiles.append((tile, project(tile, DIRECTIONS, weights[..., rows, :] if weighted else None)))
+    with torch.no_grad():
+        transport = (tiles[0][1] + tiles[1][1] + tiles[2][1]).transported(target)
+    assert {ways.dtype for ways in transport.ways} == {torch.float16}
+    transport.distances.requires_grad_()
+    together = sliced_loss(transport, target)
+    together.backward()
+    torch.testing.assert_close(together, loss, rtol=1e-3, atol=0)
+    slopes = [torch.autograd.grad(transport.toward(found, n), tile)[0] for n, (tile, found) in enumerate(tiles)]
+    assert (torch.cat(slopes, 2) - slope).norm() < 2e-3 * slope.norm()
+
+
+def test_quantiles_of_tiles_are_those_of_the_whole():
+    found = features(1, 40, 50)
+    halves = [project(half, DIRECTIONS) for half in found.split(15, 2)]
+    expected = quantiles(found).values
+    joined = (halves[0] + halves[1] + halves[2]).averaged().values
+    torch.testing.assert_close(joined, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
 
 
 def test_the_energy_is_the_mean_square():
@@ -193,14 +214,35 @@ def test_training_alternates_between_draws_and_keeps_none_in_its_state(scene):
     assert not [name for name in loss.state_dict() if not name.startswith("encoder")]
 
 
-def test_projections_of_the_whole_picture_take_memory(encoder):
-    sliced = bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced"))
-    assert sliced > 100
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced"), masks=2) == 2 * sliced
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_scales={2: 1})) == sliced / 4
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_directions=64)) > 1.8 * sliced
-    assert bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced", style_weight=0)) == 0
-    assert bytes_of_statistics(encoder, ObjectiveOptions()) == 0
+def test_projections_of_all_tiles_take_memory(encoder):
+    def needed(*, masks=0, painting_scale=1.0, **options):
+        objective = ObjectiveOptions(**{"style_loss": "sliced"} | options)
+        return bytes_of_statistics(encoder, objective, masks=masks, painting_scale=painting_scale)
+
+    sliced = needed()
+    assert 2 * 62 < sliced < 200  # 32 directions at each pixel, 64 at a quarter of them, ... in two bytes
+    assert needed(masks=2) == needed(painting_scale=2**0.5) == pytest.approx(2 * sliced)
+    assert needed(style_scales={2: 1}) == sliced / 4
+    assert needed(style_directions=64) > 1.6 * sliced
+    assert needed(style_weight=0) == needed(style_loss="gram") == 0
+
+
+def test_large_pictures_are_planned_in_tiles_or_refused(encoder, monkeypatch):
+    """More memory is needed than with Gram matrices: that of the projections, and a little for each tile's own."""
+    monkeypatch.setattr("nst_lightning.optimization.plan.used_memory", lambda device: 1e9)
+
+    def plan(gigabytes, style_loss="sliced"):
+        options = {"pyramid": PyramidOptions(long_side=4096), "objective": ObjectiveOptions(style_loss=style_loss)}
+        return plan_levels((4000, 3000), encoder, **options, max_memory=gigabytes * 1e9)[-1]
+
+    def least(style_loss):
+        with pytest.raises(UserError, match=r"max_memory must be >= .* GB") as error:
+            plan(1.0, style_loss)
+        return float(str(error.value).split(" GB")[0].split()[-1])
+
+    projections = bytes_of_statistics(encoder, ObjectiveOptions(style_loss="sliced")) * 4128 * 3104 / 1e9
+    assert projections - 0.02 < least("sliced") - least("gram") < 1.2 * projections
+    assert plan(1.02 * least("sliced")).tile >= LEAST_TILE
 
 
 def test_a_chain_has_no_distribution():

@@ -17,7 +17,7 @@ from nst_lightning.losses.functional import (
 from nst_lightning.losses.layers import content_layers, layers_of_pairs, minimum_size, needed_layers, style_pairs
 from nst_lightning.losses.options import Layers, ObjectiveOptions, StyleStatistic
 from nst_lightning.losses.perceptual import PerceptualLoss
-from nst_lightning.losses.sliced import Projections, Quantiles, draw_directions, project, sliced_loss
+from nst_lightning.losses.sliced import Projections, Quantiles, Transport, draw_directions, project, sliced_loss
 from nst_lightning.losses.statistics import Moments, gram_matrix, moments
 from nst_lightning.losses.style import Draw, SlicedStyleLoss, Statistics, StyleLoss, build_style_loss
 
@@ -34,6 +34,7 @@ __all__ = [
     "Statistics",
     "StyleLoss",
     "StyleStatistic",
+    "Transport",
     "build_style_loss",
     "content_divisor",
     "content_layers",

@@ -1,6 +1,7 @@
 """The statistics of features that style losses compare: Gram matrices, and first and second moments."""
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -30,12 +31,14 @@ class Moments:
 
     @property
     def parts(self) -> list[Tensor]:
-        """The tensors through which gradients reach the features."""
+        """The tensors that have a gradient, see `toward`."""
         return [self.second, self.first]
 
-    def of_tile(self, number: int) -> "Moments":
-        """What gradients of a tile go through: these sums, since each tile adds to them alike."""
-        return self
+    def toward(self, found: "Moments", tile: int) -> Tensor:
+        """A scalar whose gradient at the moments of a tile is that of the loss at these moments, their sum."""
+        pairs = zip(found.parts, self.parts)
+        products = ((part * total.grad).sum() for part, total in pairs if total.grad is not None)
+        return reduce(torch.add, products, self.first.new_zeros(()))
 
     def averaged(self, share: float = 1.0) -> "Moments":
         """Divide by the weight, and multiply by a share. The sum of such moments has the moments of a blend."""

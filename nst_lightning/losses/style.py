@@ -13,11 +13,11 @@ from nst_lightning.encoders.base import stride_of
 from nst_lightning.losses.functional import covariance_root, gram_loss, mean_std_loss, wasserstein_loss
 from nst_lightning.losses.layers import Pair, layers_of_pairs
 from nst_lightning.losses.options import ObjectiveOptions
-from nst_lightning.losses.sliced import Projections, Quantiles, draw_directions, project, sliced_loss
+from nst_lightning.losses.sliced import Projections, Quantiles, Transport, draw_directions, project, sliced_loss
 from nst_lightning.losses.statistics import Moments, moments
 
 Statistics = dict[Pair, Any]
-"""For each pair of layers, `Moments`, or, for the sliced distance, `Projections` or their `Quantiles`."""
+"""For each pair of layers, `Moments`, or, for the sliced distance, `Projections`, their `Quantiles` or `Transport`."""
 Draw = tuple[int, ...]
 """The random seed of directions."""
 _AS_GRAM = 3.0
@@ -76,9 +76,13 @@ class StyleLoss:
             found[shallow, deep] = self._measure((shallow, deep), cropped, others, weights, draw)
         return found
 
-    def bytes_of_picture(self) -> float:
-        """The bytes that statistics of a whole picture need, for each of its pixels."""
+    def bytes_of_tiles(self) -> float:
+        """The bytes that statistics of all tiles of a picture need, for each of its pixels."""
         return 0.0
+
+    def summarize(self, found: Statistics, targets: Statistics) -> Statistics:
+        """Make of the statistics of all tiles what `compare` needs; they can't be used afterwards."""
+        return found
 
     def roots(self, targets: Statistics) -> dict[Pair, Tensor]:
         """What `compare` needs of targets besides their moments, to be computed once."""
@@ -128,9 +132,13 @@ class SlicedStyleLoss(StyleLoss):
         super().__init__(pairs, options)
         self._directions: dict[tuple[Pair, Draw, torch.device], Tensor] = {}
 
-    def bytes_of_picture(self) -> float:
-        """The bytes of projections, their gradients, two copies, and of what sorting one direction takes."""
-        return 4 * 4 * sum(self._count(layer) / stride_of(layer) ** 2 for layer in self.layers) + 64
+    def bytes_of_tiles(self) -> float:
+        """The bytes of projections in half precision, weights, and what sorting one direction takes."""
+        return sum((2 * self._count(layer) + 4) / stride_of(layer) ** 2 for layer in self.layers) + 56
+
+    def summarize(self, found: Statistics, targets: Statistics) -> Statistics:
+        """Compare the projections of all tiles with their targets, in their place."""
+        return {pair: projections.transported(targets[pair]) for pair, projections in found.items()}
 
     def _measure(
         self, pair: Pair, features: Tensor, others: Tensor | None, weights: Tensor | None, draw: Draw
@@ -147,7 +155,7 @@ class SlicedStyleLoss(StyleLoss):
         """The number of directions: sorting takes time at each position, of which deep layers have few."""
         return self.options.style_directions * stride_of(layer)
 
-    def _distance(self, found: Projections, target: Quantiles, root: Tensor | None) -> Tensor:
+    def _distance(self, found: Projections | Transport, target: Quantiles, root: Tensor | None) -> Tensor:
         return _AS_GRAM * sliced_loss(found, target, self.options.normalization)
 
 

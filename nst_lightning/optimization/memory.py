@@ -72,12 +72,14 @@ def bytes_of_copies(optimizer: Optimizer, history: int, *, painting_scale: float
     return 12 * (copies + 3 * max(0.0, painting_scale**2 - 1))
 
 
-def bytes_of_statistics(encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0) -> float:
-    """The bytes that statistics of the whole picture take for each of its pixels, in tiles or not."""
+def bytes_of_statistics(
+    encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0, painting_scale: float = 1.0
+) -> float:
+    """The bytes that statistics of all tiles of the picture, or of a larger painting, take for each of its pixels."""
     if not options.style_weight:
         return 0.0
     style = build_style_loss(style_pairs(encoder, options), options)
-    return max(1, masks) * style.bytes_of_picture() / min(options.style_scales) ** 2
+    return max(1, masks, painting_scale**2) * style.bytes_of_tiles() / min(options.style_scales) ** 2
 
 
 def bytes_of_loss(encoder: Encoder, options: ObjectiveOptions, *, masks: int = 0) -> float:

@@ -101,7 +101,8 @@ def plan_levels(
     if max_memory is None:
         return levels
     loss, border = bytes_of_loss(encoder, objective, masks=masks), border_of_tiles(encoder, objective)
-    statistics, used = bytes_of_statistics(encoder, objective, masks=masks), used_memory(device_of(encoder))
+    statistics = bytes_of_statistics(encoder, objective, masks=masks, painting_scale=pyramid.painting_scale)
+    used = used_memory(device_of(encoder))
 
     def tile_with(level: Level, history: int) -> int | None:
         return tile_side(
@@ -133,7 +134,7 @@ def estimate_cost(
     needed = estimate_bytes(
         width * height,
         tile=last.tile,
-        copies=bytes_of_statistics(encoder, objective, masks=masks)
+        copies=bytes_of_statistics(encoder, objective, masks=masks, painting_scale=pyramid.painting_scale)
         + bytes_of_copies(minimizer.optimizer, last.history, painting_scale=pyramid.painting_scale),
         loss=bytes_of_loss(encoder, objective, masks=masks),
         border=border_of_tiles(encoder, objective),

@@ -99,28 +99,30 @@ class SingleScaleLoss:
     def _tiled(self, picture: Tensor) -> tuple[float, float, Tensor]:
         """Sum the statistics of all tiles first; then compute the gradient through each tile's statistics."""
         sums = self._sum(picture, self.tiles, self.masks) if self.style.layers else []
-        for part in _parts(sums):
+        sums = [self.style.summarize(found, targets) for found, targets in zip(sums, self.targets)]
+        for part in (part for statistics in sums for found in statistics.values() for part in found.parts):
             part.requires_grad_()
         style = self._style(sums)
         if sums:
             (self.style_weight * style).backward()
         content, gradient = 0.0, torch.zeros_like(picture)
         for number, tile in enumerate(self.tiles):
-            slopes = [part.grad for part in _parts(sums, tile=number)]
-            tile_content, slope = self._one_tile(tile, picture, slopes)
+            tile_content, slope = self._one_tile(number, picture, sums)
             content += tile_content
             tile.of(gradient).add_(slope)
             give_back_freed_memory()
         return content, style.item(), gradient
 
-    def _one_tile(self, tile: Tile, picture: Tensor, slopes: Sequence[Tensor | None]) -> tuple[float, Tensor]:
+    def _one_tile(self, number: int, picture: Tensor, sums: Sequence[Statistics]) -> tuple[float, Tensor]:
         """The content loss and gradient of a tile; nothing else of the tile stays in memory."""
+        tile = self.tiles[number]
         seen = tile.of(picture).clone().requires_grad_()
         features = self.encoder(seen, self.layers)
         content = self._content(features, self._content_features(tile), tile)
         loss = self.content_weight * content
-        for part, slope in zip(_parts(self._measure(features, tile)), slopes, strict=True):
-            loss = loss if slope is None else loss + (part * slope).sum()
+        for statistics, measured in zip(sums, self._measure(features, tile), strict=True):
+            for pair, found in measured.items():
+                loss = loss + statistics[pair].toward(found, number)
         return content.item(), torch.autograd.grad(loss, seen)[0]
 
     def _measure(self, features: Mapping[str, Tensor], tile: Tile) -> list[Statistics]:
@@ -181,12 +183,6 @@ class SingleScaleLoss:
     @torch.no_grad()
     def _content_features(self, tile: Tile) -> dict[str, Tensor]:
         return self.encoder(tile.of(self.photo), list(self.content_layers)) if self.content_layers else {}
-
-
-def _parts(sums: Sequence[Statistics], *, tile: int | None = None) -> list[Tensor]:
-    """The tensors through which gradients reach the tiles, or those of one of them."""
-    each = [found for statistics in sums for found in statistics.values()]
-    return [part for found in each for part in (found if tile is None else found.of_tile(tile)).parts]
 
 
 def _add(total: Statistics, found: Statistics) -> None:
