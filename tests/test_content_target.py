@@ -78,13 +78,29 @@ def test_the_picture_has_the_content_that_was_asked_for(made, picture, target, b
         (0.2, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.01, average=0.8)}),
         (0.14, {"color": ColorOptions("luminance")}),
         (0.2, {"color": ColorOptions("linear", recolor="after")}),
+        (0.3, {"objective": ObjectiveOptions(style_loss="sliced")}),
+        (0.3, {"objective": ObjectiveOptions(style_loss="wasserstein")}),
+        (0.3, {"objective": ObjectiveOptions(style_loss="mean_std")}),
+        (0.3, {"pyramid": small(long_side=360, refine_above=300, refine_iterations=7)}),
     ],
-    ids=["one level", "adam", "average", "luminance", "linear"],
+    ids=["one level", "adam", "average", "luminance", "linear", "sliced", "wasserstein", "mean_std", "refined"],
 )
 def test_it_has_so_in_any_way_of_painting(made, picture, target, options):
     found = made(target, **options)
     assert found.content == pytest.approx(target, abs=0.05)
     assert found.content == pytest.approx(measured(found.picture, picture(120, 90)), abs=0.01)
+
+
+def test_a_blend_has_it_and_so_has_a_warm_start(picture):
+    photo, paintings = picture(120, 90), [picture(70, 90, 1), picture(80, 80, 2)]
+    blend = {"pyramid": small(), "content_target": 0.3, "blend_weights": [3, 1]}
+    found = optimize_picture(photo, paintings, BUNDLED, **blend)
+    assert found.content == pytest.approx(0.3, abs=0.05)
+    assert measured(found.picture, photo) == pytest.approx(found.content, abs=0.01)
+    start = {"pyramid": small(), "content_target": 0.2, "init": found.picture}
+    warm = optimize_picture(photo, paintings[:1], BUNDLED, **start)
+    assert warm.content == pytest.approx(0.2, abs=0.05)
+    assert warm.style_weight < found.style_weight
 
 
 def test_tiles_change_nothing(made):
@@ -137,6 +153,12 @@ def test_a_target_out_of_reach_is_said(made):
     assert found.style_weight == 1000
 
 
+def test_a_target_that_is_missed_is_said(made):
+    missed = r"content_target 0.8 is missed, and more iterations may reach it: content is 0\.\d\d at a style weight of"
+    with pytest.warns(Notice, match=missed):
+        made(0.8, pyramid=small(iterations=1))
+
+
 def test_without_a_target_the_weight_stays(encoder, picture):
     photos = picture(80, 60), [picture(70, 90, 1)], encoder
     found = optimize_picture(*photos, pyramid=small(iterations=2), objective=ObjectiveOptions(style_weight=7.0))
@@ -172,3 +194,16 @@ def test_the_command_says_what_it_found(tmp_path, picture, painting, compact_wei
     assert "--content-target 0.3" in record["command"]
     assert main([*request, "--content-target", "1"]) == 2
     assert "content_target must be from 0.1 to 0.9, got 1.0" in capsys.readouterr().err.replace("-", "_")
+
+
+def test_each_photo_of_a_folder_has_a_weight_of_its_own(tmp_path, picture, painting):
+    (tmp_path / "photos").mkdir()
+    for seed in (0, 5):
+        picture(80, 60, seed=seed).save(tmp_path / f"photos/{seed}.png")
+    request = ["optimize", str(tmp_path / "photos"), "--style", painting, "--output", str(tmp_path / "made")]
+    request += ["--long-side", "64", "--levels", "1", "--iterations", "20", "--fast", "--content-target", "0.25"]
+    assert main(request) == 0
+    records = [json.loads((tmp_path / f"made/{seed}.png.json").read_text()) for seed in (0, 5)]
+    assert records[0]["style_weight"] != records[1]["style_weight"]
+    for record in records:
+        assert record["content"] == pytest.approx(0.25, abs=0.05)
