@@ -1,5 +1,6 @@
 """The style weight that `optimize` finds for a content target."""
 
+import functools
 import json
 
 import numpy as np
@@ -33,6 +34,22 @@ def measured(picture, photo):
     """Content as the commands print it."""
     evaluator = Evaluator(BUNDLED, torch.rand(1, 3, 256, 256))
     return evaluator.measure(image_to_tensor(picture), image_to_tensor(photo))[0, 0].item()
+
+
+def state_after(iterations, make, folder):
+    """The state, from a file, of an optimization that Ctrl-C interrupts after some iterations."""
+    left = iterations
+
+    def interrupt(progress):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stopped:
+        make(progress=interrupt)
+    torch.save(stopped.value.result.state, folder / "state")
+    return torch.load(folder / "state", weights_only=True)
 
 
 @pytest.fixture
@@ -126,24 +143,22 @@ def test_with_a_mask_only_what_it_shows_counts(picture):
 @pytest.mark.parametrize("after", [3, 5, 10, 12, 17])
 def test_an_interrupted_search_goes_on_exactly(made, encoder, tmp_path, optimizer, after):
     small_steps = {"pyramid": small(long_side=64, iterations=10), "encoder": encoder}
-    left, options = after, {"minimizer": MinimizerOptions(**optimizer), **small_steps}
-
-    def interrupt(progress):
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise KeyboardInterrupt
-
-    whole = made(0.3, **options)
-    with pytest.raises(Interrupted) as stopped:
-        made(0.3, **options, progress=interrupt)
-    torch.save(stopped.value.result.state, tmp_path / "state")
-    state = torch.load(tmp_path / "state", weights_only=True)
-    rest = made(0.3, **options, state=state)
+    options = {"minimizer": MinimizerOptions(**optimizer), **small_steps}
+    state = state_after(after, functools.partial(made, 0.3, **options), tmp_path)
+    whole, rest = made(0.3, **options), made(0.3, **options, state=state)
     assert (rest.pixels == whole.pixels).all()
     assert (rest.style_weight, rest.content) == (whole.style_weight, whole.content)
     with pytest.raises(UserError, match="state: made with other options: content_target"):
         made(0.4, **options, state=state)
+
+
+@pytest.mark.parametrize("after", [6, 7, 9])
+def test_so_does_an_interrupted_refinement(made, encoder, tmp_path, after):
+    options = {"pyramid": small(long_side=360, iterations=6, refine_above=300, refine_iterations=5), "encoder": encoder}
+    state = state_after(after, functools.partial(made, 0.3, **options), tmp_path)
+    whole, rest = made(0.3, **options), made(0.3, **options, state=state)
+    assert (rest.pixels == whole.pixels).all()
+    assert (rest.style_weight, rest.content) == (whole.style_weight, whole.content)
 
 
 def test_a_target_out_of_reach_is_said(made):

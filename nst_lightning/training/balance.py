@@ -19,7 +19,7 @@ MEASURED = 3
 """One of so many pictures is measured, which takes about a twentieth of the time of a step at 256 pixels."""
 WINDOW = 12
 """Number of a style's batches over which its content, or its style loss, is averaged."""
-PROPORTIONAL, INTEGRAL = 3.0, 0.12
+PROPORTIONAL, INTEGRAL = 3.0, 0.1
 """How much of log(target/content) is in a factor's logarithm at once, and how much is added in each of its style's
 measured batches: the first is quick, the second exact."""
 LARGEST_ERROR = 0.5
