@@ -162,7 +162,11 @@ def _run(name: str, arguments: list[str]) -> int:
             load_function(TRAINING)(name, arguments)
         else:
             _call(name, arguments)
-    except (UserError, ArgumentError) as error:
+    except ArgumentError as error:
+        from nst_lightning.commands.arguments import explain
+
+        return _fail(f"{name}: {explain(str(error))}", 2, error)
+    except UserError as error:
         return _fail(f"{name}: {error}", 2, error)
     except (WorkError, OSError, MemoryError) as error:
         return _fail(f"{name}: {error or type(error).__name__}", 1, error)

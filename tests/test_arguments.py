@@ -83,6 +83,16 @@ def test_lists_numbers_and_none_mean_what_they_did(options_of):
     assert found["objective"].style_scales == {1: 0.5, 2: 0.5}
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "kind"),
+    [("content-target", "abc", "a number"), ("content-target", "nan", "a number"), ("levels", "1.5", "an integer")],
+)
+def test_a_value_that_is_no_number_is_one_clear_line(option, value, kind, capsys):
+    assert main(["optimize", "a.png", "--style", "b.png", "--output", "c.png", f"--{option}", value]) == 2
+    name = option.replace("-", "_")
+    assert capsys.readouterr().err == f"nst-lightning: optimize: {name} must be {kind} or null, got {value}\n"
+
+
 @pytest.mark.parametrize("arguments", [["--style"], ["--style", "--output", "out"]])
 def test_an_option_without_its_value_is_refused(arguments, capsys):
     assert main(["stylize", "a.png", *arguments]) == 2

@@ -43,8 +43,12 @@ class SimulatedRun:
         self.balance.update(torch.from_numpy(sums).float(), speed=speed)
 
     def run(self, steps):
+        """Run for some steps, and return the contents after each."""
+        contents = []
         for step in range(steps):
             self.step(speed_at(step, steps), range(len(self.at_one)))
+            contents.append(self.content)
+        return np.array(contents)
 
 
 def speed_at(step, steps):
@@ -53,10 +57,13 @@ def speed_at(step, steps):
 
 
 @pytest.mark.parametrize("at_one", [[0.25, 0.8], [0.42, 0.6], [0.18, 0.9]])
-def test_content_reaches_the_target(at_one):
+def test_content_reaches_the_target_and_stays_there(at_one):
     run = SimulatedRun(StyleBalance(["a", "b"], 0.42), at_one)
-    run.run(800)
-    assert run.content == pytest.approx([0.42, 0.42], abs=0.035)
+    contents = run.run(800)
+    assert contents[-200:] == pytest.approx(0.42, abs=0.035)
+    below, above = contents.min(0), contents.max(0)
+    assert (np.minimum(at_one, 0.42) - below < 0.08).all()
+    assert (above - np.maximum(at_one, 0.42) < 0.08).all()
 
 
 @pytest.mark.parametrize(("at_one", "factor"), [(0.05, 10), (3.0, 0.1)])
@@ -210,3 +217,27 @@ def test_a_network_of_one_style_is_balanced_and_logged(tmp_path, compact_weights
     assert trainer.callback_metrics["val/running_content"].item() == pytest.approx(module.balance.content.item())
     _, metadata = load_network(tmp_path / "checkpoints/last.ckpt")
     assert float(metadata["style_weight"]) == pytest.approx(weight, abs=1e-5)
+
+
+def test_the_validation_loss_compares_states_whatever_their_weights(tmp_path, compact_weights, painting, photos):
+    trainer = trainer_of(tmp_path, limit_val_batches=1, enable_checkpointing=False)
+    found = {}
+    for target, factor in ((0.42, 1.0), (0.42, 3.0), (0.1, 1.0)):
+        module = module_of(compact_weights, painting, content_target=target)
+        module.balance.log_factors = torch.tensor([np.log(factor)])
+        trainer.validate(module, data_of(photos), verbose=False)
+        found[target, factor] = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    plain, weighed, strict = found.values()
+    names = ["val/loss", "val/content", "val/style", "val/content_median", "val/style_median"]
+    assert [weighed[name] for name in names] == [plain[name] for name in names]
+    for figures, target in ((plain, 0.42), (strict, 0.1)):
+        excess = max(1, figures["val/content_median"] / target)
+        assert figures["val/loss"] == pytest.approx(figures["val/style_median"] * excess**2, rel=1e-5)
+    assert strict["val/loss"] > plain["val/loss"]
+
+
+def test_the_rate_is_smallest_at_the_target():
+    balance = StyleBalance(["a"], 0.4)
+    content = torch.linspace(0.1, 0.9, 81)
+    rates = balance.rate(content, 0.02 + 0.03 / content)  # what style weights from small to large lead to
+    assert content[rates.argmin()] == pytest.approx(0.4)

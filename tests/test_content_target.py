@@ -1,5 +1,6 @@
 """The style weight that `optimize` finds for a content target."""
 
+import functools
 import json
 
 import numpy as np
@@ -33,6 +34,22 @@ def measured(picture, photo):
     """Content as the commands print it."""
     evaluator = Evaluator(BUNDLED, torch.rand(1, 3, 256, 256))
     return evaluator.measure(image_to_tensor(picture), image_to_tensor(photo))[0, 0].item()
+
+
+def state_after(iterations, make, folder):
+    """The state, from a file, of an optimization that Ctrl-C interrupts after some iterations."""
+    left = iterations
+
+    def interrupt(progress):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stopped:
+        make(progress=interrupt)
+    torch.save(stopped.value.result.state, folder / "state")
+    return torch.load(folder / "state", weights_only=True)
 
 
 @pytest.fixture
@@ -78,14 +95,29 @@ def test_the_picture_has_the_content_that_was_asked_for(made, picture, target, b
         (0.2, {"minimizer": MinimizerOptions(optimizer="adam", learning_rate=0.01, average=0.8)}),
         (0.14, {"color": ColorOptions("luminance")}),
         (0.2, {"color": ColorOptions("linear", recolor="after")}),
-        (0.2, {"objective": ObjectiveOptions(style_loss="sliced")}),
+        (0.3, {"objective": ObjectiveOptions(style_loss="sliced")}),
+        (0.3, {"objective": ObjectiveOptions(style_loss="wasserstein")}),
+        (0.3, {"objective": ObjectiveOptions(style_loss="mean_std")}),
+        (0.3, {"pyramid": small(long_side=360, refine_above=300, refine_iterations=7)}),
     ],
-    ids=["one level", "adam", "average", "luminance", "linear", "sliced"],
+    ids=["one level", "adam", "average", "luminance", "linear", "sliced", "wasserstein", "mean_std", "refined"],
 )
 def test_it_has_so_in_any_way_of_painting(made, picture, target, options):
     found = made(target, **options)
     assert found.content == pytest.approx(target, abs=0.05)
     assert found.content == pytest.approx(measured(found.picture, picture(120, 90)), abs=0.01)
+
+
+def test_a_blend_has_it_and_so_has_a_warm_start(picture):
+    photo, paintings = picture(120, 90), [picture(70, 90, 1), picture(80, 80, 2)]
+    blend = {"pyramid": small(), "content_target": 0.3, "blend_weights": [3, 1]}
+    found = optimize_picture(photo, paintings, BUNDLED, **blend)
+    assert found.content == pytest.approx(0.3, abs=0.05)
+    assert measured(found.picture, photo) == pytest.approx(found.content, abs=0.01)
+    start = {"pyramid": small(), "content_target": 0.2, "init": found.picture}
+    warm = optimize_picture(photo, paintings[:1], BUNDLED, **start)
+    assert warm.content == pytest.approx(0.2, abs=0.05)
+    assert warm.style_weight < found.style_weight
 
 
 def test_tiles_change_nothing(made):
@@ -111,24 +143,22 @@ def test_with_a_mask_only_what_it_shows_counts(picture):
 @pytest.mark.parametrize("after", [3, 5, 10, 12, 17])
 def test_an_interrupted_search_goes_on_exactly(made, encoder, tmp_path, optimizer, after):
     small_steps = {"pyramid": small(long_side=64, iterations=10), "encoder": encoder}
-    left, options = after, {"minimizer": MinimizerOptions(**optimizer), **small_steps}
-
-    def interrupt(progress):
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise KeyboardInterrupt
-
-    whole = made(0.3, **options)
-    with pytest.raises(Interrupted) as stopped:
-        made(0.3, **options, progress=interrupt)
-    torch.save(stopped.value.result.state, tmp_path / "state")
-    state = torch.load(tmp_path / "state", weights_only=True)
-    rest = made(0.3, **options, state=state)
+    options = {"minimizer": MinimizerOptions(**optimizer), **small_steps}
+    state = state_after(after, functools.partial(made, 0.3, **options), tmp_path)
+    whole, rest = made(0.3, **options), made(0.3, **options, state=state)
     assert (rest.pixels == whole.pixels).all()
     assert (rest.style_weight, rest.content) == (whole.style_weight, whole.content)
     with pytest.raises(UserError, match="state: made with other options: content_target"):
         made(0.4, **options, state=state)
+
+
+@pytest.mark.parametrize("after", [6, 7, 9])
+def test_so_does_an_interrupted_refinement(made, encoder, tmp_path, after):
+    options = {"pyramid": small(long_side=360, iterations=6, refine_above=300, refine_iterations=5), "encoder": encoder}
+    state = state_after(after, functools.partial(made, 0.3, **options), tmp_path)
+    whole, rest = made(0.3, **options), made(0.3, **options, state=state)
+    assert (rest.pixels == whole.pixels).all()
+    assert (rest.style_weight, rest.content) == (whole.style_weight, whole.content)
 
 
 def test_a_target_out_of_reach_is_said(made):
@@ -136,6 +166,12 @@ def test_a_target_out_of_reach_is_said(made):
     with pytest.warns(Notice, match=r"content_target 0.9 is out of reach: content is 0\.\d\d at a style weight of 10"):
         found = made(0.9, pyramid=pyramid, objective=ObjectiveOptions(style_weight=900.0))
     assert found.style_weight == 1000
+
+
+def test_a_target_that_is_missed_is_said(made):
+    missed = r"content_target 0.8 is missed, and more iterations may reach it: content is 0\.\d\d at a style weight of"
+    with pytest.warns(Notice, match=missed):
+        made(0.8, pyramid=small(iterations=1))
 
 
 def test_without_a_target_the_weight_stays(encoder, picture):
@@ -173,3 +209,16 @@ def test_the_command_says_what_it_found(tmp_path, picture, painting, compact_wei
     assert "--content-target 0.3" in record["command"]
     assert main([*request, "--content-target", "1"]) == 2
     assert "content_target must be from 0.1 to 0.9, got 1.0" in capsys.readouterr().err.replace("-", "_")
+
+
+def test_each_photo_of_a_folder_has_a_weight_of_its_own(tmp_path, picture, painting):
+    (tmp_path / "photos").mkdir()
+    for seed in (0, 5):
+        picture(80, 60, seed=seed).save(tmp_path / f"photos/{seed}.png")
+    request = ["optimize", str(tmp_path / "photos"), "--style", painting, "--output", str(tmp_path / "made")]
+    request += ["--long-side", "64", "--levels", "1", "--iterations", "20", "--fast", "--content-target", "0.25"]
+    assert main(request) == 0
+    records = [json.loads((tmp_path / f"made/{seed}.png.json").read_text()) for seed in (0, 5)]
+    assert records[0]["style_weight"] != records[1]["style_weight"]
+    for record in records:
+        assert record["content"] == pytest.approx(0.25, abs=0.05)

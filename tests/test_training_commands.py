@@ -107,6 +107,8 @@ def test_fit_leaves_everything_and_the_other_commands_take_it_up(
         (["--data.train", "nowhere", "--data.val", "null"], "data.train: nowhere: no such folder"),
         (["--model.objective.style_layers", "{relu9_1: 1}"], "unknown layer 'relu9_1'; allowed: conv1_1"),
         (["--model.objective.style_weight", "-1"], "model.objective.style_weight must be >= 0, got -1.0"),
+        (["--model.content_target", "2"], "model.content_target must be from 0.1 to 0.9, got 2.0"),
+        (["--model.content_target", "abc"], "model.content_target must be a number or null, got abc"),
         (["--model.network.init_args.upsampling", "cubic"], "['nearest', 'bilinear']. Got value: cubic"),
         (["--model.network.init_args.blocks", "-1"], "model.network.init_args.blocks must be >= 0, got -1"),
         (["--model.short_side", "128"], "model.short_side"),

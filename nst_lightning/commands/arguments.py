@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import yaml
@@ -36,6 +37,18 @@ def quote_repeatable(value: str) -> str:
     ('["#1"]', '[ink, wood]', '0.5')
     """
     return value if value.lstrip().startswith("[") or _is_number(value) else json.dumps([value])
+
+
+def explain(problem: str) -> str:
+    """What jsonargparse says of a value that should be a number or null, in plain words; other texts as they are."""
+    pattern = (
+        r"""Parser key "([\w.]+)": .*Subtypes: \[<class '(float|int)'>, <class 'NoneType'>\] .*Given value: (.*)"""
+    )
+    found = re.search(pattern, " ".join(problem.split()))
+    if not found:
+        return problem
+    argument, kind, value = found.groups()
+    return f"{argument} must be {'a number' if kind == 'float' else 'an integer'} or null, got {value}"
 
 
 def _is_number(value: str) -> bool:

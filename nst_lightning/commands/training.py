@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from nst_lightning.commands.arguments import TYPED
+from nst_lightning.commands.arguments import TYPED, explain
 from nst_lightning.commands.network_class import search_here
 from nst_lightning.commands.slurm import run_as_one_process
 from nst_lightning.commands.training_messages import silence
@@ -230,13 +230,13 @@ def _run(
 
 
 def _explain(text: str) -> str:
-    """What jsonargparse says of an encoder that may be null, without what it says of null; other texts as they are."""
+    """What jsonargparse says of an encoder that may be null, without what it says of null; other texts by `explain`."""
     pattern = (
         r"""Parser key "([\w.]+)": .*base\.Encoder'>, <class 'NoneType'>\] Errors: - (.*) - Expected a <class 'None"""
     )
     found = re.search(pattern, " ".join(text.split()))
     if not found:
-        return text
+        return explain(text)
     argument, problem = found.groups()
     if class_name := problem.partition("Expected a dot import path string: ")[2]:
         return f"{argument} must be the class of an encoder, such as VGG19, or null, got {class_name}"

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ that size changes most."""
 EXPONENT, LARGE_EXPONENT = 2.0, 2.5
 """By which power of target/content the weight changes: content grows as about the square root of the style weight, and
 more slowly at levels larger than the size of comparison."""
+FALL = 1.0
+"""By which power of the number of pixels the weight falls from level to level, beyond the size of comparison."""
 LARGEST_STEP = 4.0
 NEAR = 0.01
 """How near to the target a content leaves the weight as it is, so that L-BFGS keeps its memory."""
@@ -75,11 +77,25 @@ class ContentBalance:
         self._gauges: dict[int, ContentGauge] = {}
         self._blur = self._measure_blur()
 
+    def enter(self, number: int) -> None:
+        """Lower the weight at the start of a level that is larger than the size of comparison, unless it is the first.
+
+        Its strokes are finer than those of the level before, and with the same weight content would rise: by half at
+        each level.
+
+        Args:
+            number: number of the level, from 1.
+        """
+        level = self.levels[number - 1]
+        if number > 1 and min(level.width, level.height) > SHORT_SIDE and not self.has_checked(number, 0):
+            before = self.levels[number - 2]
+            ratio = (before.width * before.height) / (level.width * level.height)
+            weight = max(LEAST_WEIGHT, self.found.weight * ratio**FALL)
+            self.found = replace(self.found, weight=weight, level=number, iteration=0)
+
     def checks(self, number: int) -> list[int]:
-        """The iterations of a level after which to call `adapt`; none for levels that only refine the picture."""
+        """The iterations of a level after which to call `adapt`."""
         level, last = self.levels[number - 1], number == len(self.levels)
-        if 2 * level.iterations < max(each.iterations for each in self.levels):
-            return []
         shares = MORE_CHECKS if last or min(level.width, level.height) > SHORT_SIDE else CHECKS
         return sorted({max(1, round(share * level.iterations)) for share in shares})
 
@@ -109,18 +125,15 @@ class ContentBalance:
         self.found = Found(min(max(weight, LEAST_WEIGHT), MOST_WEIGHT), content, number, iteration)
 
     def end(self, pixels: Tensor) -> None:
-        """Measure the finished picture, and say so if no weight reaches the target."""
+        """Measure the finished picture, and say so if it misses the target."""
         number = len(self.levels)
         content = self._measure(pixels, number)
         self.found = Found(self.found.weight, content, number, self.levels[-1].iterations)
-        at_limit = self.found.weight in (LEAST_WEIGHT, MOST_WEIGHT)
-        if at_limit and abs(content - self.target) > TOLERANCE:
-            warnings.warn(
-                f"content_target {self.target:g} is out of reach: content is {content:.2f} at a style weight of "
-                f"{self.found.weight:g}",
-                Notice,
-                stacklevel=2,
-            )
+        if abs(content - self.target) > TOLERANCE:
+            at_limit = self.found.weight in (LEAST_WEIGHT, MOST_WEIGHT)
+            missed = "is out of reach" if at_limit else "is missed, and more iterations may reach it"
+            found = f"content is {content:.2f} at a style weight of {self.found.weight:.3g}"
+            warnings.warn(f"content_target {self.target:g} {missed}: {found}", Notice, stacklevel=2)
 
     def state(self) -> dict[str, Any]:
         """What has been found, as plain values."""

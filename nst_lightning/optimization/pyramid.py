@@ -117,6 +117,8 @@ def optimize_picture(
     previous: State | None = None
     try:
         while journal.level <= len(journal.levels):
+            if balance is not None:
+                balance.enter(journal.level)
             weighed = replace(objective, style_weight=journal.style_weight)
             level_objective = _objective(scene, journal.current, encoder, weighed, draw=(pyramid.seed, journal.level))
             begin = resumed or _enter_level(previous, scene, level_objective, pyramid)

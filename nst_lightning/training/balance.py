@@ -17,9 +17,9 @@ from nst_lightning.metrics.distances import content_sums
 LARGEST_FACTOR = 10.0
 MEASURED = 3
 """One of so many pictures is measured, which takes about a twentieth of the time of a step at 256 pixels."""
-WINDOW = 20
+WINDOW = 12
 """Number of a style's batches over which its content, or its style loss, is averaged."""
-PROPORTIONAL, INTEGRAL = 2.0, 0.08
+PROPORTIONAL, INTEGRAL = 3.0, 0.1
 """How much of log(target/content) is in a factor's logarithm at once, and how much is added in each of its style's
 measured batches: the first is quick, the second exact."""
 LARGEST_ERROR = 0.5
@@ -37,10 +37,10 @@ class StyleBalance(nn.Module):
     """Adapts the style weight of each style so that the content of its pictures reaches a target.
 
     Content is that of `metrics.Evaluator`, measured on training pictures at full strength, at 256 pixels, by the
-    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos count little; over
-    crops, this is nearer to the median over whole photos, which validation reports, than averages of quotients. The
-    integral part of the control slows down as the network does, in proportion to the learning rate. Styles whose losses
-    are larger than the others' are drawn more often.
+    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos, whose contents are
+    large, count little, as in the medians that validation reports. The integral part of the control slows down as the
+    network does, in proportion to the learning rate. Styles whose losses are larger than the others' are drawn more
+    often.
 
     The state is no part of the module's parameters and buffers, which callbacks may average.
 
@@ -115,6 +115,18 @@ class StyleBalance(nn.Module):
         self.batches += 1
         if self.begun and self.batches % REFRESH == 0:
             self.chances = self._find_chances(self.sums.cpu().numpy().astype(float))
+
+    def rate(self, content: Tensor, style: Tensor) -> Tensor:
+        """What a run with a target minimizes, in one figure: the smallest style whose content exceeds no target.
+
+        Losses with the weights of their time can't be compared. Along the states that different weights lead to, style
+        falls as about 1/content, so style times the square of content's excess is smallest at the target.
+
+        Args:
+            content: the content of pictures.
+            style: their style distance.
+        """
+        return style * (content / self.target).clamp_min(1).square()
 
     def _control(self, measured: Tensor, speed: float) -> None:
         """Change the factors of styles that have been measured."""

@@ -303,17 +303,19 @@ class StyleTransfer(L.LightningModule):
         check_state(network_state(checkpoint), self.network, "ckpt_path")
         check_arguments(init_args, self.network, "ckpt_path")
 
-    def losses(self, pictures: Tensor, photos: Tensor, targets: Targets, *, draw: int = 0) -> dict[str, Tensor]:
+    def losses(
+        self, pictures: Tensor, photos: Tensor, targets: Targets, *, draw: int = 0, balanced: bool = True
+    ) -> dict[str, Tensor]:
         """The losses of pictures of shape (N, 3, H, W), see `PerceptualLoss`.
 
         For a picture of strength s, the style weight is multiplied by s^2 (Babaeizadeh & Ghiasi 2018 draw the weight
-        itself).
+        itself), and unless `balanced` is false, by the factor that the balance has found for its style.
         """
         paintings, strengths = (
             each.to(photos.device, non_blocking=True) for each in (targets.paintings, targets.strengths)
         )
         factors = strengths.square()
-        if self.balance is not None:
+        if self.balance is not None and balanced:
             factors = factors * self.balance.factors.to(photos)[paintings]
         return self.loss(pictures, photos, styles=paintings, style_factors=factors, draw=draw)
 
@@ -343,8 +345,10 @@ class StyleTransfer(L.LightningModule):
     def _evaluate(self, photos: Tensor, stage: str, style: int) -> None:
         targets = self.sampler.fixed(style, len(photos))
         pictures = self._paint(photos, targets)
-        losses = self.losses(pictures, photos, targets)
+        losses = self.losses(pictures, photos, targets, balanced=False)  # factors change during a run
         del losses["style_of_each"]
+        if self.balance is not None:
+            del losses["loss"]  # see `StyleBalance.rate`
         for name, value in losses.items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
         for prefix, evaluator in self._evaluators_of(style):
@@ -365,7 +369,11 @@ class StyleTransfer(L.LightningModule):
         """Log the figures of each style, and their average."""
         averages: dict[str, list[Tensor]] = {}
         for number, style in enumerate(self.paintings):
-            for name, value in _medians(self._evaluators_of(number)):
+            figures = dict(_medians(self._evaluators_of(number)))
+            if self.balance is not None and figures:
+                styles = [figures[f"style_{_suffix(short_side)}"] for short_side in list_short_sides(self.short_side)]
+                figures["loss"] = self.balance.rate(figures["content_median"], torch.stack(styles).mean())
+            for name, value in figures.items():
                 averages.setdefault(name, []).append(value)
                 if len(self.paintings) > 1:
                     self.log(f"{stage}/{style}/{name}", value, sync_dist=True)
@@ -399,8 +407,11 @@ def _medians(evaluators: Sequence[tuple[str, EvaluatorGroup]]) -> Iterator[tuple
     for prefix, group in evaluators:
         if group.update_called:
             for short_side, figures in group.compute().items():
-                suffix = "median" if short_side == SHORT_SIDE else f"{short_side}px_median"
                 for name, value in figures.items():
                     if not prefix or "style" in name:
-                        yield f"{prefix}{name}_{suffix}", value
+                        yield f"{prefix}{name}_{_suffix(short_side)}", value
             group.reset()
+
+
+def _suffix(short_side: int) -> str:
+    return "median" if short_side == SHORT_SIDE else f"{short_side}px_median"
