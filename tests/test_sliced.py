@@ -152,7 +152,7 @@ def test_tiles_join_into_the_whole_and_each_has_its_gradient(weighted, scale):
     together.backward()
     torch.testing.assert_close(together, loss, rtol=1e-3, atol=0)
     slopes = [torch.autograd.grad(transport.toward(found, n), tile)[0] for n, (tile, found) in enumerate(tiles)]
-    assert (torch.cat(slopes, 2) - slope).norm() < 2e-3 * slope.norm()
+    assert (torch.cat(slopes, 2) - slope).norm() < 5e-3 * slope.norm()
 
 
 def test_quantiles_of_tiles_are_those_of_the_whole():
@@ -221,7 +221,7 @@ def test_projections_of_all_tiles_take_memory(encoder):
 
     sliced = needed()
     assert 2 * 62 < sliced < 200  # 32 directions at each pixel, 64 at a quarter of them, ... in two bytes
-    assert needed(masks=2) == needed(painting_scale=2**0.5) == pytest.approx(2 * sliced)
+    assert needed(masks=4) == needed(painting_scale=2) == 4 * sliced
     assert needed(style_scales={2: 1}) == sliced / 4
     assert needed(style_directions=64) > 1.6 * sliced
     assert needed(style_weight=0) == needed(style_loss="gram") == 0
