@@ -30,6 +30,9 @@ def small(**changes):
     return PyramidOptions(**{"long_side": 96, "levels": 2, "iterations": 20, "margin": 4} | changes)
 
 
+REFINED = small(long_side=344, iterations=12, refine_above=300, refine_iterations=7)
+
+
 def measured(picture, photo):
     """Content as the commands print it."""
     evaluator = Evaluator(BUNDLED, torch.rand(1, 3, 256, 256))
@@ -96,9 +99,9 @@ def test_the_picture_has_the_content_that_was_asked_for(made, picture, target, b
         (0.14, {"color": ColorOptions("luminance")}),
         (0.2, {"color": ColorOptions("linear", recolor="after")}),
         (0.3, {"objective": ObjectiveOptions(style_loss="sliced")}),
-        (0.3, {"objective": ObjectiveOptions(style_loss="wasserstein")}),
+        (0.2, {"objective": ObjectiveOptions(style_loss="wasserstein", style_layers={"relu1_1": 1.0, "relu2_1": 1.0})}),
         (0.3, {"objective": ObjectiveOptions(style_loss="mean_std")}),
-        (0.3, {"pyramid": small(long_side=360, refine_above=300, refine_iterations=7)}),
+        (0.12, {"pyramid": REFINED, "objective": ObjectiveOptions(style_weight=60.0)}),
     ],
     ids=["one level", "adam", "average", "luminance", "linear", "sliced", "wasserstein", "mean_std", "refined"],
 )
@@ -154,7 +157,8 @@ def test_an_interrupted_search_goes_on_exactly(made, encoder, tmp_path, optimize
 
 @pytest.mark.parametrize("after", [6, 7, 9])
 def test_so_does_an_interrupted_refinement(made, encoder, tmp_path, after):
-    options = {"pyramid": small(long_side=360, iterations=6, refine_above=300, refine_iterations=5), "encoder": encoder}
+    pyramid = small(long_side=360, iterations=6, refine_above=300, refine_iterations=5)
+    options = {"pyramid": pyramid, "encoder": encoder, "objective": ObjectiveOptions(style_weight=0.2)}
     state = state_after(after, functools.partial(made, 0.3, **options), tmp_path)
     whole, rest = made(0.3, **options), made(0.3, **options, state=state)
     assert (rest.pixels == whole.pixels).all()
@@ -201,7 +205,7 @@ def test_the_command_says_what_it_found(tmp_path, picture, painting, compact_wei
     request += ["--long-side", "64", "--levels", "1", "--iterations", "8", "--vgg19", "null"]
     assert main([*request, "--compact", compact_weights, "--content-target", "0.3"]) == 0
     record = json.loads((tmp_path / "made.png.json").read_text())
-    line = f"s, style weight {record['style_weight']:.3g}, content {record['content']:.2f})"
+    line = f"s, style weight {record['style_weight']:.4g}, content {record['content']:.2f})"
     assert capsys.readouterr().out.strip().endswith(line)
     assert record["content"] == pytest.approx(measured(Image.open(tmp_path / "made.png"), picture(80, 60)), abs=0.005)
     assert record["style_weight"] != record["options"]["objective"]["style_weight"]
@@ -216,9 +220,9 @@ def test_each_photo_of_a_folder_has_a_weight_of_its_own(tmp_path, picture, paint
     for seed in (0, 5):
         picture(80, 60, seed=seed).save(tmp_path / f"photos/{seed}.png")
     request = ["optimize", str(tmp_path / "photos"), "--style", painting, "--output", str(tmp_path / "made")]
-    request += ["--long-side", "64", "--levels", "1", "--iterations", "20", "--fast", "--content-target", "0.25"]
+    request += ["--long-side", "96", "--levels", "1", "--iterations", "20", "--fast", "--content-target", "0.15"]
     assert main(request) == 0
     records = [json.loads((tmp_path / f"made/{seed}.png.json").read_text()) for seed in (0, 5)]
     assert records[0]["style_weight"] != records[1]["style_weight"]
     for record in records:
-        assert record["content"] == pytest.approx(0.25, abs=0.05)
+        assert record["content"] == pytest.approx(0.15, abs=0.05)

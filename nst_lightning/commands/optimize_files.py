@@ -48,7 +48,7 @@ class Files:
         beside(self.target, "state").unlink(missing_ok=True)
         about = f"{result.seconds:.0f} s"
         if result.content is not None:
-            about += f", style weight {result.style_weight:.3g}, content {result.content:.2f}"
+            about += f", style weight {result.style_weight:.4g}, content {result.content:.2f}"
         print(f"{self.target} ({about})")
 
     def write_unfinished(self, result: Optimized) -> None:

@@ -132,7 +132,7 @@ class ContentBalance:
         if abs(content - self.target) > TOLERANCE:
             at_limit = self.found.weight in (LEAST_WEIGHT, MOST_WEIGHT)
             missed = "is out of reach" if at_limit else "is missed, and more iterations may reach it"
-            found = f"content is {content:.2f} at a style weight of {self.found.weight:.3g}"
+            found = f"content is {content:.2f} at a style weight of {self.found.weight:.4g}"
             warnings.warn(f"content_target {self.target:g} {missed}: {found}", Notice, stacklevel=2)
 
     def state(self) -> dict[str, Any]:

@@ -47,15 +47,16 @@ class StyleBalance(nn.Module):
     Args:
         names: names of the run's styles.
         target: the content to reach, from 0.1 to 0.9.
+        short_side: short side of the photos, in pixels.
 
     Raises:
         UserError: the target is out of range.
     """
 
-    def __init__(self, names: Sequence[str], target: float) -> None:
+    def __init__(self, names: Sequence[str], target: float, *, short_side: int = SHORT_SIDE) -> None:
         super().__init__()
         check_content_target(target)
-        self.names, self.target = list(names), target
+        self.names, self.target, self.scale = list(names), target, SHORT_SIDE / short_side
         self.encoder = CompactEncoder()
         self.log_factors, self.integral = torch.zeros(len(names)), torch.zeros(len(names))
         # numerators and denominators of contents; style losses, and their number
@@ -91,7 +92,7 @@ class StyleBalance(nn.Module):
         styles, sums = styles.to(pictures.device), torch.zeros(len(self.names), 4, device=pictures.device)
         ones = torch.ones(len(pictures), device=pictures.device)
         if count:
-            compared = (_shrink(each[:count]) for each in (pictures, photos))
+            compared = (_resize(each[:count], self.scale) for each in (pictures, photos))
             found, wanted = (self.encoder(each, [CONTENT_LAYER])[CONTENT_LAYER] for each in compared)
             sums[:, :2].index_add_(0, styles[:count], torch.stack(content_sums(found, wanted), dim=1))
         sums[:, 2:].index_add_(0, styles, torch.stack([style_losses.float(), ones], dim=1))
@@ -166,10 +167,11 @@ class StyleBalance(nn.Module):
         return chances / chances.sum()
 
 
-def _shrink(pictures: Tensor) -> Tensor:
-    """Scale pictures down to the short side at which `Evaluator` compares, if they are larger."""
-    height, width = pictures.shape[-2:]
-    scale = SHORT_SIDE / min(height, width)
-    if scale >= 1:
+def _resize(pictures: Tensor, scale: float) -> Tensor:
+    """Scale pictures about as `Evaluator` does, but with weights that need not be computed and copied to a device."""
+    if scale == 1:
         return pictures
-    return F.interpolate(pictures, (round(height * scale), round(width * scale)), mode="area")
+    height, width = pictures.shape[-2:]
+    return F.interpolate(
+        pictures, (round(height * scale), round(width * scale)), mode="area" if scale < 1 else "bicubic"
+    )

@@ -87,7 +87,7 @@ def build_style_transfer(
     with renaming(**{"objective.paintings": "styles" if styles else "style"}), prefixing("objective."):
         loss = PerceptualLoss(encoder, paintings, objective)
     earlier = _start(network, names, start_paths(init_from), freeze_shared=freeze_shared)
-    balance = None if content_target is None else StyleBalance(names, content_target)
+    balance = None if content_target is None else StyleBalance(names, content_target, short_side=short_side)
     if not (objective.style_weight and objective.content_weight):
         balance = None  # there is nothing to balance
     record = Record(
