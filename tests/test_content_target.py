@@ -99,7 +99,7 @@ def test_the_picture_has_the_content_that_was_asked_for(made, picture, target, b
         (0.14, {"color": ColorOptions("luminance")}),
         (0.2, {"color": ColorOptions("linear", recolor="after")}),
         (0.3, {"objective": ObjectiveOptions(style_loss="sliced")}),
-        (0.2, {"objective": ObjectiveOptions(style_loss="wasserstein", style_layers={"relu1_1": 1.0, "relu2_1": 1.0})}),
+        (0.4, {"objective": ObjectiveOptions(style_loss="wasserstein", style_layers={"relu1_1": 1.0, "relu2_1": 1.0})}),
         (0.3, {"objective": ObjectiveOptions(style_loss="mean_std")}),
         (0.12, {"pyramid": REFINED, "objective": ObjectiveOptions(style_weight=60.0)}),
     ],
