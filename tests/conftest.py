@@ -144,7 +144,7 @@ def encoder(compact_weights) -> CompactEncoder:
 def tiny_yardstick(monkeypatch, compact_weights) -> CompactEncoder:
     """The encoder that validation measures with, which is a small one here; not the one of the losses."""
     encoder = CompactEncoder(compact_weights, pooling="l2")
-    monkeypatch.setattr("nst_lightning.training.module.build_yardstick", lambda: encoder)
+    monkeypatch.setattr("nst_lightning.training.figures.build_yardstick", lambda: encoder)
     return encoder
 
 

@@ -155,7 +155,7 @@ def test_only_the_judge_needs_all_layers(compact_weights, painting):
     encoder.layers = encoder.layers[:3]
     objective, network = objective_of(content_layers={"relu2_1": 1.0}), JohnsonNet(4, 1, 3)
     module = build_style_transfer(network, encoder, painting, judge=judge, objective=objective)
-    assert module.yardstick.description == "VGG19 (bundled) + CompactEncoder (bundled)"
+    assert module.figures.yardstick.description == "VGG19 (bundled) + CompactEncoder (bundled)"
     judge.layers = judge.layers[:3]
     with pytest.raises(ValueError, match=r"^judge: a narrow VGG-16 has no layer relu1_2"):
         build_style_transfer(network, encoder, painting, judge=judge, objective=objective)

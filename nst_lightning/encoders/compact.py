@@ -10,15 +10,13 @@ from torch.nn import functional as F
 from nst_lightning.encoders.base import Encoder, Features, Pooling, run_convolutions
 from nst_lightning.encoders.weights import (
     BUNDLED,
-    PRESETS,
-    REINSTALL,
     VGG19_BLOCKS,
     VGG_CHANNELS,
+    advise,
     checked_tensor,
     read_tensors,
+    weights_path,
 )
-from nst_lightning.errors import UserError, naming
-from nst_lightning.images import expand_path
 
 BUNDLED_FILE = Path(__file__).parent / "compact_encoder.safetensors"
 WIDTHS = tuple(channels // 4 for channels in VGG_CHANNELS)
@@ -84,11 +82,8 @@ class CompactEncoder(Encoder):
     """
 
     def __init__(self, weights: str = BUNDLED, pooling: Pooling = "max") -> None:
-        if weights in PRESETS:
-            raise UserError(f"{_ARGUMENT}: {weights!r} are weights of VGG19; give {BUNDLED!r} or a file")
-        with naming(_ARGUMENT):
-            path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
-        tensors, _ = read_tensors(path, argument=_ARGUMENT, advice=_advice(path))
+        path = weights_path(weights, BUNDLED_FILE, argument=_ARGUMENT)
+        tensors, _ = read_tensors(path, argument=_ARGUMENT, advice=advise(path, BUNDLED_FILE))
         network = _network_for(tensors, path)
         network.pooling = pooling
         super().__init__(
@@ -118,10 +113,4 @@ def _network_for(tensors: Mapping[str, Tensor], path: Path) -> NarrowVGG:
 
 
 def _tensor(tensors: Mapping[str, Tensor], key: str, shape: tuple[int | str, ...], path: Path) -> Tensor:
-    return checked_tensor(tensors, key, shape, path=path, argument=_ARGUMENT, advice=_advice(path))
-
-
-def _advice(path: Path) -> str:
-    if path == BUNDLED_FILE:
-        return REINSTALL
-    return f"use a file that `distill` wrote, or weights {BUNDLED!r}"
+    return checked_tensor(tensors, key, shape, path=path, argument=_ARGUMENT, advice=advise(path, BUNDLED_FILE))

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from nst_lightning.encoders.base import Encoder, Features, Pooling, run_convolutions
 from nst_lightning.encoders.vgg import VGG19
-from nst_lightning.encoders.weights import BUNDLED, PRESETS, REINSTALL, checked_tensor, read_tensors
-from nst_lightning.errors import UserError, naming
-from nst_lightning.images import expand_path
+from nst_lightning.encoders.weights import BUNDLED, advise, checked_tensor, read_tensors, weights_path
 
 BUNDLED_FILE = Path(__file__).parent / "vgg16_deep_layers.safetensors"
 CHANNELS = {
@@ -85,10 +83,7 @@ class CompressedVGG(Encoder):
     """
 
     def __init__(self, weights: str = BUNDLED, pooling: Pooling = "max") -> None:
-        if weights in PRESETS:
-            raise UserError(f"{_ARGUMENT}: {weights!r} are weights of VGG19; give {BUNDLED!r} or a file")
-        with naming(_ARGUMENT):
-            path = BUNDLED_FILE if weights == BUNDLED else expand_path(weights)
+        path = weights_path(weights, BUNDLED_FILE, argument=_ARGUMENT)
         network = _load(path, pooling)
         description = f"CompressedVGG ({BUNDLED if weights == BUNDLED else path.name})"
         super().__init__([*network.first.layers, "relu4_1", "relu5_1"], description)
@@ -103,7 +98,7 @@ class CompressedVGG(Encoder):
 
 def _load(path: Path, pooling: Pooling) -> BottleneckVGG:
     """The network that a file's tensors describe, loaded with them."""
-    advice = REINSTALL if path == BUNDLED_FILE else f"use a file that `distill` wrote, or weights {BUNDLED!r}"
+    advice = advise(path, BUNDLED_FILE)
     tensors, _ = read_tensors(path, argument=_ARGUMENT, advice=advice)
 
     def tensor(key: str, shape: tuple[int | str, ...]) -> Tensor:

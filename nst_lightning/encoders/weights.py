@@ -190,6 +190,28 @@ def read_tensors(path: Path, *, argument: str, advice: str) -> tuple[dict[str, T
     return tensors, {}
 
 
+def weights_path(weights: str, bundled: Path, *, argument: str) -> Path:
+    """The file of weights that come with the package as `bundled`, or that are the user's own.
+
+    Args:
+        weights: `bundled`, or a file.
+        bundled: the file that comes with the package.
+        argument: what the file is for, the beginning of an error message.
+
+    Raises:
+        UserError: it is the name of weights of VGG-19, or no path.
+    """
+    if weights in PRESETS:
+        raise UserError(f"{argument}: {weights!r} are weights of VGG19; give {BUNDLED!r} or a file")
+    with naming(argument):
+        return bundled if weights == BUNDLED else expand_path(weights)
+
+
+def advise(path: Path, bundled: Path) -> str:
+    """What a user can do about a damaged file that should be one of `distill`."""
+    return REINSTALL if path == bundled else f"use a file that `distill` wrote, or weights {BUNDLED!r}"
+
+
 def save_half(state: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
     """Write tensors in half precision as a safetensors file, at once or not at all.
 

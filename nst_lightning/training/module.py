@@ -1,7 +1,7 @@
 """The LightningModule that trains transfer networks with a perceptual loss."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
 import torch
@@ -11,10 +11,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from PIL import Image
 from torch import Tensor, nn
 
-from nst_lightning.encoders import Encoder, image_to_tensor
+from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError, WorkError, require_at_least
 from nst_lightning.losses import PerceptualLoss
-from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup, build_yardstick, list_short_sides
 from nst_lightning.networks import network_record
 from nst_lightning.networks.checkpoint import (
     PREFIX,
@@ -34,6 +33,7 @@ from nst_lightning.training.companions import (
     save_averages,
 )
 from nst_lightning.training.crop import crop_at_random
+from nst_lightning.training.figures import StyleFigures
 from nst_lightning.training.loading import require_arguments
 from nst_lightning.training.metadata import Record
 from nst_lightning.training.optimizer import OptimizerOptions
@@ -94,9 +94,7 @@ class StyleTransfer(L.LightningModule):
         limit_state(self, PREFIX)  # checkpoints leave the frozen encoders out
         self._bad_steps, self._tried, self._swapped = 0, False, False
         self._measured: Tensor | None = None  # what the balance measured since the last step
-        self.yardstick, self.judge = build_yardstick(), judge
-        self.evaluators = self._build_evaluators()
-        self.photo_evaluators = nn.ModuleList()
+        self.figures = StyleFigures(self.paintings, short_side=short_side, judge=judge)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, **options: Any) -> "StyleTransfer":  # type: ignore[override]
@@ -226,7 +224,7 @@ class StyleTransfer(L.LightningModule):
 
     def on_test_start(self) -> None:
         """Prepare to measure the photos themselves as well."""
-        self.photo_evaluators = self._build_evaluators()
+        self.figures.measure_photos(True)
 
     def test_step(self, photos: Tensor, batch_idx: int) -> None:
         """Losses and quality figures of each photo in each style, and the style figures of the photos themselves."""
@@ -263,7 +261,7 @@ class StyleTransfer(L.LightningModule):
 
     def on_test_end(self) -> None:
         """Leave the photos out of what comes next."""
-        self.photo_evaluators = nn.ModuleList()
+        self.figures.measure_photos(False)
 
     def on_test_epoch_end(self) -> None:
         """Log the medians over the test photos."""
@@ -351,28 +349,15 @@ class StyleTransfer(L.LightningModule):
             del losses["loss"]  # see `StyleBalance.rate`
         for name, value in losses.items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
-        for prefix, evaluator in self._evaluators_of(style):
-            evaluator.update(photos if prefix else pictures, photos)
-
-    def _build_evaluators(self) -> nn.ModuleList:
-        """The evaluators of each style, at 256 pixels and at `short_side`."""
-        tensors = [image_to_tensor(painting).to(self.device) for painting in self.paintings.values()]
-        options: dict[str, Any] = {"short_sides": list_short_sides(self.short_side), "judge": self.judge}
-        return nn.ModuleList(EvaluatorGroup(self.yardstick, tensor, **options) for tensor in tensors)
-
-    def _evaluators_of(self, style: int) -> list[tuple[str, EvaluatorGroup]]:
-        """The evaluators of the pictures in a style and, in `test`, of the photos, with the prefix of their figures."""
-        groups = {"": self.evaluators, "photo_": self.photo_evaluators}
-        return [(prefix, cast(EvaluatorGroup, group[style])) for prefix, group in groups.items() if len(group)]
+        self.figures.update(style, pictures, photos)
 
     def _log_figures(self, stage: str) -> None:
         """Log the figures of each style, and their average."""
         averages: dict[str, list[Tensor]] = {}
         for number, style in enumerate(self.paintings):
-            figures = dict(_medians(self._evaluators_of(number)))
+            figures = self.figures.medians(number)
             if self.balance is not None and figures:
-                styles = [figures[f"style_{_suffix(short_side)}"] for short_side in list_short_sides(self.short_side)]
-                figures["loss"] = self.balance.rate(figures["content_median"], torch.stack(styles).mean())
+                figures["loss"] = self.balance.rate(figures["content_median"], self.figures.mean_style(figures))
             for name, value in figures.items():
                 averages.setdefault(name, []).append(value)
                 if len(self.paintings) > 1:
@@ -400,18 +385,3 @@ def require_style_transfer(callback: L.Callback, module: L.LightningModule) -> S
         needed = f"{type(callback).__name__} needs a StyleTransfer, as build_style_transfer makes one"
         raise UserError(f"{needed}, got {type(module).__name__}")
     return module
-
-
-def _medians(evaluators: Sequence[tuple[str, EvaluatorGroup]]) -> Iterator[tuple[str, Tensor]]:
-    """Names and medians of the pictures' figures, and of the photos' style if measured; resets the evaluators."""
-    for prefix, group in evaluators:
-        if group.update_called:
-            for short_side, figures in group.compute().items():
-                for name, value in figures.items():
-                    if not prefix or "style" in name:
-                        yield f"{prefix}{name}_{_suffix(short_side)}", value
-            group.reset()
-
-
-def _suffix(short_side: int) -> str:
-    return "median" if short_side == SHORT_SIDE else f"{short_side}px_median"
