@@ -1,6 +1,5 @@
 """Quality figures that agree with the eye, and the evaluator that computes them."""
 
-from nst_lightning.metrics.content import ContentGauge
 from nst_lightning.metrics.correlation import ChannelCorrelation, channel_correlation
 from nst_lightning.metrics.distances import (
     CONTENT_LAYER,
@@ -44,7 +43,6 @@ __all__ = [
     "SHORT_SIDE",
     "STYLE_LAYERS",
     "ChannelCorrelation",
-    "ContentGauge",
     "Evaluator",
     "EvaluatorGroup",
     "FigureLayers",
