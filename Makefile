@@ -39,5 +39,5 @@ docs: .venv/installed
 
 .venv/installed: pyproject.toml
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --editable '.[dev,docs,quickstart]'
+	$(BIN)/python -m pip install --editable '.[train,dev,docs,quickstart]'
 	touch $@
