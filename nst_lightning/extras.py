@@ -32,13 +32,12 @@ def install_command(extra: str) -> str:
     return f'pip install "{DISTRIBUTION}[{extra}]"'
 
 
-def advise_install(module: str | None) -> str | None:
-    """The package of a module that is missing, and the command that installs it; None if no extra brings it.
+def advise_install(package: str | None) -> str | None:
+    """A missing package, and the command that installs it; None if no extra brings it.
 
-    >>> advise_install("lightning.pytorch")
+    >>> advise_install("lightning")
     'lightning: pip install "nst-lightning[train]"'
     """
-    package = (module or "").partition(".")[0]
     return next((f"{package}: {install_command(extra)}" for extra, names in EXTRAS.items() if package in names), None)
 
 

@@ -94,17 +94,17 @@ def test_each_package_is_named(monkeypatch, package):
 
 
 @pytest.mark.parametrize(
-    ("module", "advice"),
+    ("package", "advice"),
     [
-        ("torch.nn.utils", f"torch: {INSTALL_TRAIN}"),
         ("onnx", f"onnx: {INSTALL_TRAIN}"),
+        ("onnx.nowhere", None),
         ("onnxruntime", None),
         ("nst_lightning.nowhere", None),
         (None, None),
     ],
 )
-def test_advice(module, advice):
-    assert advise_install(module) == advice
+def test_packages_that_no_extra_brings_get_no_advice(package, advice):
+    assert advise_install(package) == advice
 
 
 def test_extras_bring_the_packages_that_are_looked_for():
