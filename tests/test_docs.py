@@ -181,10 +181,9 @@ def test_other_shell_commands_make_sense(line):
     elif program == "pip" and arguments[0] == "install":
         section = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("[project.optional-dependencies]\n")[1]
         section = section.split("\n\n")[0]
-        extras = re.findall(r"^\.\[([\w,]+)\]$", arguments[-1])
-        packages = re.findall(r'"([\w-]+)', section)
-        known = re.findall(r"^(\w+) = ", section, re.MULTILINE) if extras else packages
-        assert {*(extras[0].split(",") if extras else arguments[1:])} <= {*known}
+        (extras,) = re.findall(r"^(?:\.|nst-lightning|dist/nst_lightning_gpu-\*\.whl)(?:\[(.+)\])?$", arguments[1])
+        assert {*filter(None, extras.split(","))} <= {*re.findall(r"^(\w+) = ", section, re.MULTILINE)}
+        assert len(arguments) == 2
     elif program.endswith("python"):
         assert arguments[:2] == ["-m", "pytest"]
         assert (ROOT / arguments[2]).is_file()

@@ -1,5 +1,6 @@
 """Perceptual losses: pure functions, and the objective that training and optimization share."""
 
+import nst_lightning.needs_train  # noqa: F401
 from nst_lightning.losses.downsample import tent_downsample
 from nst_lightning.losses.functional import (
     Normalization,

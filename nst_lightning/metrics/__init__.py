@@ -1,5 +1,6 @@
 """Quality figures that agree with the eye, and the evaluator that computes them."""
 
+import nst_lightning.needs_train  # noqa: F401
 from nst_lightning.metrics.correlation import ChannelCorrelation, channel_correlation
 from nst_lightning.metrics.distances import (
     CONTENT_LAYER,
