@@ -183,7 +183,7 @@ def test_no_grid_and_no_colored_fringes_of_single_pixels():
     found = pixels_of(F.conv2d(fours, styled().blur))
     pixels = pixels_of(fours)
     luma = torch.einsum("nchw,c->nhw", pixels, torch.tensor([0.299, 0.587, 0.114]))[:, None]
-    expected = blurred(luma, [-1.0, 4.0, 10.0, 4.0, -1.0]) + blurred(pixels - luma, [1.0, 4.0, 6.0, 4.0, 1.0])
+    expected = blurred(luma, [-1.0, 4.0, 10.0, 4.0, -1.0]) + blurred(pixels - luma, [2.0, 4.0, 4.0, 4.0, 2.0])
     torch.testing.assert_close(found, expected)
 
 

@@ -14,7 +14,7 @@ from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
 from nst_lightning.system import normalize_name
 
 _FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
-_COLOR_BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+_COLOR_BLUR = torch.tensor([1.0, 2.0, 2.0, 2.0, 1.0]) / 8  # takes away what recurs after two pixels, or four
 _LARGEST_DILATION = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
 _NOISE_PERIODS = (51, 64)  # together they repeat only after 3,264 positions
 _NOISE_CHANNELS = 4  # channels of noise for each period
