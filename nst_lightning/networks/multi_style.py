@@ -47,6 +47,8 @@ class MultiStyleNet(nn.Module):
         UserError: an argument is out of range, or a name occurs twice.
     """
 
+    size_multiple = 8
+    """Photos whose sides are multiples of this need no padding that depends on their size."""
     blur: Tensor
     placement: Tensor
     luma: Tensor
@@ -271,7 +273,7 @@ class _StyledNoise(Styled):
             places = torch.arange(period, device=x.device, dtype=ones.dtype)
             picked = _product(_pick(rows, places), self.get_buffer(f"tile_{period}"))
             fields.append(_product(picked, _pick(columns, places[:, None])))
-        mix = _product(code, self.table[0]).view(len(code), -1, len(_NOISE_PERIODS) * _NOISE_CHANNELS)
+        mix = _product(code, self.table.flatten(0, 1)).view(len(code), -1, len(_NOISE_PERIODS) * _NOISE_CHANNELS)
         return _mix_channels(mix, torch.cat(fields, dim=1))
 
 
@@ -327,7 +329,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 def _mix_channels(mixing: Tensor, x: Tensor) -> Tensor:
     """Mix the channels of x, shape (N, I, H, W) or (1, I, H, W), by matrices of shape (N, O, I)."""
     if len(mixing) == 1:  # in ONNX files, where a convolution needs no shapes
-        return _in_float32(F.conv2d, x, mixing[0, :, :, None, None])
+        return _in_float32(F.conv2d, x, mixing.flatten(0, 1)[:, :, None, None])
     return _product(mixing, x.flatten(2)).unflatten(2, x.shape[-2:])
 
 
