@@ -12,8 +12,6 @@ from onnx import helper, numpy_helper
 
 WITHOUT_LIMIT = 2**40
 _ADDED_IN_18 = {"Resize": ("antialias", "axes", "keep_aspect_ratio_policy"), "Split": ("num_outputs",)}
-_IN_FLOAT32 = ("InstanceNormalization", "CumSum", "Floor")
-"""Operators whose sums over many positions would overflow or be coarse in half precision, and the noise's places."""
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -65,16 +63,42 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 
     with quiet():
         model = convert_float_to_float16(
-            model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_IN_FLOAT32]
+            model,
+            keep_io_types=True,
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, "InstanceNormalization"],  # its sums would overflow
+            node_block_list=_counting_nodes(model.graph),
         )
     seen: set[str] = set()
     for node in list(model.graph.node):
         if node.output[0] in seen:  # the converter casts an input of two float32 nodes twice, under one name
             model.graph.node.remove(node)
         seen.add(node.output[0])
+    _join_casts(model.graph)
     del model.graph.value_info[:]  # some entries still say float32
-    OnnxModel(model).topological_sort()
+    converted = OnnxModel(model)
+    converted.prune_graph()
+    converted.topological_sort()
     return model
+
+
+def _counting_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes that count positions, whose numbers half precision can't hold, up to products with them."""
+    counts, names = set(), []
+    for node in graph.node:
+        if node.op_type == "CumSum" or (counts & {*node.input} and node.op_type != "MatMul"):
+            counts.update(node.output)
+            names.append(node.name)
+    return names
+
+
+def _join_casts(graph: onnx.GraphProto) -> None:
+    """Let nodes take float32 values of other nodes as they are, not rounded to float16 in between."""
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            exact = casts.get(casts.get(name, ""), "")
+            if exact.endswith("_cast_to_fp16"):  # the converter's name for the float32 value
+                node.input[i] = exact
 
 
 def take_bytes(model: onnx.ModelProto) -> None:
