@@ -25,11 +25,12 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     shapes = {value.name: _shape(value) for value in (*model.graph.value_info, *model.graph.input)}
     zeros = {tensor.name for tensor in model.graph.initializer if not numpy_helper.to_array(tensor).any()}
     for node in model.graph.node:
-        shape = shapes.get(node.output[0], [None])
+        shape = shapes.get(node.output[0], [""])
+        lengths = [length for length in shape if isinstance(length, int)]
         if node.op_type == "Reshape" and shape == shapes.get(node.input[0]):
             node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
-        elif node.op_type == "Mul" and zeros & {*node.input} and all(isinstance(length, int) for length in shape):
-            value = numpy_helper.from_array(np.zeros(shape, np.float32))
+        elif node.op_type == "Mul" and zeros & {*node.input} and lengths == shape:
+            value = numpy_helper.from_array(np.zeros(lengths, np.float32))
             node.CopyFrom(helper.make_node("Constant", [], node.output, value=value))
     _crop_by_slices(model.graph)
     with quiet():
@@ -83,7 +84,8 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _counting_nodes(graph: onnx.GraphProto) -> list[str]:
     """Names of the nodes that count positions, whose numbers half precision can't hold, up to products with them."""
-    counts, names = set(), []
+    counts: set[str] = set()
+    names = []
     for node in graph.node:
         if node.op_type == "CumSum" or (counts & {*node.input} and node.op_type != "MatMul"):
             counts.update(node.output)
@@ -126,7 +128,8 @@ def take_bytes(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
     for value in (photo, picture):
         batch, channels, height, width = _shape(value)
-        value.CopyFrom(helper.make_tensor_value_info(value.name, onnx.TensorProto.UINT8, [batch, height, width, channels]))
+        shape = [batch, height, width, channels]
+        value.CopyFrom(helper.make_tensor_value_info(value.name, onnx.TensorProto.UINT8, shape))
 
 
 def lower_opset(model: onnx.ModelProto, opset: int) -> None:

@@ -31,7 +31,7 @@ def export_onnx(
     output: str | Path,
     *,
     metadata: Mapping[str, str],
-    variant: Variant = Variant(),  # noqa: B008 - frozen
+    variant: Variant = Variant(),
     bake: Mapping[str, float] | None = None,
 ) -> Difference:
     """Write a transfer network as one ONNX file: input `photo`, output `picture`, float32 RGB in [0, 1], (N, 3, H, W).

@@ -1,6 +1,5 @@
 """One compact network for many styles, with adjustable strength and colors."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
@@ -11,10 +10,9 @@ from torch.nn import functional as F
 from nst_lightning.errors import UserError, require, require_at_least, suggest_names
 from nst_lightning.images.color import LUMA
 from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
+from nst_lightning.networks.pixels_in_fours import blur_kernel, placement_kernel
 from nst_lightning.system import normalize_name
 
-_FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
-_COLOR_BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 _LARGEST_DILATION = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
 _NOISE_PERIODS = (51, 64)  # together they repeat only after 3,264 positions
 _NOISE_CHANNELS = 4  # channels of noise for each period
@@ -86,8 +84,8 @@ class MultiStyleNet(nn.Module):
         self.tail = nn.Conv2d(half, 3 * 4, 3)
         for unnormalized in (self.down_2, self.narrow_strokes, self.narrow_4, self.fine):
             nn.init.kaiming_normal_(unnormalized.weight, nonlinearity="relu")  # torch's default would fade features
-        self.register_buffer("blur", _blur_kernel(), persistent=False)
-        self.register_buffer("placement", torch.eye(12).view(12, 2, 2, 3).permute(0, 3, 2, 1), persistent=False)
+        self.register_buffer("blur", blur_kernel(), persistent=False)
+        self.register_buffer("placement", placement_kernel(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
         self.add_styles(styles)
 
@@ -261,8 +259,10 @@ class _StyledNoise(Styled):
             self.register_buffer(f"tile_{period}", torch.randn(_NOISE_CHANNELS, period, period))
 
     def forward(self, x: Tensor, code: Tensor, start: Iterable[int | Tensor]) -> Tensor:
-        """Noise for features x. Sums count the positions and products pick from the tiles, which needs neither shapes
-        nor indices: few devices compute these in ONNX files.
+        """Noise for features x.
+
+        Sums count the positions, and products pick from the tiles: this needs neither shapes nor indices, which many
+        devices can't compute in ONNX files.
         """
         ones = x[:1, :1].detach() * 0 + 1
         rows, columns = (
@@ -346,26 +346,3 @@ def _upsample_twice(x: Tensor) -> Tensor:
 def _add_reshaped(x: Tensor, enlarged: Tensor) -> Tensor:
     """The sum of two tensors of the same shape. ONNX Runtime's shape inference must be told that it is the same."""
     return x + enlarged.reshape(x.shape)
-
-
-def _blur_kernel() -> Tensor:
-    """The kernel, shape (12, 12, 3, 3), of a blur that removes only what alternates from pixel to pixel.
-
-    The pixels come in fours, as channels of an image of half the size, in the order of columns, rows, colors. An average of 2x2
-    pixels would hide differences between the four only where a picture is flat; this kernel hides them in gradients as
-    well. What differs from the luma is blurred more: edges would have colored fringes otherwise, which the losses
-    hardly see.
-    """
-    luma = torch.from_numpy(LUMA).float().expand(3, 3)  # the mixing of channels that leaves gray
-    blurs = ((_FINE_BLUR, luma), (_COLOR_BLUR, torch.eye(3) - luma))
-    kernels = [torch.einsum("oihw,ab->oaibhw", _in_fours(taps), mixing) for taps, mixing in blurs]
-    return torch.stack(kernels).sum(0).reshape(12, 12, 3, 3)
-
-
-def _in_fours(taps: Tensor) -> Tensor:
-    """The kernel, shape (4, 4, 3, 3), of a separable blur of five taps, for one channel of pixels in fours."""
-    kernel = torch.zeros(2, 2, 2, 2, 3, 3)
-    for row, column, down, right in itertools.product(*[range(2)] * 2, *[range(-2, 3)] * 2):
-        (i, y), (j, x) = divmod(row + down, 2), divmod(column + right, 2)
-        kernel[column, row, x, y, i + 1, j + 1] += taps[down + 2] * taps[right + 2]
-    return kernel.reshape(4, 4, 3, 3)
