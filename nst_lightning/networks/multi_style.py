@@ -203,6 +203,7 @@ class MultiStyleNet(nn.Module):
         x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _ZERO_CHANNELS), bias)  # margin of 1
         x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _ZERO_CHANNELS))  # no margin left
         x = F.conv_transpose2d(x, self.placement, stride=2)
+        x = x.reshape(x.shape[0], 3, height + to_bottom, width + to_right)  # for ONNX Runtime's shape inference
         x = x.float().sigmoid()  # half precision has too few levels near 1
         return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))  # remove the padding to multiples of 8
 
