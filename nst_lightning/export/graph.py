@@ -75,6 +75,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
             model.graph.node.remove(node)
         seen.add(node.output[0])
     _join_casts(model.graph)
+    _cast_constants(model.graph)
     del model.graph.value_info[:]  # some entries still say float32
     converted = OnnxModel(model)
     converted.prune_graph()
@@ -101,6 +102,16 @@ def _join_casts(graph: onnx.GraphProto) -> None:
             exact = casts.get(casts.get(name, ""), "")
             if exact.endswith("_cast_to_fp16"):  # the converter's name for the float32 value
                 node.input[i] = exact
+
+
+def _cast_constants(graph: onnx.GraphProto) -> None:
+    """Store constants for operators in float32 as such: some runtimes need the scales of Resize as constants."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type == "Cast" and node.input[0] in constants and node.attribute[0].i == onnx.TensorProto.FLOAT:
+            value = numpy_helper.to_array(constants[node.input[0]]).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+            graph.node.remove(node)
 
 
 def take_bytes(model: onnx.ModelProto) -> None:
