@@ -53,9 +53,8 @@ COMMANDS = {
     "export": Command(
         f"{_HERE}.export:export",
         "write a checkpoint as an ONNX file",
-        {"checkpoint": None},
+        {"checkpoint": "?"},
         repeatable=("styles",),
-        flags=("half",),
     ),
     "stylize": Command(
         f"{_HERE}.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}, repeatable=("style",)

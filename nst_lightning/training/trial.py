@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nst_lightning.errors import UserError
 from nst_lightning.export import export_onnx
-from nst_lightning.export.onnx import VERIFIED_SHAPES
+from nst_lightning.export.verification import VERIFIED_SHAPES
 from nst_lightning.networks import controls_of
 from nst_lightning.networks.checkpoint import CLASSES
 from nst_lightning.training.styles import StyleSampler
