@@ -58,7 +58,11 @@ COMMANDS = {
         flags=("half",),
     ),
     "stylize": Command(
-        f"{_HERE}.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}, repeatable=("style",)
+        f"{_HERE}.stylize:stylize",
+        "stylize photos with an ONNX file",
+        {"photos": "+"},
+        repeatable=("style",),
+        flags=("skip_existing",),
     ),
     "styles": Command(
         f"{_HERE}.styles:styles", "list the styles of a network, and draw photos in each", {"photos": "*"}
