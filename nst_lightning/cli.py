@@ -100,6 +100,12 @@ COMMANDS = {
         "speed of ONNX files, compared with Johnson's network",
         {"models": "+"},
     ),
+    "evaluate folders": Command(
+        f"{_HERE}.evaluate_folders:evaluate_folders",
+        "speed of stylizing a folder, in one process and in several",
+        {"photo": None},
+        repeatable=("long_side", "workers"),
+    ),
     "figures gallery": Command(
         f"{_HERE}.figures_gallery:figures_gallery",
         "draw a sheet of one photo optimized in many ways",

@@ -1,6 +1,7 @@
 """Stylizing many photos: each in turn, or several at once in processes of their own."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -107,7 +108,7 @@ class Plan:
 
     workers: int
     threads: int
-    max_memory: float
+    max_memory: float = math.inf
 
 
 def plan_workers(painter: PhotoPainter, jobs: Sequence[Job], *, workers: int) -> Plan:
