@@ -9,13 +9,13 @@ from statistics import median
 from PIL import Image
 
 from nst_lightning.commands.pictures import find_picture
-from nst_lightning.commands.stylize_photos import PhotoPainter, Plan, painting
+from nst_lightning.commands.stylize_photos import USABLE, PhotoPainter, Plan, painting
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.commands.worker_pool import Job
 from nst_lightning.errors import WorkError, require_at_least
 from nst_lightning.images import WritingOptions, read_rgb, write_picture
 from nst_lightning.inference import DEFAULT_MODEL, MINIMUM_SIZE
-from nst_lightning.limits import usable_processors
+from nst_lightning.limits import available_memory, usable_processors
 
 
 def evaluate_folders(
@@ -50,7 +50,8 @@ def evaluate_folders(
     print(f"{'photos/s':>10}{'times faster':>14}{'processes':>11}{'threads each':>14}")
     for side in sides:
         scaled = _scale(image, side)
-        plans = [Plan(number, max(1, processors // number)) for number in numbers]
+        memory = USABLE * available_memory()
+        plans = [Plan(number, max(1, processors // number), memory) for number in numbers]
         copies = max(2 * max(numbers), round(count * min(1, (512 / side) ** 2)))
         with tempfile.TemporaryDirectory() as folder:
             times = _take_turns(painter, _write_copies(scaled, Path(folder), copies), plans, rounds)

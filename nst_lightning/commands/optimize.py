@@ -166,7 +166,7 @@ def _optimize_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resum
         WorkError: a photo could not be optimized.
         Exception: the first error that nobody foresaw, after the other photos.
     """
-    failed, bug = 0, None
+    failed, full, bug = 0, False, None
     for source, target in jobs:
         unfinished = beside(target, "state").exists()
         if resume and not unfinished and studio.has_made(source, target):
@@ -178,10 +178,13 @@ def _optimize_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resum
             failed += 1
             foreseen = isinstance(error, UserError | WorkError | OSError) or is_out_of_memory(error)
             bug = bug or (None if foreseen else error)
-            if is_disk_full(error):
-                break
+            full = is_disk_full(error)
+        if full:
+            break
     if bug is not None:
         raise bug
+    if full:
+        raise WorkError("the disk is full; the same command with --resume goes on")
     if failed:
         raise WorkError(f"{failed} of {len(jobs)} photos could not be optimized, see above")
 

@@ -1,7 +1,6 @@
 """Stylizing many photos: each in turn, or several at once in processes of their own."""
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -108,7 +107,7 @@ class Plan:
 
     workers: int
     threads: int
-    max_memory: float = math.inf
+    max_memory: float
 
 
 def plan_workers(painter: PhotoPainter, jobs: Sequence[Job], *, workers: int) -> Plan:
