@@ -1,5 +1,6 @@
 """`stylize` of folders: several processes, progress, interruptions, and what goes wrong half-way."""
 
+import contextlib
 import errno
 import os
 import shlex
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -120,6 +122,12 @@ def test_earlier_pictures_are_not_taken_for_those_of_an_interrupted_run(command,
     assert capsys.readouterr().err == f"nst-lightning: 3 of 8 photos are done; {kept}\n"
 
 
+def is_alive(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 @needs_signals
 def test_ctrl_c_ends_all_processes_and_leaves_no_half_picture(tmp_path, model, picture):
     (tmp_path / "photos").mkdir()
@@ -136,18 +144,18 @@ def test_ctrl_c_ends_all_processes_and_leaves_no_half_picture(tmp_path, model, p
         start_new_session=True,
     )
     first = process.stdout.readline()
+    others = psutil.Process(process.pid).children()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(errors.splitlines()) == 1
     assert "python -m nst_lightning stylize photos" in errors
-    while True:  # multiprocessing's own process ends just after the others
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            break
+    assert len(others) >= 2
+    until = time.monotonic() + 30
+    while any(map(is_alive, others)):  # multiprocessing's own process ends just after the workers
+        assert time.monotonic() < until, others
         time.sleep(0.01)
-    written = [path for path in (tmp_path / "out").rglob("*")]
+    written = list((tmp_path / "out").rglob("*"))
     assert {f"out/{path.name}" for path in written} >= {*(first + rest).splitlines()}
     assert all(path.suffix == ".png" for path in written)
     assert len(written) < 40

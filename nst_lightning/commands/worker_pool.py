@@ -5,7 +5,6 @@ computation, and takes nothing with it if the system kills it for lack of memory
 """
 
 import contextlib
-import math
 import multiprocessing
 import os
 import signal
@@ -70,12 +69,11 @@ class WorkerPool:
         max_memory: the bytes that jobs may take at once; a job that needs more is done alone.
     """
 
-    def __init__(
-        self, work: Work, workers: int, estimate_memory: Callable[[Job], float], max_memory: float = math.inf
-    ) -> None:
+    def __init__(self, work: Work, workers: int, estimate_memory: Callable[[Job], float], max_memory: float) -> None:
         self._work, self._workers = work, workers
         self._estimate_memory, self._max_memory = estimate_memory, max_memory
         self._context = multiprocessing.get_context("spawn")
+        self._processes: list[SpawnProcess] = []
         self._idle: list[_Worker] = []
         self._busy: dict[_Worker, _Task] = {}
 
@@ -85,12 +83,11 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         self._ours.close()  # which tells workers to end, as does the end of this process
-        processes = [worker.process for worker in (*self._idle, *self._busy)]
         try:
-            for process in processes:
+            for process in self._processes:
                 process.join()
         finally:  # after a second Ctrl-C, by somebody who can't wait
-            for process in processes:
+            for process in self._processes:
                 process.kill()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
@@ -139,6 +136,7 @@ class WorkerPool:
         resource_tracker.ensure_running()  # or the first start would do so, and unblock signals
         with _blocked_signals():
             process.start()
+            self._processes.append(process)
         theirs.close()
         return _Worker(process, connection)
 
