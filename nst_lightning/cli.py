@@ -57,7 +57,11 @@ COMMANDS = {
         repeatable=("styles",),
     ),
     "stylize": Command(
-        f"{_HERE}.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}, repeatable=("style",)
+        f"{_HERE}.stylize:stylize",
+        "stylize photos with an ONNX file",
+        {"photos": "+"},
+        repeatable=("style",),
+        flags=("skip_existing",),
     ),
     "styles": Command(
         f"{_HERE}.styles:styles", "list the styles of a network, and draw photos in each", {"photos": "*"}
@@ -94,6 +98,12 @@ COMMANDS = {
         f"{_HERE}.evaluate_speed:evaluate_speed",
         "speed of ONNX files, compared with Johnson's network",
         {"models": "+"},
+    ),
+    "evaluate folders": Command(
+        f"{_HERE}.evaluate_folders:evaluate_folders",
+        "speed of stylizing a folder, in one process and in several",
+        {"photo": None},
+        repeatable=("long_side", "workers"),
     ),
     "figures gallery": Command(
         f"{_HERE}.figures_gallery:figures_gallery",

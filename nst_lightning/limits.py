@@ -12,6 +12,10 @@ from pathlib import Path
 
 PROCESS = Path("/proc/self")
 """The folder in which Linux says which control groups this process is in, and where they are found."""
+MACHINE = Path("/proc/meminfo")
+"""The file in which Linux says how much memory the machine has left."""
+_ASSUMED = 4e9
+"""The bytes of memory that are assumed to be available where the system doesn't say."""
 
 
 def usable_processors() -> int:
@@ -48,6 +52,17 @@ def memory_left() -> float:
     """
     left = [*_memory_left_v1(), *_memory_left_v2()]
     return max(0.0, min(left, default=math.inf))
+
+
+def available_memory() -> float:
+    """The bytes of memory that this process may still take, of those that are free: at most half of all on macOS."""
+    try:
+        sizes = {name: float(size.split()[0]) for name, size in (line.split(":") for line in _read(MACHINE))}
+        free = sizes["MemAvailable"] * 1024
+    except KeyError:
+        known = "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {})
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2 if known else _ASSUMED
+    return min(free, memory_left())
 
 
 def _processor_shares() -> Iterator[float]:
@@ -133,7 +148,11 @@ def _mounts(controller: str) -> Iterator[tuple[str, Path]]:
 
 
 def _lines(name: str) -> list[str]:
+    return _read(PROCESS / name)
+
+
+def _read(file: Path) -> list[str]:
     try:
-        return (PROCESS / name).read_text().splitlines()
+        return file.read_text().splitlines()
     except OSError:  # not on Linux
         return []

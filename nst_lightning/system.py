@@ -1,6 +1,7 @@
 """What depends on the operating system: memory of the C library, quoting for the shell, signals, names of files."""
 
 import ctypes
+import errno
 import os
 import platform
 import shlex
@@ -43,6 +44,11 @@ def give_back_freed_memory() -> None:
 def shell_line(words: Sequence[str]) -> str:
     """Join words into a command line that the system's shell splits into the same words."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, or its user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 
 
 def normalize_name(name: str) -> str:

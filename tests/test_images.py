@@ -15,6 +15,7 @@ from nst_lightning.images import (
     list_pictures,
     read_picture,
     read_rgb,
+    read_size,
     resize_short_side,
     to_rgb,
     write_picture,
@@ -218,3 +219,18 @@ def test_sheet_holds_every_picture_unscaled(picture):
         pixels = np.asarray(image)
         windows = np.lib.stride_tricks.sliding_window_view(sheet[..., 0], pixels.shape[:2])
         assert (windows == pixels[..., 0]).all((2, 3)).sum() == count
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.heic", "a.gif"])
+def test_the_size_of_a_picture_is_read_without_its_pixels(tmp_path, picture, name):
+    if name == "a.heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    picture(90, 70).save(tmp_path / name)
+    assert read_size(tmp_path / name) == (90, 70)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / "text.jpg").write_text("no")
+    assert read_size(tmp_path / "text.jpg") is None
+    assert read_size(tmp_path / "nowhere.jpg") is None
+    if name in ("a.jpg", "a.png"):  # others state it at their end, or are read in full
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        assert read_size(tmp_path / name) == (90, 70)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 
@@ -98,6 +99,23 @@ def test_other_systems_have_no_groups(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "PROCESS", tmp_path)
     assert limits.memory_left() == math.inf
     assert 1 <= limits.usable_processors() <= os.cpu_count()
+
+
+@pytest.mark.parametrize(("limit", "available"), [("max", 7 * 2**20), ("4000000", 3_000_000)])
+def test_memory_of_the_machine_and_of_its_groups(tmp_path, machine, monkeypatch, limit, available):
+    machine("0::/job\n", V2, v2("fs/job", limit, 1_000_000))
+    (tmp_path / "meminfo").write_text("MemTotal:       16000 kB\nMemAvailable:    7168 kB\nHugePages_Total:       0\n")
+    monkeypatch.setattr(limits, "MACHINE", tmp_path / "meminfo")
+    assert limits.available_memory() == available
+
+
+def test_memory_where_the_system_does_not_say_how_much_is_free(tmp_path, machine, monkeypatch):
+    machine("0::/\n", V2, {})
+    total = psutil.virtual_memory().total
+    monkeypatch.setattr(limits, "MACHINE", tmp_path / "nothing")
+    assert limits.available_memory() == pytest.approx(total / 2, rel=0.01)
+    monkeypatch.setattr(os, "sysconf_names", {}, raising=False)
+    assert limits.available_memory() == 4e9
 
 
 def test_optimize_plans_with_the_memory_of_the_container(machine):

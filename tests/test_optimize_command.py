@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shlex
@@ -345,6 +346,28 @@ def test_a_bug_at_one_photo_of_a_folder_does_not_cost_the_others(tmp_path, reque
         main(["optimize", *arguments])
     assert f"nst-lightning: {tmp_path}/photos/a.png: a bug" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "made").iterdir()} == {"a.png.state", "b.png", "b.png.json"}
+
+
+def test_a_full_disk_stops_a_folder(tmp_path, request_of, picture, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        picture(80, 60).save(tmp_path / "photos" / name)
+    real, tried = Files.write, []
+
+    def write(self, result):
+        tried.append(self.target.name)
+        if self.target.name == "b.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, result)
+
+    monkeypatch.setattr(Files, "write", write)
+    arguments = [str(tmp_path / "photos"), *request_of[1:]]
+    arguments[arguments.index("--output") + 1] = str(tmp_path / "made")
+    assert main(["optimize", *arguments]) == 1
+    assert tried == ["a.png", "b.png"]
+    *_, problem, end = capsys.readouterr().err.splitlines()
+    assert problem == f"nst-lightning: {tmp_path}/photos/b.png: [Errno 28] No space left on device"
+    assert end == "nst-lightning: optimize: the disk is full; the same command with --resume goes on"
 
 
 def test_one_picture_is_made_by_one_process(tmp_path, request_of, capsys, monkeypatch):

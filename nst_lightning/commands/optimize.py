@@ -1,16 +1,16 @@
 """The command `optimize`: the best single picture for a photo and a painting."""
 
-import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from PIL import Image
 
+from nst_lightning.commands.command_line import command_line
 from nst_lightning.commands.optimize_files import Files, beside, sole_maker
 from nst_lightning.commands.optimize_progress import Meter
 from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
@@ -50,11 +50,13 @@ from nst_lightning.optimization.balance import check_target
 from nst_lightning.optimization.device import free_memory, is_out_of_memory, select_device, used_memory
 from nst_lightning.optimization.memory import GB
 from nst_lightning.optimization.scene import check_counts
-from nst_lightning.system import ALL_BLOCKS, keep_freed_memory, shell_line
+from nst_lightning.system import ALL_BLOCKS, is_disk_full, keep_freed_memory
 
 Read = TypeVar("Read")
 _SINGULAR = {"blend_weights": "blend_weight", "masks": "mask"}
 """Names of options that are given once for each painting, by the names that their values have in the library."""
+_UNRECORDED = ("photo", "resume", "preview", "device")
+"""Arguments that make no other picture, and the photo, which comes first."""
 USABLE = 0.8
 """The fraction of free memory to use by default: the estimate is not exact, and other processes need memory, too."""
 LARGE_BLOCK = 2**25
@@ -158,13 +160,13 @@ def optimize(
 
 
 def _optimize_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resume: bool) -> None:
-    """Optimize several photos; photos that fail don't stop the others.
+    """Optimize several photos; photos that fail don't stop the others, unless the disk is full.
 
     Raises:
         WorkError: a photo could not be optimized.
         Exception: the first error that nobody foresaw, after the other photos.
     """
-    failed, bug = 0, None
+    failed, full, bug = 0, False, None
     for source, target in jobs:
         unfinished = beside(target, "state").exists()
         if resume and not unfinished and studio.has_made(source, target):
@@ -176,8 +178,13 @@ def _optimize_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resum
             failed += 1
             foreseen = isinstance(error, UserError | WorkError | OSError) or is_out_of_memory(error)
             bug = bug or (None if foreseen else error)
+            full = is_disk_full(error)
+        if full:
+            break
     if bug is not None:
         raise bug
+    if full:
+        raise WorkError("the disk is full; the same command with --resume goes on")
     if failed:
         raise WorkError(f"{failed} of {len(jobs)} photos could not be optimized, see above")
 
@@ -278,7 +285,8 @@ class _Studio:
         return self.init.paint(photo, levels) if isinstance(self.init, Painter) else self.init
 
     def _command(self, source: Path, target: Path, **changes: Any) -> str:
-        return command_line(self.arguments | {"photo": str(source), "output": str(target), **changes})
+        arguments = self.arguments | {"output": str(target), **changes}
+        return command_line(optimize, arguments, positional=[str(source)], leave_out=_UNRECORDED)
 
     def _resumable_command(self, source: Path, target: Path) -> str:
         """The command without `--max-memory`, which may change when the command is resumed."""
@@ -295,28 +303,6 @@ class _Studio:
             "encoder": self.encoder.description,
             "device": str(self.device),
         }
-
-
-def command_line(arguments: dict[str, Any]) -> str:
-    """The command that makes the same picture, without arguments that have their default values."""
-    words = ["python", "-m", "nst_lightning", "optimize", arguments["photo"]]
-    defaults = {name: parameter.default for name, parameter in inspect.signature(optimize).parameters.items()}
-    values, defaults = _flatten(arguments), _flatten(defaults)
-    for name, value in values.items():
-        if name in ("photo", "resume", "preview", "device") or value == defaults[name]:
-            continue
-        for item in value if isinstance(value, list) else [value]:
-            text = item if isinstance(item, str) else json.dumps(item)
-            words += [f"--{name.replace('_', '-')}", text]
-    return shell_line(words)
-
-
-def _flatten(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the command line: groups are replaced by their fields."""
-    flat: dict[str, Any] = {}
-    for name, value in arguments.items():
-        flat |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {name: value}
-    return flat
 
 
 def _plan_jobs(photos: Sequence[Path], output: Path, bits: int, *, inputs: Sequence[Path]) -> list[tuple[Path, Path]]:

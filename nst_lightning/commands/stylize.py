@@ -2,27 +2,29 @@
 
 import os
 import re
-import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
+from nst_lightning.commands.command_line import command_line
+from nst_lightning.commands.folder_report import FolderReport
 from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
+from nst_lightning.commands.stylize_photos import FORESEEN, PhotoPainter, describe, painting, plan_workers
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
+from nst_lightning.commands.worker_pool import Job
 from nst_lightning.errors import Notice, UserError, WorkError, naming
 from nst_lightning.images import (
     WRITABLE,
     Metadata,
     PictureError,
     WritingOptions,
-    read_picture,
     refuse_overwriting_inputs,
     require_folder,
     writable_format,
-    write_picture,
 )
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer, check_short_side, check_strokes
 
@@ -43,6 +45,8 @@ def stylize(
     quality: int = 95,
     metadata: Metadata = "keep",
     threads: NonNegativeInt = 0,
+    workers: NonNegativeInt = 0,
+    skip_existing: bool = False,
 ) -> None:
     """Stylize photos with an ONNX file. Names, transparency and EXIF data are kept; colors are converted to sRGB.
 
@@ -66,33 +70,47 @@ def stylize(
         metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
             notes; `none` leaves only transparency and sRGB's profile.
         threads: number of processor threads to use; 0 for all that this process may use.
+        workers: number of photos to paint at once, each in a process of its own, which share the threads. 0 for as many
+            as pay off and fit the memory.
+        skip_existing: leave out photos whose pictures exist already, such as after an interruption. Pictures of other
+            settings count, too.
     """
+    arguments = dict(locals())
     writing = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
     check_strokes(strokes)
     jobs = _plan(photos, output, format)
-    stylizer = Stylizer(model, threads=threads)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
-    stylizer.controls(**controls)  # refuses wrong values before any work
-    _say_if_ignored(strokes, stylizer, blend)
-    failed = 0
-    for source, target in jobs:
-        try:
-            photo = read_picture(source)
-            picture = stylizer(photo.image, **scaling, **controls)
-            write_picture(target, photo.with_pixels(picture), writing)
-        except (UserError, WorkError, OSError, MemoryError) as error:
-            message = str(error) if isinstance(error, PictureError) else f"{source}: {error}"
-            if len(jobs) == 1:
-                raise WorkError(message) from error
-            print(f"nst-lightning: {message}", file=sys.stderr)
-            failed += 1
-        else:
-            print(target)
-    if failed:
-        raise WorkError(f"{failed} of {len(jobs)} photos could not be stylized, see above")
+    painter = PhotoPainter(model, threads, scaling, controls, writing)
+    painter.stylizer.controls(**controls)  # refuses wrong values before any work
+    _say_if_ignored(strokes, painter.stylizer, blend)
+    if skip_existing:
+        jobs = _leave_out_existing(jobs)
+    if len(jobs) == 1:
+        _stylize_one(painter, jobs[0])
+    elif jobs:
+        again = command_line(stylize, arguments | {"skip_existing": True}, positional=photos, leave_out=("photos",))
+        plan = plan_workers(painter, jobs, workers=workers)
+        with FolderReport(jobs, again) as report, painting(painter, jobs, plan) as outcomes:
+            for number, outcome in outcomes:
+                report.add(number, outcome)
+
+
+def _stylize_one(painter: PhotoPainter, job: Job) -> None:
+    try:
+        painter.paint(job, nullcontext())
+    except FORESEEN as error:
+        raise WorkError(describe(job, error)) from error
+    print(job[1])
+
+
+def _leave_out_existing(jobs: list[Job]) -> list[Job]:
+    missing = [(source, target) for source, target in jobs if not target.exists()]
+    if found := len(jobs) - len(missing):
+        warnings.warn(f"{found} of {len(jobs)} pictures exist already, and are kept", Notice, stacklevel=3)
+    return missing
 
 
 def _say_if_ignored(strokes: float | str, stylizer: Stylizer, style: str | None) -> None:

@@ -12,7 +12,16 @@ from nst_lightning.images.pixels import (
     resize_array,
     resize_short_side,
 )
-from nst_lightning.images.reading import flatten, read_mask, read_picture, read_rgb, to_mask, to_picture, to_rgb
+from nst_lightning.images.reading import (
+    flatten,
+    read_mask,
+    read_picture,
+    read_rgb,
+    read_size,
+    to_mask,
+    to_picture,
+    to_rgb,
+)
 from nst_lightning.images.sheet import draw_labeled, draw_sheet
 from nst_lightning.images.writing import (
     WRITABLE,
@@ -49,6 +58,7 @@ __all__ = [
     "read_mask",
     "read_picture",
     "read_rgb",
+    "read_size",
     "refuse_overwriting_inputs",
     "require_folder",
     "resize_array",

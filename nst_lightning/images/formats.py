@@ -66,7 +66,7 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
         OSError: the file is missing or can't be read.
     """
     try:
-        image = _identify(path)
+        image = identify_picture(path)
     except UnidentifiedImageError:
         by_content = _advice_by_content(path)
         advice = advice_for(path) or (None if _is_installed(by_content) else by_content)
@@ -78,6 +78,20 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
         image.close()
         raise
     return image
+
+
+def identify_picture(path: str | Path) -> ImageFile.ImageFile:
+    """Open a picture file, of whose kind and size nothing is checked.
+
+    Raises:
+        OSError: the file is missing, or not a picture that can be read.
+    """
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        if _advice_by_content(path) == _HEIF and "HEIF" not in Image.OPEN and _register_heif():
+            return Image.open(path)
+        raise
 
 
 def is_readable(path: Path) -> bool:
@@ -99,15 +113,6 @@ def begins_as_picture(path: Path) -> bool:
     """Whether a file begins as JPEG, PNG, GIF, TIFF, WebP, HEIF, AVIF or JPEG XL files do."""
     header = _header(path)
     return header.startswith(_BEGINNINGS) or header[8:12] == b"WEBP" or _advice_by_content(path) is not None
-
-
-def _identify(path: str | Path) -> ImageFile.ImageFile:
-    try:
-        return Image.open(path)
-    except UnidentifiedImageError:
-        if _advice_by_content(path) == _HEIF and "HEIF" not in Image.OPEN and _register_heif():
-            return Image.open(path)
-        raise
 
 
 def _is_installed(advice: str | None) -> bool:

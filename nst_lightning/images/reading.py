@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageChops, ImageFile
 from nst_lightning.errors import Notice, UserError, require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
-from nst_lightning.images.formats import open_picture
+from nst_lightning.images.formats import identify_picture, open_picture
 from nst_lightning.images.gray import gray_values, is_deep_gray
 from nst_lightning.images.paths import PictureError
 from nst_lightning.images.picture import Picture
@@ -60,6 +60,15 @@ def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
             scale = short_side / min(image.size)
             image.draft("RGB", (int(image.width * scale), int(image.height * scale)))
         return flatten(image)
+
+
+def read_size(path: str | Path) -> tuple[int, int] | None:
+    """The width and height of a picture as it lies in its file, whose pixels are not read; None if it can't be read."""
+    try:
+        with raised_limits(), identify_picture(path) as image:
+            return image.size
+    except Exception:  # of any kind, as in `_open`
+        return None
 
 
 def read_mask(path: str | Path) -> Image.Image:

@@ -1,0 +1,91 @@
+"""The command `evaluate folders`: how fast folders are painted by one process and by several."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from PIL import Image
+
+from nst_lightning.commands.pictures import find_picture
+from nst_lightning.commands.stylize_photos import USABLE, PhotoPainter, Plan, painting
+from nst_lightning.commands.types import PositiveInt
+from nst_lightning.commands.worker_pool import Job
+from nst_lightning.errors import WorkError, require_at_least
+from nst_lightning.images import WritingOptions, read_rgb, write_picture
+from nst_lightning.inference import DEFAULT_MODEL, MINIMUM_SIZE
+from nst_lightning.limits import available_memory, usable_processors
+
+
+def evaluate_folders(
+    photo: str,
+    model: str = DEFAULT_MODEL,
+    long_side: list[PositiveInt] | None = None,
+    workers: list[PositiveInt] | None = None,
+    count: PositiveInt = 64,
+    rounds: PositiveInt = 3,
+) -> None:
+    """Print how many photos of a folder are painted in a second, and how many times faster than by one process.
+
+    Copies of a photo are read, painted and written as by `stylize`. The settings take turns; times are medians, from
+    the start of the processes to the last picture.
+
+    Args:
+        photo: the photo.
+        model: an .onnx file, or the name of a bundled network.
+        long_side: long side in pixels to scale the photo to; by default 512, 2000 and 4000. May be given several times.
+        workers: number of processes to try, which share the processors; by default 1, 2 and as many as there are
+            processors. May be given several times.
+        count: number of photos of up to 512 pixels. There are fewer of larger ones, but two for each process at least.
+        rounds: number of turns for each setting.
+    """
+    sides = long_side or [512, 2000, 4000]
+    require_at_least(MINIMUM_SIZE, long_side=min(sides))
+    processors = usable_processors()
+    numbers = sorted({1, *(workers or (2, processors))})
+    painter = PhotoPainter(model, 0, {"short_side": None, "strokes": 1.0}, {}, WritingOptions())
+    painter.stylizer.controls()  # refuses other kinds of files
+    image = read_rgb(find_picture("photo", photo))
+    print(f"{'photos/s':>10}{'times faster':>14}{'processes':>11}{'threads each':>14}")
+    for side in sides:
+        scaled = _scale(image, side)
+        memory = USABLE * available_memory()
+        plans = [Plan(number, max(1, processors // number), memory) for number in numbers]
+        copies = max(2 * max(numbers), round(count * min(1, (512 / side) ** 2)))
+        with tempfile.TemporaryDirectory() as folder:
+            times = _take_turns(painter, _write_copies(scaled, Path(folder), copies), plans, rounds)
+        for plan, seconds in zip(plans, times):
+            figures = f"{copies / seconds:10.3g}{times[0] / seconds:14.2f}{plan.workers:11}{plan.threads:14}"
+            print(f"{figures}  {copies} photos of {scaled.width}x{scaled.height}")
+
+
+def _scale(image: Image.Image, long_side: int) -> Image.Image:
+    scale = long_side / max(image.size)
+    width, height = (max(MINIMUM_SIZE, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _write_copies(image: Image.Image, folder: Path, count: int) -> list[Job]:
+    write_picture(folder / "0.jpg", image)
+    for number in range(1, count):
+        (folder / f"{number}.jpg").write_bytes((folder / "0.jpg").read_bytes())
+    return [(folder / f"{number}.jpg", folder / "out" / f"{number}.jpg") for number in range(count)]
+
+
+def _take_turns(painter: PhotoPainter, jobs: Sequence[Job], plans: Sequence[Plan], rounds: int) -> list[float]:
+    """The median time of each plan, in seconds."""
+    times: list[list[float]] = [[] for _ in plans]
+    for _ in range(rounds):
+        for measured, plan in zip(times, plans):
+            start = time.perf_counter()
+            _paint(painter, jobs, plan)
+            measured.append(time.perf_counter() - start)
+    return [median(measured) for measured in times]
+
+
+def _paint(painter: PhotoPainter, jobs: Sequence[Job], plan: Plan) -> None:
+    with painting(painter, jobs, plan) as outcomes:
+        for _, outcome in outcomes:
+            if outcome.problem is not None:
+                raise WorkError(outcome.problem)
