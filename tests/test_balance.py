@@ -1,6 +1,7 @@
 """The balance of content and style in training."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -168,11 +169,17 @@ def test_a_state_counts_for_the_styles_that_it_has():
     assert other.chances.sum() == pytest.approx(1)
 
 
-def test_only_pictures_at_full_strength_count(tmp_path, run_of, photos):
-    module = run_of(partial_strength=1.0)
-    trainer_of(tmp_path, max_steps=3, enable_checkpointing=False).fit(module, data_of(photos))
-    assert module.balance.sums.abs().sum() == 0
-    assert module.balance.batches == 3
+def test_only_pictures_at_full_strength_count(tmp_path, run_of, photos, monkeypatch):
+    module, drawn, counted = run_of(partial_strength=0.5), [], []
+    sample, sum_up = module.sampler.sample, module.balance.sum_up
+    monkeypatch.setattr(
+        module.sampler, "sample", lambda *given, **more: drawn.append(sample(*given, **more)) or drawn[-1]
+    )
+    monkeypatch.setattr(module.balance, "sum_up", lambda given, **more: counted.append(given) or sum_up(given, **more))
+    trainer_of(tmp_path, max_steps=8, enable_checkpointing=False).fit(module, data_of(photos))
+    expected = [targets.paintings[targets.strengths == 1].tolist() for targets in drawn[-8:]]  # a trial may come first
+    assert [styles.tolist() for styles in counted] == expected
+    assert 0 < sum(map(len, expected)) < 16
 
 
 def test_factors_weigh_the_loss(run_of):
@@ -185,10 +192,36 @@ def test_factors_weigh_the_loss(run_of):
         torch.testing.assert_close(found["style"], factor * found["style_of_each"].mean(), check_dtype=False)
 
 
-@pytest.mark.parametrize("objective", [{"style_weight": 0.0}, {"content_weight": 0.0}, {}])
-def test_without_two_weights_or_a_target_nothing_is_balanced(compact_weights, painting, objective):
-    module = module_of(compact_weights, painting, objective=objective, content_target=0.42 if objective else None)
-    assert module.balance is None
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": {"style_weight": 0.0}},
+        {"objective": {"content_weight": 0.0}},
+        {"objective": {"normalization": "gatys"}},
+        {"partial_strength": 1.0},
+        {"content_target": None},
+    ],
+)
+def test_where_nothing_can_be_balanced_nothing_is(compact_weights, painting, options):
+    assert module_of(compact_weights, painting, **{"content_target": 0.42, **options}).balance is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "content", "said"), [(10, 0.2, True), (10, 0.7, False), (0.1, 0.7, True), (2, 0.7, False)]
+)
+def test_a_target_out_of_reach_is_said_for_each_style(tmp_path, run_of, photos, factor, content, said):
+    module = run_of()
+    module.balance.update = lambda sums, speed: None
+    module.balance.target = 0.42
+    module.balance.log_factors = torch.tensor([0.0, np.log(factor)])
+    module.balance.sums = torch.tensor([[0.42, 1, 1, 1], [content, 1, 1, 1]])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer_of(tmp_path, max_steps=1, enable_checkpointing=False).fit(module, data_of(photos))
+    found = [str(warning.message) for warning in caught if "out of reach" in str(warning.message)]
+    assert len(found) == said
+    if said:
+        assert f"content_target 0.42 is out of reach: b ended at {content:.2f} with {factor:g} times" in found[0]
 
 
 def test_a_network_of_one_style_is_balanced_and_logged(tmp_path, compact_weights, painting, photos):

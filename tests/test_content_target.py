@@ -162,6 +162,32 @@ def test_a_target_out_of_reach_is_said(made):
     assert found.style_weight == 1000
 
 
+def test_a_weight_at_its_other_limit_is_no_limit(made):
+    with pytest.warns(Notice, match=r"content_target 0.9 is missed, and more .* at a style weight of 0.1$"):
+        made(0.9, pyramid=small(levels=1, iterations=1), objective=ObjectiveOptions(style_weight=0.1))
+
+
+@pytest.mark.parametrize("iterations", [6, 12])
+def test_levels_that_refine_keep_the_weight(made, iterations):
+    weights = []
+    pyramid = small(long_side=344, iterations=iterations, refine_above=300, refine_iterations=12)
+    found = made(
+        0.2, pyramid=pyramid, progress=lambda progress: weights.append((progress.level, progress.losses)) and None
+    )
+    settled = [losses["content"] for level, losses in weights if level == 1]
+    assert found.content == pytest.approx(settled[-1], rel=0.3)
+    assert found.state["balance"]["level"] == 1
+
+
+def test_a_mask_that_vanishes_from_a_small_level_is_searched_with_later(picture):
+    photo, mask = picture(320, 240), Image.new("L", (320, 240))
+    mask.putpixel((5, 5), 3)
+    pyramid = PyramidOptions(long_side=320, levels=2, factor=5.0, iterations=2, margin=0)
+    options = {"masks": [mask], "pyramid": pyramid, "content_target": 0.3}
+    found = optimize_picture(photo, [picture(70, 90, 1)], BUNDLED, **options)
+    assert found.state["balance"]["level"] == 2
+
+
 def test_a_target_that_is_missed_is_said(made):
     missed = r"content_target 0.8 is missed, and more iterations may reach it: content is 0\.\d\d at a style weight of"
     with pytest.warns(Notice, match=missed):

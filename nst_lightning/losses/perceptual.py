@@ -76,7 +76,10 @@ class PerceptualLoss(nn.Module):
             draw: chooses the random directions of the sliced Wasserstein distance; they recur after a few draws.
 
         Returns:
-            Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum; and
+            Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum. And without
+            gradient: `style_of_each`, the style loss of each picture without factors, shape (N,), and
+            `content_of_each`, numerator and denominator of its relative content, shape (N, 2), whose ratio over any
+            batches weighs photos by their energy.
 
         Raises:
             UserError: the pictures are too small.
@@ -118,14 +121,15 @@ class PerceptualLoss(nn.Module):
 
     def _content(self, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The content loss, and `content_of_each`."""
-        losses, of_each = [], []
+        losses, of_each, energies = [], [], []
         for layer, weight in self.content_layers.items():
             target = targets[layer]
             squares, energy = content_sums(features[layer], target)
             divisor = content_divisor(energy.sum(), target.numel(), len(target), self.options.normalization)
             losses.append(weight * squares.sum() / divisor)
             of_each.append(weight * torch.stack([squares.detach(), energy], dim=1) / energy.sum().clamp_min(_EPSILON))
-        return reduce(torch.add, losses), reduce(torch.add, of_each)
+            energies.append(weight * energy.sum() / target.numel())
+        return reduce(torch.add, losses), reduce(torch.add, of_each) * reduce(torch.add, energies)
 
     def _style(self, features: Mapping[str, Tensor], factor: int, styles: Tensor, draw: int) -> Tensor:
         targets = {pair: target[styles] for pair, target in self._targets[factor, draw].items()}

@@ -45,7 +45,8 @@ class ContentBalance:
     """Adapts the style weight while a picture grows, so that its content reaches a target.
 
     Content is what the content loss compares, at the size that is being painted: with the same style weight, it is
-    about the same at the end of each level. Refined levels keep the weight, since their few iterations don't settle.
+    about the same at the end of each level. Levels that only refine keep the weight, since content doesn't settle in
+    their few iterations.
 
     Args:
         target: the content to reach, from 0.1 to 0.9.
@@ -56,13 +57,15 @@ class ContentBalance:
     def __init__(self, target: float, levels: Sequence[Level], *, weight: float) -> None:
         self.target, self.levels = target, list(levels)
         self.found = Found(weight)
-        self._settled = max(level.iterations for level in self.levels)
-        self._last = max(number for number in range(1, len(self.levels) + 1) if self.checks(number))
+        numbers = range(1, len(self.levels) + 1)
+        self._searching = [number for number in numbers if not self.levels[number - 1].refines] or list(numbers)
 
     def checks(self, number: int) -> list[int]:
-        """The iterations of a level, by its number from 1, after which to call `adapt`; none if it is refined."""
+        """The iterations of a level, by its number from 1, after which to call `adapt`; none if it only refines."""
+        if number not in self._searching:
+            return []
         iterations = self.levels[number - 1].iterations
-        return sorted({max(1, round(share * iterations)) for share in CHECKS if iterations == self._settled})
+        return sorted({max(1, round(share * iterations)) for share in CHECKS})
 
     def has_checked(self, number: int, iteration: int) -> bool:
         """Whether `adapt` has been called for an iteration of a level, or a later one."""
@@ -78,7 +81,7 @@ class ContentBalance:
         """
         self.found = replace(self.found, content=content, level=number, iteration=iteration)
         left = max(0.0, 1 - iteration / self.levels[number - 1].iterations)
-        if not left and number == self._last:
+        if not left and number == self._searching[-1]:
             return
         expected = content * (1 - SETTLING * left**2)
         step = 1.0 if abs(expected - self.target) < NEAR else (self.target / max(expected, 1e-6)) ** EXPONENT
@@ -90,7 +93,7 @@ class ContentBalance:
         content = self.found.content
         if content is None or abs(content - self.target) <= TOLERANCE:
             return
-        at_limit = self.found.weight in (LEAST_WEIGHT, MOST_WEIGHT)
+        at_limit = self.found.weight == (MOST_WEIGHT if content < self.target else LEAST_WEIGHT)
         missed = "is out of reach" if at_limit else "is missed, and more iterations may reach it"
         found = f"content is {content:.2f} at a style weight of {self.found.weight:.4g}"
         warnings.warn(f"content_target {self.target:g} {missed}: {found}", Notice, stacklevel=2)

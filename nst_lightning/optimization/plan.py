@@ -42,6 +42,7 @@ class Level:
         iterations: number of evaluations of loss and gradient.
         history: number of past steps that L-BFGS remembers.
         tile: side of the tiles in pixels, or None if the level needs no tiles.
+        refines: whether the level only refines a large picture, see `PyramidOptions.refine_above`.
     """
 
     width: int
@@ -49,6 +50,7 @@ class Level:
     iterations: int
     history: int
     tile: int | None = None
+    refines: bool = False
 
     @property
     def work(self) -> int:
@@ -184,9 +186,10 @@ def _levels(size: tuple[int, int], needed: int, pyramid: PyramidOptions, *, hist
         width, height = (max(1, round(side * scale / factor)) for side in size)
         short = min(width, height)
         if short >= needed and (factor == 1 or short > pyramid.margin):
-            refines = (levels or warm) and max(width, height) > pyramid.refine_above  # a picture that exists
+            exists = bool(levels) or warm
+            refines = exists and max(width, height) > pyramid.refine_above
             iterations = pyramid.refine_iterations if refines else pyramid.iterations
-            levels.append(Level(width, height, iterations, min(history, iterations)))
+            levels.append(Level(width, height, iterations, min(history, iterations), refines=refines))
     return levels
 
 

@@ -184,7 +184,8 @@ def _minimize(state: State, objective: Objective, minimizer: MinimizerOptions, j
     )
     for iteration in [] if balance is None else balance.checks(number):
         state = run(state, until=iteration)
-        if balance is not None and not balance.has_checked(number, iteration):
+        shown = objective.stylized_share > 0  # small masks may vanish from small levels
+        if balance is not None and shown and not balance.has_checked(number, iteration):
             before = balance.found.weight
             balance.adapt(_content(state, objective), number, iteration)
             if balance.found.weight != before:

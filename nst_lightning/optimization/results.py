@@ -45,7 +45,7 @@ class Optimized:
         history: losses of each iteration, with its level and the seconds since the start.
         seconds: seconds that the optimization took.
         style_weight: the style weight at the end, which a content target may have changed.
-        content: content of the picture, see `metrics.Evaluator`, if there is a content target and it has been measured.
+        content: the content loss when it was last measured for a content target, see `optimize_picture`.
         state: the state from which `optimize_picture` can resume: tensors and plain values, for torch.save and
             torch.load(weights_only=True).
     """

@@ -110,6 +110,31 @@ class StyleBalance:
         """
         return style * (content / self.target).clamp_min(1).square()
 
+    def log(self, stage: str, style_weight: float, device: torch.device) -> dict[str, Tensor]:
+        """The style weight and the running content of each style, by the names under which `stage` logs them.
+
+        Args:
+            stage: `val`.
+            style_weight: the style weight that the factors multiply.
+            device: device of the values.
+        """
+        logged = {}
+        for style, factor, content in zip(self.names, self.factors, self.content):
+            name = f"{stage}/{style}/" if len(self.names) > 1 else f"{stage}/"
+            logged[f"{name}style_weight"] = (style_weight * factor).to(device)
+            if content.isfinite():
+                logged[f"{name}running_content"] = content.to(device)
+        return logged
+
+    def missed(self) -> list[str]:
+        """The styles whose contents are off by more than a tenth although their factors are at a limit, described."""
+        described = []
+        for style, factor, content in zip(self.names, self.factors.tolist(), self.content.tolist()):
+            limit = LARGEST_FACTOR if content < self.target else 1 / LARGEST_FACTOR
+            if abs(content / self.target - 1) > 0.1 and math.isclose(factor, limit, rel_tol=1e-3):
+                described.append(f"{style} ended at {content:.2f} with {limit:g} times the style weight")
+        return described
+
     def _control(self, measured: Tensor, speed: float) -> None:
         """Change the factors of styles that have been measured."""
         limit = math.log(LARGEST_FACTOR)

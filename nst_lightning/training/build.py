@@ -60,7 +60,7 @@ def build_style_transfer(
         content_target: content loss that the pictures of each style are to have, from 0.1 to 0.9: the style weight of
             each style, which begins with `objective.style_weight`, is adapted to it, by a factor of 0.1 to 10, and
             styles that lag behind in style loss are drawn more often. `null` leaves weights as they are, and draws all
-            styles alike.
+            styles alike; so does a normalization that isn't relative, or a `partial_strength` of 1.
         partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
         stability_weight: weight of the difference between the pictures of a photo and of the same photo, shifted by a
             few pixels and with noise: 10 for video; 0 leaves this loss out, which saves time.
@@ -88,8 +88,9 @@ def build_style_transfer(
         loss = PerceptualLoss(encoder, paintings, objective)
     earlier = _start(network, names, start_paths(init_from), freeze_shared=freeze_shared)
     balance = None if content_target is None else StyleBalance(names, content_target)
-    if not (objective.style_weight and objective.content_weight):
-        balance = None  # there is nothing to balance
+    relative = objective.normalization == "relative"
+    if not (objective.style_weight and objective.content_weight and relative and partial_strength < 1):
+        balance = None  # there is nothing to balance, or to measure
     record = Record(
         title=metadata.title or ", ".join(names),
         painter=metadata.painter or "",

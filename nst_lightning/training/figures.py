@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 
 from nst_lightning.encoders import Encoder, image_to_tensor
 from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup, build_yardstick, list_short_sides
+from nst_lightning.training.balance import StyleBalance
 
 
 class StyleFigures(nn.Module):
@@ -26,7 +27,7 @@ class StyleFigures(nn.Module):
 
     def __init__(self, paintings: Mapping[str, Image.Image], *, short_side: int, judge: Encoder | None) -> None:
         super().__init__()
-        self.yardstick, self.judge = build_yardstick(), judge
+        self.styles, self.yardstick, self.judge = list(paintings), build_yardstick(), judge
         self.short_sides = list_short_sides(short_side)
         self._paintings = [image_to_tensor(painting) for painting in paintings.values()]
         self.evaluators = self._build()
@@ -54,6 +55,25 @@ class StyleFigures(nn.Module):
     def medians(self, style: int) -> dict[str, Tensor]:
         """Medians of the pictures' figures, and of the photos' style if measured, by name; what was added is reset."""
         return dict(self._medians(style))
+
+    def log(self, stage: str, balance: StyleBalance | None) -> dict[str, Tensor]:
+        """The figures of each style, and their averages, by the names under which `stage` logs them.
+
+        Args:
+            stage: `val` or `test`.
+            balance: if there is a content target, `loss` is its `rate`.
+        """
+        logged: dict[str, Tensor] = {}
+        averages: dict[str, list[Tensor]] = {}
+        for number, style in enumerate(self.styles):
+            figures = self.medians(number)
+            if figures and balance is not None:
+                figures["loss"] = balance.rate(self.content(number), self.mean_style(figures))
+            for name, value in figures.items():
+                averages.setdefault(name, []).append(value)
+                if len(self.styles) > 1:
+                    logged[f"{stage}/{style}/{name}"] = value
+        return logged | {f"{stage}/{name}": torch.stack(values).mean() for name, values in averages.items()}
 
     def content(self, style: int) -> Tensor:
         """The mean content of the pictures of a style, weighted by energy, as the loss compares it; it is reset."""

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nst_lightning.encoders import Encoder
-from nst_lightning.errors import UserError, WorkError, require_at_least
+from nst_lightning.errors import Notice, UserError, WorkError, require_at_least
 from nst_lightning.losses import PerceptualLoss
 from nst_lightning.networks import network_record
 from nst_lightning.networks.checkpoint import (
@@ -159,6 +159,12 @@ class StyleTransfer(L.LightningModule):
         self._swapped, self._measured = False, None  # an earlier run may have failed amid validation, or a step
         restore_accumulation(self.trainer)
 
+    def on_train_end(self) -> None:
+        """Say which styles miss the content target although their weights have gone as far as they may."""
+        if self.balance is not None and (missed := self.balance.missed()):
+            target = f"content_target {self.balance.target:g} is out of reach: {', '.join(missed)}"
+            rank_zero_warn(f"{target}; begin with another style_weight", category=Notice)
+
     def forward(self, photos: Tensor, style: int = 0) -> Tensor:
         """Stylize photos in one of the run's styles.
 
@@ -260,9 +266,9 @@ class StyleTransfer(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the medians over the held-out photos."""
         self._swapped = False
-        self._log_figures("val")
+        self.log_dict(self.figures.log("val", self.balance), sync_dist=True)
         if self.balance is not None:
-            self._log_balance(self.balance)
+            self.log_dict(self.balance.log("val", self.loss.options.style_weight, self.device), sync_dist=True)
 
     def on_test_end(self) -> None:
         """Leave the photos out of what comes next."""
@@ -270,7 +276,7 @@ class StyleTransfer(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the medians over the test photos."""
-        self._log_figures("test")
+        self.log_dict(self.figures.log("test", self.balance), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, whose learning rate rises linearly and then falls along a cosine to zero."""
@@ -341,31 +347,6 @@ class StyleTransfer(L.LightningModule):
         for name, value in losses.items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
         self.figures.update(style, pictures, photos, contents)
-
-    def _log_figures(self, stage: str) -> None:
-        """Log the figures of each style, and their average."""
-        averages: dict[str, list[Tensor]] = {}
-        for number, style in enumerate(self.paintings):
-            figures = self.figures.medians(number)
-            if figures:
-                content = self.figures.content(number)
-                if self.balance is not None:
-                    figures["loss"] = self.balance.rate(content, self.figures.mean_style(figures))
-            for name, value in figures.items():
-                averages.setdefault(name, []).append(value)
-                if len(self.paintings) > 1:
-                    self.log(f"{stage}/{style}/{name}", value, sync_dist=True)
-        for name, values in averages.items():
-            self.log(f"{stage}/{name}", torch.stack(values).mean(), sync_dist=True)
-
-    def _log_balance(self, balance: StyleBalance) -> None:
-        """Log the style weight and the running content of each style."""
-        weights = self.loss.options.style_weight * balance.factors
-        for style, weight, content in zip(balance.names, weights, balance.content):
-            name = f"val/{style}/" if len(balance.names) > 1 else "val/"
-            self.log(f"{name}style_weight", weight.to(self.device), sync_dist=True)
-            if content.isfinite():
-                self.log(f"{name}running_content", content.to(self.device), sync_dist=True)
 
 
 def require_style_transfer(callback: L.Callback, module: L.LightningModule) -> StyleTransfer:
