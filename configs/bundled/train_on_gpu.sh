@@ -3,10 +3,9 @@
 #
 #   NST_SHARED=DATA configs/bundled/train_on_gpu.sh SECONDS [options of fit ...]
 #
-# Options that follow override the recipe: `--model.freeze_shared false --model.optimizer.name muon` trains the whole
-# network. A content target finds the style weights, for which the recipe's runs had factors set by hand. RESERVE
-# seconds, 100 by default, are kept from the steps: for the start (imports, a trial of the network), and for what
-# follows the last step. The learning rate falls to zero when the time of the steps is over.
+# Options that follow override the recipe. RESERVE seconds, 100 by default, are kept from the steps: for the start
+# (imports, a trial of the network), and for what follows the last step. The learning rate falls to zero when the time of
+# the steps is over.
 # RUNS is the folder of all runs, PYTHON the interpreter. SIGTERM and Ctrl-C save the step under way.
 set -euo pipefail
 [[ ${1:-} =~ ^[1-9][0-9]*$ ]] || { echo "usage: $0 SECONDS [options of fit ...]" >&2; exit 2; }

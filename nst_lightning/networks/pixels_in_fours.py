@@ -24,11 +24,11 @@ def placement_kernel() -> Tensor:
 
 
 def blur_kernel() -> Tensor:
-    """The kernel, shape (12, 12, 3, 3), of a blur that removes only what alternates from pixel to pixel.
+    """The kernel, shape (12, 12, 3, 3), of a blur that removes what alternates from pixel to pixel, and little else.
 
     An average of 2x2 pixels would hide differences between the four only where a picture is flat; this kernel hides
-    them in gradients as well. What differs from the luma is blurred more: edges would have colored fringes otherwise,
-    which the losses hardly see.
+    them in gradients as well. What differs from the luma is blurred more, so that color that recurs every four pixels
+    goes, too: edges would have colored fringes otherwise, which the losses hardly see.
     """
     luma = torch.from_numpy(LUMA).float().expand(3, 3)  # the mixing of channels that leaves gray
     blurs = ((_FINE_BLUR, luma), (_COLOR_BLUR, torch.eye(3) - luma))
