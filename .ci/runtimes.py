@@ -237,7 +237,7 @@ def table(folder: Path) -> None:
     print("|---" * (len(cells) + 1) + "|")
     bad = []
     for name, limit in limits.items():
-        row = [results.get(name, {"error": "it ended"}) for results in cells.values()]
+        row = [results[name] for results in cells.values()]
         print(f"| {name} |", " | ".join(_cell(result) for result in row), "|")
         for runtime, result in zip(cells, row):
             if "error" in result:
