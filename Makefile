@@ -3,6 +3,7 @@
 # make test-weights   runs the tests that need the real VGG weights, in the folder that NST_SHARED names
 # make test-lowest   tries the lowest versions of all dependencies that pyproject.toml allows
 # make test-install   tries the wheel in an empty environment, without extras
+# make test-runtimes   runs the ONNX file and its variants in other runtimes, which it installs
 # make lint   checks the code's style and types
 # make docs   builds the documentation in site/, and fails on warnings
 # Each makes .venv and installs into it first, if that hasn't been done.
@@ -17,7 +18,7 @@ BIN := .venv/bin
 DIST ?= dist
 VARIANT := $(RUNTIME:%=-%)
 
-.PHONY: fit test test-weights test-lowest test-install lint docs wheel
+.PHONY: fit test test-weights test-lowest test-install test-runtimes lint docs wheel
 
 fit: examples/photos/CREDITS.txt
 	$(BIN)/python -m nst_lightning fit --config configs/quickstart.yaml --model.style "$(STYLE)" \
@@ -37,6 +38,9 @@ test-lowest: .venv/installed
 
 test-install: .venv/installed
 	.ci/install
+
+test-runtimes: .venv/installed
+	.ci/runtimes
 
 lint: .venv/installed
 	$(BIN)/ruff check .
