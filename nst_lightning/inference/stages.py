@@ -28,7 +28,6 @@ class Stage:
         target: the tensor to be measured, or the picture.
         takes: the kept tensors that it takes.
         keeps: the tensors that are to be kept for later stages.
-        forgets: the tensors that no later stage takes.
         halo: rows of the photo around a strip on which its result depends, or more.
         sees_photo: whether the result depends on the photo's colors directly.
         working: bytes in use at once for each pixel of a strip.
@@ -38,7 +37,6 @@ class Stage:
     target: str
     takes: tuple[str, ...]
     keeps: tuple[str, ...]
-    forgets: tuple[str, ...]
     halo: int
     sees_photo: bool
     working: float
@@ -72,7 +70,7 @@ class StagedNetwork:
         """The stages for photos of a height in pixels."""
         drifting = self._drifting(height)
         if drifting not in self._stages:
-            self._stages[drifting] = list(self._cut(drifting))
+            self._stages[drifting] = self._cut(drifting)
         return self._stages[drifting]
 
     def _drifting(self, height: int) -> frozenset[str]:
@@ -84,27 +82,28 @@ class StagedNetwork:
             if Fraction(self.rows.of(large, height), self.rows.of(small, height)) != scales[large] / scales[small]
         )
 
-    def _cut(self, drifting: Set[str]) -> Iterable[Stage]:
+    def _cut(self, drifting: Set[str]) -> list[Stage]:
         done: set[int] = set()
         kept: list[str] = []
+        stages: list[Stage] = []
         for target in (*self._normalized, self.picture):
             part = self._nodes_for([target], kept)
             done.update(self._nodes_for([target], ()))
-            alive = self._alive(done)
-            keeps = [name for name in alive if name not in kept]
             takes = [name for name in kept if any(name in self._nodes[i].input for i in part)]
+            keeps = [name for name in self._alive(done) if name not in kept]
+            kept += keeps
             data = self._write_part(part, target, takes, keeps, drifting)
-            yield Stage(
+            stage = Stage(
                 session=self._open_session(data),
                 target=target,
                 takes=tuple(takes),
                 keeps=tuple(keeps),
-                forgets=tuple(name for name in kept if name not in alive),
                 halo=self._halo(part, [target, *keeps]),
                 sees_photo=any(self.photo in self._nodes[i].input and self._nodes[i].op_type != "Shape" for i in part),
                 working=self._working(part),
             )
-            kept = alive
+            stages.append(stage)
+        return stages
 
     def _nodes_for(self, wanted: Sequence[str], given: Iterable[str]) -> list[int]:
         """The nodes, in order, that compute tensors from given ones and the network's inputs."""

@@ -91,18 +91,19 @@ class StripPainter:
 
     def paint(self) -> Iterator[tuple[int, np.ndarray]]:
         """The strips of the picture: the number of the first row, and RGB in [0, 1] of shape (3, rows, W)."""
-        for stage in self._network.stages(self._size[0]):
+        stages = self._network.stages(self._size[0])
+        for i, stage in enumerate(stages):
+            later = {name for each in stages[i + 1 :] for name in each.takes}
             self._moments[stage.target] = _Moments()
             self._kept.update({name: _KeptRows() for name in stage.keeps})
             for strip in cut_strips(self._size[0], self._rows, stage.halo, self._network.rows.step):
-                for name in stage.forgets:
+                for name in set(stage.takes) - later:
                     self._kept[name].forget(self._row(name, strip.first))
                 results = self._run(stage, strip)
                 self._collect(stage, strip, results)
                 if stage.target == self._network.picture:
                     yield strip.start, results[f"{stage.target}/strip"][0]
-            for name in stage.forgets:
-                del self._kept[name]
+            self._kept = {name: rows for name, rows in self._kept.items() if name in later}
 
     def _run(self, stage: Stage, strip: Strip) -> dict[str, np.ndarray]:
         inputs = {node.name: self._input(node.name, stage, strip) for node in stage.session.get_inputs()}
