@@ -8,14 +8,18 @@ than a few pixels, and so the whole picture's colors and composition, stays as t
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
+from PIL import Image
 
-from nst_lightning.images import fit_short_side, resize_array
+from nst_lightning.images import array_to_image, fit_short_side, image_to_array, resize_array, resize_image
 from nst_lightning.images.color import LUMA
 
 Paint = Callable[[np.ndarray, float], np.ndarray]
 """Paints an array of shape (3, H, W) at a strength from 0 to 1, and returns a new one."""
+PaintImage = Callable[[Image.Image, float], Image.Image]
+"""Paints an image of mode RGB at a strength from 0 to 1, and returns a new one."""
 
 # Tuned by eye on photos of 3840x2160 and 5184x3456 pixels, with the twelve bundled styles.
 FURTHER_STRENGTH = 0.3
@@ -23,6 +27,8 @@ FURTHER_STRENGTH = 0.3
 PHOTO_DETAIL = 0.5
 """Share of the photo's own detail in what is painted again. Without it, lines fade; all of it shows noise and JPEG
 blocks."""
+STRIP_PIXELS = 2**20
+"""The pixels of a strip, few enough for the processor's caches."""
 KEPT = 4
 """A pass keeps what is left when its picture is scaled down this many times. At 2, strokes are fuzzy; without a limit,
 each pass adds its own suns or curls, and the subject dissolves."""
@@ -73,6 +79,45 @@ def paint_coarse_to_fine(photo: np.ndarray, short_sides: Sequence[int], paint: P
     return picture
 
 
+def go_on_in_strips(
+    picture: Image.Image, photo: Image.Image, short_sides: Sequence[int], paint: PaintImage, strength: float
+) -> Image.Image:
+    """Go on with `paint_coarse_to_fine`, for photos so large that arrays of floats would take too much memory.
+
+    Pictures have 8 bits per channel, and are computed from one strip of rows to the next.
+
+    Args:
+        picture: what has been painted so far.
+        photo: the photo, of mode RGB.
+        short_sides: short sides in pixels, first that of the picture, then those to paint it at.
+        paint: function that paints an image at a strength.
+        strength: strength of the first pass.
+
+    Returns:
+        The picture, of mode RGB, of the photo's size.
+    """
+    for before, short_side in pairwise(short_sides):
+        size = fit_short_side(photo.size, short_side)
+        canvas = _enlarge_in_strips(picture, photo, size, 1 - strength * (1 - PHOTO_DETAIL))
+        picture = paint(canvas, strength * FURTHER_STRENGTH * math.log2(short_side / before))
+        _keep_in_strips(picture, canvas)
+    return picture
+
+
+def strips_of(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The rows, from one up to another, of strips in which a picture of a size, (width, height), is computed."""
+    rows = max(1, STRIP_PIXELS // size[0])
+    return [(start, min(start + rows, size[1])) for start in range(0, size[1], rows)]
+
+
+def mix_color_in_strips(picture: Image.Image, photo: Image.Image, share: float) -> None:
+    """Do to images of mode RGB what `mix_color` does to arrays."""
+    for start, stop in strips_of(picture.size):
+        rows, own = (image_to_array(resize_image(image, picture.size, (start, stop))) for image in (picture, photo))
+        mix_color(rows, own, share)
+        picture.paste(array_to_image(rows), (0, start))
+
+
 def mix_color(picture: np.ndarray, photo: np.ndarray, share: float) -> None:
     """Give a picture, in place, a share from 0 to 1 of the photo's color in place of its own; it keeps its luma."""
     gray = sum(weight * (own - other) for weight, own, other in zip(LUMA.astype(np.float32), photo, picture))
@@ -100,3 +145,26 @@ def _paint_again(canvas: np.ndarray, paint: Paint, strength: float) -> np.ndarra
         found = resize_array(channel[None], small)
         channel += resize_array(wanted[None], size)[0] - resize_array(found, size)[0]
     return picture.clip(0, 1, out=picture)
+
+
+def _enlarge_in_strips(picture: Image.Image, photo: Image.Image, size: tuple[int, int], share: float) -> Image.Image:
+    """What `_add_detail` makes of a picture, and of the photo scaled to the picture's size and to the new one."""
+    seen, now = resize_image(photo, picture.size), resize_image(photo, size)
+    canvas = Image.new("RGB", size)
+    for start, stop in strips_of(size):
+        rows = [image_to_array(resize_image(image, size, (start, stop))) for image in (picture, now, seen)]
+        canvas.paste(array_to_image(rows[0] + share * (rows[1] - rows[2])), (0, start))
+    return canvas
+
+
+def _keep_in_strips(picture: Image.Image, canvas: Image.Image) -> None:
+    """Keep, in place, all of a canvas that is larger than strokes, as `_paint_again` does."""
+    size = canvas.size
+    small = fit_short_side(size, -(-min(size) // KEPT))
+    lost = image_to_array(resize_image(canvas, small)) - image_to_array(resize_image(picture, small))
+    channels = [Image.fromarray(channel) for channel in lost]
+    for start, stop in strips_of(size):
+        rows = image_to_array(resize_image(picture, size, (start, stop)))
+        for row, channel in zip(rows, channels):
+            row += np.asarray(resize_image(channel, size, (start, stop)))
+        picture.paste(array_to_image(rows), (0, start))

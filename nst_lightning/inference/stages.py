@@ -8,6 +8,7 @@ size are kept for later stages, since they are small and took the most work; fin
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ class Stage:
     """What is to be computed strip by strip, before the next stage can begin.
 
     Args:
-        session: the part of the network. Its inputs and outputs other than the network's own are called TENSOR/ROLE.
+        data: a model of this part of the network. Inputs and outputs besides the network's own are called TENSOR/ROLE.
+        open_session: function that makes a session of a model's bytes.
         target: the tensor to be measured, or the picture.
         takes: the kept tensors that it takes.
         keeps: the tensors that are to be kept for later stages.
@@ -33,13 +35,19 @@ class Stage:
         working: bytes in use at once for each pixel of a strip.
     """
 
-    session: onnxruntime.InferenceSession
+    data: bytes
+    open_session: OpenSession
     target: str
     takes: tuple[str, ...]
     keeps: tuple[str, ...]
     halo: int
     sees_photo: bool
     working: float
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The session that computes the stage."""
+        return self.open_session(self.data)
 
 
 class StagedNetwork:
@@ -61,17 +69,38 @@ class StagedNetwork:
         self._normalized = [node.input[0] for node in self._nodes if node.op_type == "InstanceNormalization"]
         self.resizings = {node.output[0]: node.input[0] for node in self._nodes if node.op_type == "Resize"}
         self.linear = {
-            node.output[0] for node in self._nodes if node.op_type == "Resize" and attributes(node)["mode"].s == b"linear"
+            node.output[0]
+            for node in self._nodes
+            if node.op_type == "Resize" and attributes(node)["mode"].s == b"linear"
         }
-        self._coarsest = min((self.rows.scales[name] for name in self._normalized), default=Fraction(0))
-        self._stages: dict[frozenset[str], list[Stage]] = {}
+        self.scales = sorted({self.rows.scales[name] for name in self._normalized}) or [Fraction(1)]
+        """The scales, from the coarsest on, up to which features may be kept."""
+        self._frame = type(self._model)()
+        self._frame.CopyFrom(self._model)
+        for field in ("node", "initializer", "input", "output", "value_info"):
+            self._frame.graph.ClearField(field)
+        self.working = self._working(range(len(self._nodes)))
+        """Bytes in use at once for each pixel of a photo that is painted whole, at least."""
+        self._stages: dict[tuple[frozenset[str], Fraction], list[Stage]] = {}
 
-    def stages(self, height: int) -> list[Stage]:
-        """The stages for photos of a height in pixels."""
-        drifting = self._drifting(height)
-        if drifting not in self._stages:
-            self._stages[drifting] = self._cut(drifting)
-        return self._stages[drifting]
+    def stages(self, height: int, finest: Fraction) -> list[Stage]:
+        """The stages for photos of a height in pixels, which keep features up to a scale, one of `scales`."""
+        key = self._drifting(height), finest
+        if key not in self._stages:
+            self._stages[key] = self._cut(*key)
+        return self._stages[key]
+
+    def kept_bytes(self, stages: Sequence[Stage]) -> float:
+        """The bytes of kept tensors for each pixel of the photo, at most."""
+        most, kept = 0.0, set[str]()
+        for i, stage in enumerate(stages):
+            later = {name for each in stages[i + 1 :] for name in each.takes}
+            most = max(most, self._kept_bytes(kept), self._kept_bytes(later & (kept | {*stage.keeps})))
+            kept = later & (kept | {*stage.keeps})
+        return most
+
+    def _kept_bytes(self, names: Iterable[str]) -> float:
+        return sum(2 / self.rows.element(name).itemsize * self.rows.bytes_of(name) for name in names)
 
     def _drifting(self, height: int) -> frozenset[str]:
         """The outputs of resizings whose factor isn't that of photos of even sizes, so that strips would drift apart."""
@@ -82,7 +111,7 @@ class StagedNetwork:
             if Fraction(self.rows.of(large, height), self.rows.of(small, height)) != scales[large] / scales[small]
         )
 
-    def _cut(self, drifting: Set[str]) -> list[Stage]:
+    def _cut(self, drifting: Set[str], finest: Fraction) -> list[Stage]:
         done: set[int] = set()
         kept: list[str] = []
         stages: list[Stage] = []
@@ -90,11 +119,11 @@ class StagedNetwork:
             part = self._nodes_for([target], kept)
             done.update(self._nodes_for([target], ()))
             takes = [name for name in kept if any(name in self._nodes[i].input for i in part)]
-            keeps = [name for name in self._alive(done) if name not in kept]
+            keeps = [name for name in self._alive(done, finest) if name not in kept]
             kept += keeps
-            data = self._write_part(part, target, takes, keeps, drifting)
             stage = Stage(
-                session=self._open_session(data),
+                data=self._write_part(part, target, takes, keeps, drifting),
+                open_session=self._open_session,
                 target=target,
                 takes=tuple(takes),
                 keeps=tuple(keeps),
@@ -116,14 +145,14 @@ class StagedNetwork:
                 needed.extend(self._nodes[maker].input)
         return sorted(found)
 
-    def _alive(self, done: Set[int]) -> list[str]:
-        """The tensors at the coarsest size that are computed and will be needed again."""
+    def _alive(self, done: Set[int], finest: Fraction) -> list[str]:
+        """The tensors up to a scale that are computed and will be needed again."""
         needed = {name for i, node in enumerate(self._nodes) if i not in done for name in node.input}
         computed = (name for i in sorted(done) for name in self._nodes[i].output)
         return [
             name
             for name in computed
-            if name in needed and self.rows.is_image(name) and self.rows.scales[name] <= self._coarsest
+            if name in needed and self.rows.is_image(name) and self.rows.scales[name] <= finest
         ]
 
     def _halo(self, part: Sequence[int], results: Sequence[str]) -> int:
@@ -158,10 +187,8 @@ class StagedNetwork:
     ) -> bytes:
         """A model of some nodes, which takes kept tensors and statistics, and returns strips and their moments."""
         model = type(self._model)()
-        model.CopyFrom(self._model)
+        model.CopyFrom(self._frame)
         graph = model.graph
-        for field in ("node", "initializer", "input", "output", "value_info"):
-            graph.ClearField(field)
         for name in takes:
             add_node(graph, "Cast", [add_input(graph, f"{name}/kept", FLOAT16)], name, to=self._element(name))
         for i in part:

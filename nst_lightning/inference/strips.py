@@ -1,7 +1,7 @@
 """Running a network on a large photo strip by strip, with the statistics of the whole picture."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,28 +75,37 @@ class StripPainter:
 
     Args:
         network: the network.
+        stages: its stages, see `StagedNetwork.stages`.
         read: function that returns rows of the photo.
         size: height and width of the photo.
         controls: the network's inputs besides the photo.
-        rows: rows of the photo in a strip.
+        working: bytes that the features of a strip may take.
     """
 
     def __init__(
-        self, network: StagedNetwork, read: ReadRows, size: tuple[int, int], controls: Mapping[str, np.ndarray], rows: int
+        self,
+        network: StagedNetwork,
+        stages: Sequence[Stage],
+        read: ReadRows,
+        size: tuple[int, int],
+        controls: Mapping[str, np.ndarray],
+        *,
+        working: float,
     ) -> None:
-        self._network, self._read, self._size, self._controls = network, read, size, controls
-        self._rows = rows
+        self._network, self._stages, self._read = network, stages, read
+        self._size, self._controls, self._working = size, controls, working
         self._kept: dict[str, _KeptRows] = {}
         self._moments: dict[str, _Moments] = {}
 
     def paint(self) -> Iterator[tuple[int, np.ndarray]]:
         """The strips of the picture: the number of the first row, and RGB in [0, 1] of shape (3, rows, W)."""
-        stages = self._network.stages(self._size[0])
-        for i, stage in enumerate(stages):
-            later = {name for each in stages[i + 1 :] for name in each.takes}
+        height, width = self._size
+        for i, stage in enumerate(self._stages):
+            later = {name for each in self._stages[i + 1 :] for name in each.takes}
             self._moments[stage.target] = _Moments()
             self._kept.update({name: _KeptRows() for name in stage.keeps})
-            for strip in cut_strips(self._size[0], self._rows, stage.halo, self._network.rows.step):
+            rows = int(self._working / (stage.working * width)) - 2 * stage.halo
+            for strip in cut_strips(height, rows, stage.halo, self._network.rows.step):
                 for name in set(stage.takes) - later:
                     self._kept[name].forget(self._row(name, strip.first))
                 results = self._run(stage, strip)
@@ -148,7 +157,9 @@ class StripPainter:
         """The first row that is the strip's own, and the one after the last, among those that a stage computes."""
         whole = strip.stop == self._size[0]
         stop = self._network.rows.of(tensor, strip.last - strip.first)
-        return self._row(tensor, strip.start - strip.first), stop if whole else self._row(tensor, strip.stop - strip.first)
+        return self._row(tensor, strip.start - strip.first), stop if whole else self._row(
+            tensor, strip.stop - strip.first
+        )
 
     def _resizing(self, large: str, strip: Strip) -> dict[str, np.ndarray]:
         """The rows between which a resized tensor's rows lie, and how near they are to the lower one."""
@@ -172,7 +183,7 @@ def cut_strips(height: int, rows: int, halo: int, step: int) -> list[Strip]:
 
     Args:
         height: height of the photo in pixels.
-        rows: rows in a strip, rounded to a multiple of the step.
+        rows: rows in a strip; at least 32, rounded down to a multiple of the step.
         halo: rows above and below a strip that are seen for it, a multiple of the step.
         step: rows of the photo of which strips begin at a multiple.
 
@@ -180,7 +191,7 @@ def cut_strips(height: int, rows: int, halo: int, step: int) -> list[Strip]:
     [Strip(start=0, stop=32, first=0, last=40), Strip(start=32, stop=64, first=24, last=72), \
 Strip(start=64, stop=100, first=56, last=100)]
     """
-    rows = max(1, round(rows / step)) * step
+    rows = max(MINIMUM_SIZE, rows) // step * step
     starts = [start for start in range(0, height, rows) if start == 0 or height - start >= MINIMUM_SIZE]
     return [
         Strip(start, stop, max(0, start - halo), min(height, stop + halo))

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +11,11 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from nst_lightning.errors import UserError, WorkError, require, require_at_least
+from nst_lightning.errors import UserError, WorkError, require, require_above, require_at_least
 from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
 from nst_lightning.inference.coarse_to_fine import mix_color, paint_coarse_to_fine, plan_short_sides
 from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape, scale_into
+from nst_lightning.inference.large_photos import MIDDLING, LargePhotos
 from nst_lightning.inference.models import ModelError, bundled_models, find_model
 from nst_lightning.inference.style_weights import style_weights
 from nst_lightning.limits import threads_for_onnx_runtime
@@ -38,22 +39,31 @@ class Stylizer:
         model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `styles`.
         threads: number of processor threads to use; 0 for all that this process may use.
         providers: ONNX Runtime's execution providers, best first; by default CUDA where it is installed, then the CPU.
+        max_memory: memory for the whole process in bytes. Photos that need more are painted in strips, with the same
+            result. By default 1.4 GB, or more where strips need it; less if there isn't so much free.
 
     Raises:
         ModelError: the file is missing, damaged or not a transfer network.
-        UserError: the number of threads is negative.
+        UserError: the number of threads is negative, or `max_memory` is not above 0.
     """
 
-    def __init__(self, model: str | Path, *, threads: int = 0, providers: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        threads: int = 0,
+        providers: list[str] | None = None,
+        max_memory: float | None = None,
+    ) -> None:
         require_at_least(0, threads=threads)
+        require_above(0, max_memory=max_memory)
         path = find_model(model)
         name = str(model) if path == bundled_models().get(str(model)) else path.resolve()
-        self._restore = partial(type(self), name, threads=threads, providers=providers)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads_for_onnx_runtime(threads)
-        options.log_severity_level = 3
+        self._restore = partial(type(self), name, threads=threads, providers=providers, max_memory=max_memory)
+        self._threads, self._providers = threads, providers or _default_providers()
+        self._data, self._max_memory = path.read_bytes(), max_memory
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())
+            self._session = self._open_session(path)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
             raise ModelError(f"model: {path} is damaged or not an ONNX file ({_first_line(error)})") from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -118,12 +128,11 @@ class Stylizer:
         rgb = scale_into(rgb, self.input_shape)
         short_sides = plan_short_sides(min(rgb.size), self._first_short_side(min(rgb.size), style, strokes))
         try:
-            picture = self._paint(image_to_array(rgb), short_sides, controls)
+            return self._paint(rgb, short_sides, controls)
         except (WorkError, MemoryError) as error:
             raise WorkError(
                 f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first_line(error)})"
             ) from None
-        return array_to_image(picture)
 
     def _first_short_side(
         self, short_side: int, style: str | Mapping[str, float] | None, strokes: float | Literal["native"]
@@ -136,7 +145,31 @@ class Stylizer:
             return short_side
         return max(MINIMUM_SIZE, round(min(max(trained, LEAST_FIRST_SIDE) / strokes, short_side)))
 
-    def _paint(self, photo: np.ndarray, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _paint(self, photo: Image.Image, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]) -> Image.Image:
+        if self._large_photos is None or (self._max_memory is None and photo.width * photo.height <= MIDDLING):
+            return array_to_image(self._paint_whole(image_to_array(photo), short_sides, controls))
+        return self._large_photos.paint(photo, short_sides, controls)
+
+    @cached_property
+    def _large_photos(self) -> LargePhotos | None:
+        """What paints large photos in strips; None if the file can't be cut into stages."""
+        if self.input_shape != InputShape():
+            return None
+        try:
+            return LargePhotos(self._data, self._open_session, self._paint_whole, max_memory=self._max_memory)
+        except Exception:  # of any class, as above
+            return None
+
+    def _open_session(self, model: Path | bytes) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads_for_onnx_runtime(self._threads)
+        options.log_severity_level = 3
+        options.enable_cpu_mem_arena = isinstance(model, Path)  # a part of a network would keep memory until it is back
+        return onnxruntime.InferenceSession(model, options, providers=self._providers)
+
+    def _paint_whole(
+        self, photo: np.ndarray, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
         if len(short_sides) == 1:
             return self._run(photo, controls)
 
@@ -153,7 +186,7 @@ class Stylizer:
     def _run(self, photo: np.ndarray, controls: Mapping[str, np.ndarray]) -> np.ndarray:
         photos = self.input_shape.fill(photo)
         try:
-            (pictures,) = self._session.run(None, {self._input: photos, **controls})
+            (pictures,) = self._session.run(None, {self._input: photos, **controls}, _run_options(photos))
         except Exception as error:  # of any class, as above
             raise WorkError(_first_line(error)) from None
         if pictures.shape != photos.shape:
@@ -211,6 +244,15 @@ def check_strokes(strokes: float | str) -> None:
     """
     number = isinstance(strokes, int | float) and strokes is not True and 0 < strokes < math.inf
     require("strokes", strokes, number or strokes == "native", "> 0, or native")
+
+
+def _run_options(photos: np.ndarray) -> onnxruntime.RunOptions | None:
+    """The option to give memory back after a run, for large photos; the next small ones need it again."""
+    if photos[:, 0].size <= MIDDLING // 2:
+        return None
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _number(value: float) -> np.ndarray:

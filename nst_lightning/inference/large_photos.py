@@ -1,0 +1,177 @@
+"""Painting photos that are too large to be painted whole: strip by strip, within a given amount of memory."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from nst_lightning.errors import UserError
+from nst_lightning.images import array_to_image, fit_short_side, image_to_array, resize_image
+from nst_lightning.inference.coarse_to_fine import go_on_in_strips, mix_color_in_strips
+from nst_lightning.inference.stages import OpenSession, Stage, StagedNetwork
+from nst_lightning.inference.strips import ReadRows, StripPainter
+from nst_lightning.limits import memory_left
+from nst_lightning.system import give_back_freed_memory
+
+GB = 1e9
+DEFAULT_MEMORY = 1.4 * GB
+"""Memory that a process takes by default, where that is enough."""
+USABLE = 0.8
+"""Share of the free memory that is taken by default."""
+MIDDLING = 2**21
+"""Pixels up to which a photo is painted whole, unless the memory is limited."""
+WORKING = (128e6, 64e6, 32e6)
+"""Bytes for the features of a strip, by preference: small strips are mostly borders, large ones leave the caches."""
+OVERHEAD = 2.0
+"""Memory that a part of the network takes in practice, relative to the features in use: operators copy some of them."""
+SESSIONS = 60e6
+"""Bytes that the sessions of all stages take."""
+ADJUSTED = ("strength", "preserve_color")
+_IMAGE = 4  # bytes for each pixel of an image
+_ARRAYS = 60  # the same for a photo that is painted whole: five arrays
+_HEIGHT, _WIDTH = 192, 64  # of the photo on which strips are tried
+_DECIBELS = 45
+
+Controls = Mapping[str, np.ndarray]
+"""The network's inputs besides the photo; none for a network of one style."""
+PaintWhole = Callable[[np.ndarray, Sequence[int], Controls], np.ndarray]
+"""Paints an array of shape (3, H, W) at several short sides, one after the other."""
+
+
+@dataclass(frozen=True)
+class StripPlan:
+    """How to paint a photo in strips.
+
+    Args:
+        stages: the stages of the network.
+        working: bytes for the features of a strip.
+    """
+
+    stages: Sequence[Stage]
+    working: float
+
+
+class LargePhotos:
+    """A network that paints photos in strips where there is no memory to paint them whole.
+
+    Args:
+        data: the bytes of an ONNX file.
+        open_session: function that makes a session of a model's bytes.
+        paint_whole: function that paints a photo whole, with the same network.
+        max_memory: bytes for the whole process; by default 1.4 GB, or more where that isn't enough.
+    """
+
+    def __init__(
+        self, data: bytes, open_session: OpenSession, paint_whole: PaintWhole, *, max_memory: float | None = None
+    ) -> None:
+        self._network, self._paint_whole, self._max_memory = StagedNetwork(data, open_session), paint_whole, max_memory
+        self._tried: dict[int, bool] = {}
+
+    def paint(self, photo: Image.Image, short_sides: Sequence[int], controls: Controls) -> Image.Image:
+        """Paint a photo at several sizes, one after the other.
+
+        Args:
+            photo: the photo, of mode RGB.
+            short_sides: short sides in pixels to paint it at, from the smallest to the photo's own.
+            controls: the network's other inputs.
+
+        Raises:
+            UserError: even the narrowest strips need more memory than allowed.
+        """
+        sizes = [fit_short_side(photo.size, short_side) for short_side in short_sides]
+        plans = {size: self._plan(size, controls, passes=len(sizes)) for size in sizes}
+        whole = sum(plan is None for plan in plans.values())  # the smallest sizes
+        if whole == len(sizes):
+            return array_to_image(self._paint_whole(image_to_array(photo), short_sides, controls))
+
+        def paint(image: Image.Image, strength: float, color: float = 0.0) -> Image.Image:
+            painted = self._paint_strips(image, plans[image.size], _adjusted(controls, strength, color))
+            return painted if controls else Image.blend(image, painted, strength)
+
+        strength, color = (controls[name].item() for name in ADJUSTED) if controls else (1.0, 0.0)
+        if len(sizes) == 1:
+            return paint(photo, strength, color)
+        picture = resize_image(photo, sizes[max(0, whole - 1)])
+        if whole:
+            adjusted = _adjusted(controls, strength, 0.0)
+            picture = array_to_image(self._paint_whole(image_to_array(picture), short_sides[:whole], adjusted))
+        else:
+            picture = paint(picture, strength)
+        picture = go_on_in_strips(picture, photo, short_sides[max(0, whole - 1) :], paint, strength)
+        if color:
+            mix_color_in_strips(picture, photo, color)
+        return picture
+
+    def _plan(self, size: tuple[int, int], controls: Controls, *, passes: int) -> StripPlan | None:
+        """How to paint a photo of a size, (width, height), in strips.
+
+        The plan is None if there is memory to paint the photo whole, or if strips would not look the same.
+        """
+        pixels, available = size[0] * size[1], self._available()
+        if pixels * (self._network.working * OVERHEAD + _ARRAYS) <= available:
+            return None
+        plans = [
+            StripPlan(self._network.stages(size[1], scale), working)
+            for scale in reversed(self._network.scales)
+            for working in WORKING
+        ]
+        if not self._equals_whole(plans[-1], size[1] % self._network.rows.step, controls):
+            return None
+        needs = [self._needed(plan, pixels, passes) for plan in plans]
+        fitting = [plan for plan, needed in zip(plans, needs) if needed <= available]
+        if not fitting and self._max_memory is not None:
+            least = (self._max_memory - available + min(needs)) / GB
+            problem = (
+                f"must be >= {least:.3g} GB for a photo of {size[0]}x{size[1]}, got {self._max_memory / GB:.3g} GB"
+            )
+            raise UserError(f"max_memory {problem}", argument="max_memory")
+        return [*fitting, plans[-1]][0]
+
+    def _paint_strips(self, photo: Image.Image, plan: StripPlan, controls: Controls) -> Image.Image:
+        def read(start: int, stop: int) -> np.ndarray:
+            return image_to_array(photo.crop((0, start, photo.width, stop)))
+
+        strips = self._strips(read, photo.size[::-1], plan, controls)
+        first = next(strips)  # then few features are still kept
+        picture = Image.new("RGB", photo.size)
+        for row, strip in chain([first], strips):
+            picture.paste(array_to_image(strip), (0, row))
+        return picture
+
+    def _strips(
+        self, read: ReadRows, size: tuple[int, int], plan: StripPlan, controls: Controls
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        return StripPainter(self._network, plan.stages, read, size, controls, working=plan.working).paint()
+
+    def _needed(self, plan: StripPlan, pixels: int, passes: int) -> float:
+        """The bytes that a plan needs at once, beyond those that the process uses already."""
+        images = _IMAGE if passes == 1 else 2.5 * _IMAGE
+        return SESSIONS + pixels * (images + self._network.kept_bytes(plan.stages)) + OVERHEAD * plan.working
+
+    def _available(self) -> float:
+        """The bytes that this process may still take."""
+        give_back_freed_memory()
+        used = psutil.Process().memory_info().rss
+        if self._max_memory is not None:
+            return self._max_memory - used
+        return min(DEFAULT_MEMORY - used, USABLE * min(float(psutil.virtual_memory().available), memory_left()))
+
+    def _equals_whole(self, plan: StripPlan, remainder: int, controls: Controls) -> bool:
+        """Whether a small photo looks the same in narrow strips; networks may have operators that see all of it."""
+        if remainder not in self._tried:
+            photo = np.random.default_rng(0).random((3, _HEIGHT + remainder, _WIDTH), np.float32)
+            narrow = replace(plan, working=0)
+            strips = self._strips(lambda start, stop: photo[:, start:stop], photo.shape[1:], narrow, controls)
+            picture = np.concatenate([strip for _, strip in strips], axis=1)
+            error = np.square(picture - self._paint_whole(photo, [_WIDTH], controls)).mean()
+            self._tried[remainder] = bool(error <= 10 ** (-_DECIBELS / 10))
+        return self._tried[remainder]
+
+
+def _adjusted(controls: Controls, strength: float, color: float) -> Controls:
+    """The controls at another strength and share of the photo's color, if the network has controls."""
+    values = dict(zip(ADJUSTED, (strength, color))) if controls else {}
+    return {**controls, **{name: np.array([value], np.float32) for name, value in values.items()}}
