@@ -54,52 +54,48 @@ def plan_short_sides(short_side: int, first: int) -> list[int]:
     return [first, *halved] if halved[0] > first else halved
 
 
-def paint_coarse_to_fine(photo: np.ndarray, short_sides: Sequence[int], paint: Paint, strength: float) -> np.ndarray:
+def paint_coarse_to_fine(photos: Sequence[np.ndarray], paint: Paint, strength: float) -> np.ndarray:
     """Paint a photo at several sizes, one after the other.
 
     Args:
-        photo: RGB in [0, 1], float32 of shape (3, H, W).
-        short_sides: short sides in pixels to paint it at, from the smallest to the photo's own.
+        photos: the photo at the sizes to paint it at, from the smallest to its own: RGB in [0, 1], float32 of shape
+            (3, H, W).
         paint: function that paints an array at a strength.
         strength: strength of the first pass. Those after it are weaker, and are given more of the photo's detail where
             the strength is lower, so that 0 gives the photo itself.
 
     Returns:
-        The picture, RGB in [0, 1], of the photo's shape.
+        The picture, RGB in [0, 1], of the last shape.
     """
-    sizes = [fit_short_side(photo.shape[:0:-1], short_side) for short_side in short_sides]
-    seen = resize_array(photo, sizes[0])
-    picture = paint(seen, strength)
-    for before, short_side, size in zip(short_sides, short_sides[1:], sizes[1:]):
-        now = resize_array(photo, size)
+    picture = paint(photos[0], strength)
+    for seen, now in pairwise(photos):
         canvas = _add_detail(picture, seen, now, 1 - strength * (1 - PHOTO_DETAIL))
-        seen = now
-        # A step by less than 2 is weaker, so that a photo one pixel larger does not get a pass more at once.
-        picture = _paint_again(canvas, paint, strength * FURTHER_STRENGTH * math.log2(short_side / before))
+        picture = _paint_again(canvas, paint, _further_strength(strength, seen.shape[1:], now.shape[1:]))
     return picture
 
 
 def go_on_in_strips(
-    picture: Image.Image, photo: Image.Image, short_sides: Sequence[int], paint: PaintImage, strength: float
+    picture: Image.Image, photo: Image.Image, sizes: Sequence[tuple[int, int]], paint: PaintImage, strength: float
 ) -> Image.Image:
-    """Go on with `paint_coarse_to_fine`, for photos so large that arrays of floats would take too much memory.
+    """Go on with `paint_coarse_to_fine`, at sizes for which arrays of floats would take too much memory.
 
     Pictures have 8 bits per channel, and are computed from one strip of rows to the next.
 
     Args:
         picture: what has been painted so far.
-        photo: the photo, of mode RGB.
-        short_sides: short sides in pixels, first that of the picture, then those to paint it at.
+        photo: the photo, of mode RGB, not smaller than any of the sizes.
+        sizes: width and height of the pictures that are still to be made.
         paint: function that paints an image at a strength.
         strength: strength of the first pass.
 
     Returns:
-        The picture, of mode RGB, of the photo's size.
+        The picture, of mode RGB, of the last size.
     """
-    for before, short_side in pairwise(short_sides):
-        size = fit_short_side(photo.size, short_side)
+    for size in sizes:
         canvas = _enlarge_in_strips(picture, photo, size, 1 - strength * (1 - PHOTO_DETAIL))
-        picture = paint(canvas, strength * FURTHER_STRENGTH * math.log2(short_side / before))
+        further = _further_strength(strength, picture.size, size)
+        del picture
+        picture = paint(canvas, further)
         _keep_in_strips(picture, canvas)
     return picture
 
@@ -124,6 +120,14 @@ def mix_color(picture: np.ndarray, photo: np.ndarray, share: float) -> None:
     for own, channel in zip(photo, picture):
         channel += share * (own - channel - gray)
     picture.clip(0, 1, out=picture)
+
+
+def _further_strength(strength: float, before: Sequence[int], now: Sequence[int]) -> float:
+    """The strength of a pass after the first, at sizes before and now.
+
+    A step by less than 2 is weaker, so that a photo one pixel larger does not get a pass more at once.
+    """
+    return strength * FURTHER_STRENGTH * math.log2(min(now) / min(before))
 
 
 def _add_detail(picture: np.ndarray, seen: np.ndarray, photo: np.ndarray, share: float) -> np.ndarray:

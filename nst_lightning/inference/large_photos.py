@@ -9,7 +9,7 @@ import psutil
 from PIL import Image
 
 from nst_lightning.errors import UserError
-from nst_lightning.images import array_to_image, fit_short_side, image_to_array, resize_image
+from nst_lightning.images import array_to_image, image_to_array, resize_image
 from nst_lightning.inference.coarse_to_fine import go_on_in_strips, mix_color_in_strips
 from nst_lightning.inference.stages import OpenSession, Stage, StagedNetwork
 from nst_lightning.inference.strips import ReadRows, StripPainter
@@ -23,8 +23,9 @@ USABLE = 0.8
 """Share of the free memory that is taken by default."""
 MIDDLING = 2**21
 """Pixels up to which a photo is painted whole, unless the memory is limited."""
-WORKING = (128e6, 64e6, 32e6)
-"""Bytes for the features of a strip, by preference: small strips are mostly borders, large ones leave the caches."""
+WORKING = (64e6, 32e6, 16e6)
+"""Bytes for the features of a strip, by preference: small strips are mostly borders, and the C library gives the memory
+of single large tensors back to the system, which has to clear it before it lends it again."""
 OVERHEAD = 2.0
 """Memory that a part of the network takes in practice, relative to the features in use: operators copy some of them."""
 SESSIONS = 60e6
@@ -37,8 +38,8 @@ _DECIBELS = 45
 
 Controls = Mapping[str, np.ndarray]
 """The network's inputs besides the photo; none for a network of one style."""
-PaintWhole = Callable[[np.ndarray, Sequence[int], Controls], np.ndarray]
-"""Paints an array of shape (3, H, W) at several short sides, one after the other."""
+PaintWhole = Callable[[Sequence[np.ndarray], Controls], np.ndarray]
+"""Paints a photo at several sizes, one after the other, given as arrays of shape (3, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -70,40 +71,43 @@ class LargePhotos:
         self._network, self._paint_whole, self._max_memory = StagedNetwork(data, open_session), paint_whole, max_memory
         self._tried: dict[int, bool] = {}
 
-    def paint(self, photo: Image.Image, short_sides: Sequence[int], controls: Controls) -> Image.Image:
+    def paint(self, photo: Image.Image, sizes: Sequence[tuple[int, int]], controls: Controls) -> Image.Image:
         """Paint a photo at several sizes, one after the other.
 
         Args:
             photo: the photo, of mode RGB.
-            short_sides: short sides in pixels to paint it at, from the smallest to the photo's own.
+            sizes: widths and heights to paint it at, from the smallest to the photo's own.
             controls: the network's other inputs.
 
         Raises:
             UserError: even the narrowest strips need more memory than allowed.
         """
-        sizes = [fit_short_side(photo.size, short_side) for short_side in short_sides]
         plans = {size: self._plan(size, controls, passes=len(sizes)) for size in sizes}
         whole = sum(plan is None for plan in plans.values())  # the smallest sizes
-        if whole == len(sizes):
-            return array_to_image(self._paint_whole(image_to_array(photo), short_sides, controls))
 
         def paint(image: Image.Image, strength: float, color: float = 0.0) -> Image.Image:
-            painted = self._paint_strips(image, plans[image.size], _adjusted(controls, strength, color))
+            plan = plans[image.size]
+            assert plan is not None
+            painted = self._paint_strips(image, plan, _adjusted(controls, strength, color))
             return painted if controls else Image.blend(image, painted, strength)
 
         strength, color = (controls[name].item() for name in ADJUSTED) if controls else (1.0, 0.0)
+        if whole == len(sizes):
+            return self._paint_small(photo, sizes, controls)
         if len(sizes) == 1:
             return paint(photo, strength, color)
-        picture = resize_image(photo, sizes[max(0, whole - 1)])
         if whole:
-            adjusted = _adjusted(controls, strength, 0.0)
-            picture = array_to_image(self._paint_whole(image_to_array(picture), short_sides[:whole], adjusted))
+            picture = self._paint_small(photo, sizes[:whole], _adjusted(controls, strength, 0.0))
         else:
-            picture = paint(picture, strength)
-        picture = go_on_in_strips(picture, photo, short_sides[max(0, whole - 1) :], paint, strength)
+            picture = paint(resize_image(photo, sizes[0]), strength)
+        picture = go_on_in_strips(picture, photo, sizes[max(1, whole) :], paint, strength)
         if color:
             mix_color_in_strips(picture, photo, color)
         return picture
+
+    def _paint_small(self, photo: Image.Image, sizes: Sequence[tuple[int, int]], controls: Controls) -> Image.Image:
+        photos = [image_to_array(resize_image(photo, size)) for size in sizes]
+        return array_to_image(self._paint_whole(photos, controls))
 
     def _plan(self, size: tuple[int, int], controls: Controls, *, passes: int) -> StripPlan | None:
         """How to paint a photo of a size, (width, height), in strips.
@@ -166,7 +170,7 @@ class LargePhotos:
             narrow = replace(plan, working=0)
             strips = self._strips(lambda start, stop: photo[:, start:stop], photo.shape[1:], narrow, controls)
             picture = np.concatenate([strip for _, strip in strips], axis=1)
-            error = np.square(picture - self._paint_whole(photo, [_WIDTH], controls)).mean()
+            error = np.square(picture - self._paint_whole([photo], controls)).mean()
             self._tried[remainder] = bool(error <= 10 ** (-_DECIBELS / 10))
         return self._tried[remainder]
 

@@ -12,7 +12,14 @@ import onnxruntime
 from PIL import Image
 
 from nst_lightning.errors import UserError, WorkError, require, require_above, require_at_least
-from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
+from nst_lightning.images import (
+    array_to_image,
+    fit_short_side,
+    image_to_array,
+    resize_array,
+    resize_short_side,
+    to_rgb,
+)
 from nst_lightning.inference.coarse_to_fine import mix_color, paint_coarse_to_fine, plan_short_sides
 from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape, scale_into
 from nst_lightning.inference.large_photos import MIDDLING, LargePhotos
@@ -146,9 +153,12 @@ class Stylizer:
         return max(MINIMUM_SIZE, round(min(max(trained, LEAST_FIRST_SIDE) / strokes, short_side)))
 
     def _paint(self, photo: Image.Image, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]) -> Image.Image:
-        if self._large_photos is None or (self._max_memory is None and photo.width * photo.height <= MIDDLING):
-            return array_to_image(self._paint_whole(image_to_array(photo), short_sides, controls))
-        return self._large_photos.paint(photo, short_sides, controls)
+        sizes = [fit_short_side(photo.size, short_side) for short_side in short_sides]
+        small = self._max_memory is None and photo.width * photo.height <= MIDDLING
+        if small or self._large_photos is None:
+            array = image_to_array(photo)
+            return array_to_image(self._paint_whole([resize_array(array, size) for size in sizes], controls))
+        return self._large_photos.paint(photo, sizes, controls)
 
     @cached_property
     def _large_photos(self) -> LargePhotos | None:
@@ -164,23 +174,23 @@ class Stylizer:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads_for_onnx_runtime(self._threads)
         options.log_severity_level = 3
-        options.enable_cpu_mem_arena = isinstance(model, Path)  # a part of a network would keep memory until it is back
+        if isinstance(model, bytes):  # a part of a network, of which there are many: none may keep memory for itself
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         return onnxruntime.InferenceSession(model, options, providers=self._providers)
 
-    def _paint_whole(
-        self, photo: np.ndarray, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]
-    ) -> np.ndarray:
-        if len(short_sides) == 1:
-            return self._run(photo, controls)
+    def _paint_whole(self, photos: Sequence[np.ndarray], controls: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Paint a photo at the sizes that it is given in."""
+        if len(photos) == 1:
+            return self._run(photos[0], controls)
 
         def paint(array: np.ndarray, strength: float) -> np.ndarray:
             if controls:
                 return self._run(array, {**controls, "strength": _number(strength), "preserve_color": _number(0)})
             return array + strength * (self._run(array, {}) - array)
 
-        picture = paint_coarse_to_fine(photo, short_sides, paint, controls["strength"].item() if controls else 1.0)
+        picture = paint_coarse_to_fine(photos, paint, controls["strength"].item() if controls else 1.0)
         if controls and controls["preserve_color"]:  # once for all passes
-            mix_color(picture, photo, controls["preserve_color"].item())
+            mix_color(picture, photos[-1], controls["preserve_color"].item())
         return picture
 
     def _run(self, photo: np.ndarray, controls: Mapping[str, np.ndarray]) -> np.ndarray:
