@@ -10,7 +10,6 @@ from nst_lightning.images.pixels import (
     image_to_array,
     lay_on_white,
     resize_array,
-    resize_image,
     resize_short_side,
 )
 from nst_lightning.images.reading import flatten, read_mask, read_picture, read_rgb, to_mask, to_picture, to_rgb
@@ -53,7 +52,6 @@ __all__ = [
     "refuse_overwriting_inputs",
     "require_folder",
     "resize_array",
-    "resize_image",
     "resize_short_side",
     "to_gray",
     "to_mask",

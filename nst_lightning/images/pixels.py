@@ -32,16 +32,6 @@ def resize_array(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack([np.asarray(channel) for channel in channels]).clip(0, 1)
 
 
-def resize_image(image: Image.Image, size: tuple[int, int], rows: tuple[int, int] | None = None) -> Image.Image:
-    """Scale an image to a width and height (Lanczos), or only what will be its rows from one up to another."""
-    start, stop = (0, size[1]) if rows is None else rows
-    if size == image.size:
-        return image if rows is None else image.crop((0, start, size[0], stop))
-    scale = image.height / size[1]
-    box = (0, start * scale, image.width, min(stop * scale, image.height))
-    return image.resize((size[0], stop - start), Image.Resampling.LANCZOS, box)
-
-
 def fit_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     """The width and height of a picture of a size, (width, height), after scaling to a short side in pixels."""
     width, height = (max(short_side, round(side * short_side / min(size))) for side in size)

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
-from PIL import Image
 
-from nst_lightning.images import array_to_image, fit_short_side, image_to_array, resize_array, resize_image
+from nst_lightning.images import fit_short_side, resize_array
 from nst_lightning.images.color import LUMA
+from nst_lightning.inference.rasters import Raster, convert
 
 Paint = Callable[[np.ndarray, float], np.ndarray]
 """Paints an array of shape (3, H, W) at a strength from 0 to 1, and returns a new one."""
-PaintImage = Callable[[Image.Image, float], Image.Image]
-"""Paints an image of mode RGB at a strength from 0 to 1, and returns a new one."""
+PaintRaster = Callable[[Raster, float, type[np.generic]], np.ndarray]
+"""Paints a picture at a strength from 0 to 1, and returns an array with elements of some type."""
 
 # Tuned by eye on photos of 3840x2160 and 5184x3456 pixels, with the twelve bundled styles.
 FURTHER_STRENGTH = 0.3
@@ -27,8 +27,6 @@ FURTHER_STRENGTH = 0.3
 PHOTO_DETAIL = 0.5
 """Share of the photo's own detail in what is painted again. Without it, lines fade; all of it shows noise and JPEG
 blocks."""
-STRIP_PIXELS = 2**20
-"""The pixels of a strip, few enough for the processor's caches."""
 KEPT = 4
 """A pass keeps what is left when its picture is scaled down this many times. At 2, strokes are fuzzy; without a limit,
 each pass adds its own suns or curls, and the subject dissolves."""
@@ -75,43 +73,27 @@ def paint_coarse_to_fine(photos: Sequence[np.ndarray], paint: Paint, strength: f
 
 
 def go_on_in_strips(
-    picture: Image.Image, photo: Image.Image, sizes: Sequence[tuple[int, int]], paint: PaintImage, strength: float
-) -> Image.Image:
+    picture: np.ndarray, photo: Raster, sizes: Sequence[tuple[int, int]], paint: PaintRaster, strength: float
+) -> np.ndarray:
     """Go on with `paint_coarse_to_fine`, at sizes for which arrays of floats would take too much memory.
 
-    Pictures have 8 bits per channel, and are computed from one strip of rows to the next.
-
     Args:
-        picture: what has been painted so far.
-        photo: the photo, of mode RGB, not smaller than any of the sizes.
+        picture: what has been painted so far, see `Raster.of_array`.
+        photo: the photo.
         sizes: width and height of the pictures that are still to be made.
-        paint: function that paints an image at a strength.
+        paint: function that paints a picture at a strength.
         strength: strength of the first pass.
 
     Returns:
-        The picture, of mode RGB, of the last size.
+        The picture in 8 bits, of shape (3, H, W). On the way there, 16 bits keep what flat areas have.
     """
     for size in sizes:
-        canvas = _enlarge_in_strips(picture, photo, size, 1 - strength * (1 - PHOTO_DETAIL))
-        further = _further_strength(strength, picture.size, size)
-        del picture
-        picture = paint(canvas, further)
+        element = np.uint8 if size == sizes[-1] else np.uint16
+        before = picture.shape[:0:-1]
+        canvas = _enlarge(Raster.of_array(picture), photo, size, 1 - strength * (1 - PHOTO_DETAIL)).stored(element)
+        picture = paint(Raster.of_array(canvas), _further_strength(strength, before, size), element)
         _keep_in_strips(picture, canvas)
     return picture
-
-
-def strips_of(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """The rows, from one up to another, of strips in which a picture of a size, (width, height), is computed."""
-    rows = max(1, STRIP_PIXELS // size[0])
-    return [(start, min(start + rows, size[1])) for start in range(0, size[1], rows)]
-
-
-def mix_color_in_strips(picture: Image.Image, photo: Image.Image, share: float) -> None:
-    """Do to images of mode RGB what `mix_color` does to arrays."""
-    for start, stop in strips_of(picture.size):
-        rows, own = (image_to_array(resize_image(image, picture.size, (start, stop))) for image in (picture, photo))
-        mix_color(rows, own, share)
-        picture.paste(array_to_image(rows), (0, start))
 
 
 def mix_color(picture: np.ndarray, photo: np.ndarray, share: float) -> None:
@@ -151,24 +133,24 @@ def _paint_again(canvas: np.ndarray, paint: Paint, strength: float) -> np.ndarra
     return picture.clip(0, 1, out=picture)
 
 
-def _enlarge_in_strips(picture: Image.Image, photo: Image.Image, size: tuple[int, int], share: float) -> Image.Image:
-    """What `_add_detail` makes of a picture, and of the photo scaled to the picture's size and to the new one."""
-    seen, now = resize_image(photo, picture.size), resize_image(photo, size)
-    canvas = Image.new("RGB", size)
-    for start, stop in strips_of(size):
-        rows = [image_to_array(resize_image(image, size, (start, stop))) for image in (picture, now, seen)]
-        canvas.paste(array_to_image(rows[0] + share * (rows[1] - rows[2])), (0, start))
-    return canvas
+def _enlarge(picture: Raster, photo: Raster, size: tuple[int, int], share: float) -> Raster:
+    """What `_add_detail` makes of a picture, the photo of the picture's size, and the photo of another size."""
+    rasters = (picture.resized(size), photo.resized(size), photo.resized(picture.size).resized(size))
+
+    def read(start: int, stop: int) -> np.ndarray:
+        enlarged, now, seen = (raster.read(start, stop) for raster in rasters)
+        return enlarged + share * (now - seen)
+
+    return Raster(size, read)
 
 
-def _keep_in_strips(picture: Image.Image, canvas: Image.Image) -> None:
+def _keep_in_strips(picture: np.ndarray, canvas: np.ndarray) -> None:
     """Keep, in place, all of a canvas that is larger than strokes, as `_paint_again` does."""
-    size = canvas.size
+    painted = Raster.of_array(picture)
+    size = painted.size
     small = fit_short_side(size, -(-min(size) // KEPT))
-    lost = image_to_array(resize_image(canvas, small)) - image_to_array(resize_image(picture, small))
-    channels = [Image.fromarray(channel) for channel in lost]
-    for start, stop in strips_of(size):
-        rows = image_to_array(resize_image(picture, size, (start, stop)))
-        for row, channel in zip(rows, channels):
-            row += np.asarray(resize_image(channel, size, (start, stop)))
-        picture.paste(array_to_image(rows), (0, start))
+    found, wanted = (Raster.of_array(array).resized(small).stored(np.float32) for array in (picture, canvas))
+    lost = [Raster.of_array(array).resized(size) for array in (found, wanted)]
+    for start, rows in painted.strips():
+        found, wanted = (raster.read(start, start + rows.shape[1]) for raster in lost)
+        picture[:, start : start + rows.shape[1]] = convert(rows + wanted - found, picture.dtype.type)

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 import psutil
 from PIL import Image
 
 from nst_lightning.errors import UserError
-from nst_lightning.images import array_to_image, image_to_array, resize_image
-from nst_lightning.inference.coarse_to_fine import go_on_in_strips, mix_color_in_strips
+from nst_lightning.images import array_to_image
+from nst_lightning.inference.coarse_to_fine import go_on_in_strips, mix_color
+from nst_lightning.inference.rasters import Raster, store
 from nst_lightning.inference.stages import OpenSession, Stage, StagedNetwork
-from nst_lightning.inference.strips import ReadRows, StripPainter
+from nst_lightning.inference.strips import StripPainter
 from nst_lightning.limits import memory_left
 from nst_lightning.system import give_back_freed_memory
 
@@ -71,43 +71,41 @@ class LargePhotos:
         self._network, self._paint_whole, self._max_memory = StagedNetwork(data, open_session), paint_whole, max_memory
         self._tried: dict[int, bool] = {}
 
-    def paint(self, photo: Image.Image, sizes: Sequence[tuple[int, int]], controls: Controls) -> Image.Image:
-        """Paint a photo at several sizes, one after the other.
+    def paint(self, photo: Image.Image, sizes: Sequence[tuple[int, int]], controls: Controls) -> Image.Image | None:
+        """Paint a photo at several sizes, one after the other; the first ones whole, if there is memory for it.
 
         Args:
             photo: the photo, of mode RGB.
             sizes: widths and heights to paint it at, from the smallest to the photo's own.
             controls: the network's other inputs.
 
+        Returns:
+            An image of mode RGB, or None if there is memory to paint the photo whole at all sizes, or if the network
+            does not paint the same in strips.
+
         Raises:
             UserError: even the narrowest strips need more memory than allowed.
         """
         plans = {size: self._plan(size, controls, passes=len(sizes)) for size in sizes}
         whole = sum(plan is None for plan in plans.values())  # the smallest sizes
+        if whole == len(sizes):
+            return None
 
-        def paint(image: Image.Image, strength: float, color: float = 0.0) -> Image.Image:
-            plan = plans[image.size]
+        def paint(raster: Raster, strength: float, element: type[np.generic]) -> np.ndarray:
+            plan = plans[raster.size]
             assert plan is not None
-            painted = self._paint_strips(image, plan, _adjusted(controls, strength, color))
-            return painted if controls else Image.blend(image, painted, strength)
+            strips = self._paint_strips(raster, plan, controls, strength)
+            return store(raster.size, strips, element)
 
         strength, color = (controls[name].item() for name in ADJUSTED) if controls else (1.0, 0.0)
-        if whole == len(sizes):
-            return self._paint_small(photo, sizes, controls)
-        if len(sizes) == 1:
-            return paint(photo, strength, color)
+        given = Raster.of_image(photo)
         if whole:
-            picture = self._paint_small(photo, sizes[:whole], _adjusted(controls, strength, 0.0))
+            photos = [given.resized(size).stored(np.float32) for size in sizes[:whole]]
+            picture = self._paint_whole(photos, _adjusted(controls, strength))
         else:
-            picture = paint(resize_image(photo, sizes[0]), strength)
-        picture = go_on_in_strips(picture, photo, sizes[max(1, whole) :], paint, strength)
-        if color:
-            mix_color_in_strips(picture, photo, color)
-        return picture
-
-    def _paint_small(self, photo: Image.Image, sizes: Sequence[tuple[int, int]], controls: Controls) -> Image.Image:
-        photos = [image_to_array(resize_image(photo, size)) for size in sizes]
-        return array_to_image(self._paint_whole(photos, controls))
+            picture = paint(given.resized(sizes[0]), strength, np.uint16 if len(sizes) > 1 else np.uint8)
+        picture = go_on_in_strips(picture, given, sizes[max(1, whole) :], paint, strength)
+        return _with_color(picture, given, color)
 
     def _plan(self, size: tuple[int, int], controls: Controls, *, passes: int) -> StripPlan | None:
         """How to paint a photo of a size, (width, height), in strips.
@@ -134,21 +132,18 @@ class LargePhotos:
             raise UserError(f"max_memory {problem}", argument="max_memory")
         return [*fitting, plans[-1]][0]
 
-    def _paint_strips(self, photo: Image.Image, plan: StripPlan, controls: Controls) -> Image.Image:
-        def read(start: int, stop: int) -> np.ndarray:
-            return image_to_array(photo.crop((0, start, photo.width, stop)))
-
-        strips = self._strips(read, photo.size[::-1], plan, controls)
-        first = next(strips)  # then few features are still kept
-        picture = Image.new("RGB", photo.size)
-        for row, strip in chain([first], strips):
-            picture.paste(array_to_image(strip), (0, row))
-        return picture
-
-    def _strips(
-        self, read: ReadRows, size: tuple[int, int], plan: StripPlan, controls: Controls
+    def _paint_strips(
+        self, raster: Raster, plan: StripPlan, controls: Controls, strength: float
     ) -> Iterator[tuple[int, np.ndarray]]:
-        return StripPainter(self._network, plan.stages, read, size, controls, working=plan.working).paint()
+        """The strips of a picture at a strength, with the network's own colors."""
+        adjusted = _adjusted(controls, strength)
+        painter = StripPainter(self._network, plan.stages, raster, adjusted, working=plan.working)
+        for start, painted in painter.paint():
+            if controls:
+                yield start, painted
+            else:
+                own = raster.read(start, start + painted.shape[1])
+                yield start, own + np.float32(strength) * (painted - own)
 
     def _needed(self, plan: StripPlan, pixels: int, passes: int) -> float:
         """The bytes that a plan needs at once, beyond those that the process uses already."""
@@ -167,15 +162,25 @@ class LargePhotos:
         """Whether a small photo looks the same in narrow strips; networks may have operators that see all of it."""
         if remainder not in self._tried:
             photo = np.random.default_rng(0).random((3, _HEIGHT + remainder, _WIDTH), np.float32)
-            narrow = replace(plan, working=0)
-            strips = self._strips(lambda start, stop: photo[:, start:stop], photo.shape[1:], narrow, controls)
-            picture = np.concatenate([strip for _, strip in strips], axis=1)
-            error = np.square(picture - self._paint_whole([photo], controls)).mean()
+            strips = self._paint_strips(Raster.of_array(photo), replace(plan, working=0), controls, 1.0)
+            picture = store((_WIDTH, photo.shape[1]), strips, np.float32)
+            error = np.square(picture - self._paint_whole([photo], _adjusted(controls, 1.0))).mean()
             self._tried[remainder] = bool(error <= 10 ** (-_DECIBELS / 10))
         return self._tried[remainder]
 
 
-def _adjusted(controls: Controls, strength: float, color: float) -> Controls:
-    """The controls at another strength and share of the photo's color, if the network has controls."""
-    values = dict(zip(ADJUSTED, (strength, color))) if controls else {}
+def _adjusted(controls: Controls, strength: float) -> Controls:
+    """The controls at another strength, and without the photo's own colors, if the network has controls."""
+    values = dict(zip(ADJUSTED, (strength, 0))) if controls else {}
     return {**controls, **{name: np.array([value], np.float32) for name, value in values.items()}}
+
+
+def _with_color(picture: np.ndarray, photo: Raster, share: float) -> Image.Image:
+    """An image of a picture, see `Raster.of_array`, with a share of the photo's colors, as `mix_color` gives it."""
+    raster = Raster.of_array(picture)
+    image = Image.new("RGB", raster.size)
+    for start, rows in raster.strips():
+        if share:
+            mix_color(rows, photo.read(start, start + rows.shape[1]), share)
+        image.paste(array_to_image(rows), (0, start))
+    return image

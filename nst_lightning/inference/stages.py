@@ -103,7 +103,7 @@ class StagedNetwork:
         return sum(2 / self.rows.element(name).itemsize * self.rows.bytes_of(name) for name in names)
 
     def _drifting(self, height: int) -> frozenset[str]:
-        """The outputs of resizings whose factor isn't that of photos of even sizes, so that strips would drift apart."""
+        """The outputs of resizings by factors other than those in strips, which would drift apart."""
         scales = self.rows.scales
         return frozenset(
             large
@@ -233,7 +233,7 @@ class StagedNetwork:
         graph.node[-1].input[0] = f"{large}/rows"
 
     def _add_results(self, graph: Any, name: str, *, measured: bool, kept: bool) -> None:
-        """Cut the strip's own rows out of a tensor, and return them, or the means of their values and of the squares."""
+        """Cut the strip's own rows out of a tensor, and return them, or the means of the values and of their squares."""
         bounds = [add_input(graph, f"{name}/{role}", INT64) for role in ("from", "to")]
         strip = f"{name}/strip"
         add_node(graph, "Slice", [name, *bounds, "rows/axis"], strip)

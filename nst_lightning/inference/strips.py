@@ -1,16 +1,14 @@
 """Running a network on a large photo strip by strip, with the statistics of the whole picture."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nst_lightning.inference.input_shape import MINIMUM_SIZE
+from nst_lightning.inference.rasters import Raster
 from nst_lightning.inference.stages import Stage, StagedNetwork
-
-ReadRows = Callable[[int, int], np.ndarray]
-"""Returns rows of a photo, from one up to another, as RGB in [0, 1], float32 of shape (3, rows, W)."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ class StripPainter:
     Args:
         network: the network.
         stages: its stages, see `StagedNetwork.stages`.
-        read: function that returns rows of the photo.
-        size: height and width of the photo.
+        photo: the photo.
         controls: the network's inputs besides the photo.
         working: bytes that the features of a strip may take.
     """
@@ -86,20 +83,19 @@ class StripPainter:
         self,
         network: StagedNetwork,
         stages: Sequence[Stage],
-        read: ReadRows,
-        size: tuple[int, int],
+        photo: Raster,
         controls: Mapping[str, np.ndarray],
         *,
         working: float,
     ) -> None:
-        self._network, self._stages, self._read = network, stages, read
-        self._size, self._controls, self._working = size, controls, working
+        self._network, self._stages, self._photo = network, stages, photo
+        self._controls, self._working = controls, working
         self._kept: dict[str, _KeptRows] = {}
         self._moments: dict[str, _Moments] = {}
 
     def paint(self) -> Iterator[tuple[int, np.ndarray]]:
         """The strips of the picture: the number of the first row, and RGB in [0, 1] of shape (3, rows, W)."""
-        height, width = self._size
+        width, height = self._photo.size
         for i, stage in enumerate(self._stages):
             later = {name for each in self._stages[i + 1 :] for name in each.takes}
             self._moments[stage.target] = _Moments()
@@ -134,8 +130,8 @@ class StripPainter:
             return self._controls[name]
         if name == self._network.photo:
             if stage.sees_photo:
-                return self._read(strip.first, strip.last)[None]
-            return np.zeros((1, 3, seen, self._size[1]), np.float32)  # takes no memory, as nothing touches it
+                return self._photo.read(strip.first, strip.last)[None]
+            return np.zeros((1, 3, seen, self._photo.size[0]), np.float32)  # takes no memory, as nothing touches it
         tensor, _, role = name.rpartition("/")
         if role == "axis":
             return np.array([2])
@@ -155,7 +151,7 @@ class StripPainter:
 
     def _own_rows(self, tensor: str, strip: Strip) -> tuple[int, int]:
         """The first row that is the strip's own, and the one after the last, among those that a stage computes."""
-        whole = strip.stop == self._size[0]
+        whole = strip.stop == self._photo.size[1]
         stop = self._network.rows.of(tensor, strip.last - strip.first)
         return self._row(tensor, strip.start - strip.first), stop if whole else self._row(
             tensor, strip.stop - strip.first
@@ -164,7 +160,7 @@ class StripPainter:
     def _resizing(self, large: str, strip: Strip) -> dict[str, np.ndarray]:
         """The rows between which a resized tensor's rows lie, and how near they are to the lower one."""
         counts, small = self._network.rows, self._network.resizings[large]
-        height, seen = self._size[0], strip.last - strip.first
+        height, seen = self._photo.size[1], strip.last - strip.first
         first, available = self._row(small, strip.first), counts.of(small, seen)
         rows = self._row(large, strip.first) + np.arange(counts.of(large, seen))
         factor = counts.of(small, height) / counts.of(large, height)

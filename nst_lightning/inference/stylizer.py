@@ -154,11 +154,13 @@ class Stylizer:
 
     def _paint(self, photo: Image.Image, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]) -> Image.Image:
         sizes = [fit_short_side(photo.size, short_side) for short_side in short_sides]
-        small = self._max_memory is None and photo.width * photo.height <= MIDDLING
-        if small or self._large_photos is None:
+        picture = None
+        if (self._max_memory or photo.width * photo.height > MIDDLING) and self._large_photos:
+            picture = self._large_photos.paint(photo, sizes, controls)
+        if picture is None:
             array = image_to_array(photo)
-            return array_to_image(self._paint_whole([resize_array(array, size) for size in sizes], controls))
-        return self._large_photos.paint(photo, sizes, controls)
+            picture = array_to_image(self._paint_whole([resize_array(array, size) for size in sizes], controls))
+        return picture
 
     @cached_property
     def _large_photos(self) -> LargePhotos | None:
