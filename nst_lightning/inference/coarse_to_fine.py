@@ -91,6 +91,7 @@ def go_on_in_strips(
         element = np.uint8 if size == sizes[-1] else np.uint16
         before = picture.shape[:0:-1]
         canvas = _enlarge(Raster.of_array(picture), photo, size, 1 - strength * (1 - PHOTO_DETAIL)).stored(element)
+        del picture  # memory for the pass
         picture = paint(Raster.of_array(canvas), _further_strength(strength, before, size), element)
         _keep_in_strips(picture, canvas)
     return picture

@@ -31,7 +31,7 @@ OVERHEAD = 2.0
 SESSIONS = 60e6
 """Bytes that the sessions of all stages take."""
 ADJUSTED = ("strength", "preserve_color")
-_IMAGE = 4  # bytes for each pixel of an image
+_SAMPLES, _END = 3, 7  # bytes for each pixel of a picture in 8 bits, and of one with the image that is made of it
 _ARRAYS = 60  # the same for a photo that is painted whole: five arrays
 _HEIGHT, _WIDTH = 192, 64  # of the photo on which strips are tried
 _DECIBELS = 45
@@ -99,13 +99,15 @@ class LargePhotos:
 
         strength, color = (controls[name].item() for name in ADJUSTED) if controls else (1.0, 0.0)
         given = Raster.of_image(photo)
-        if whole:
+
+        def first() -> np.ndarray:
+            if not whole:
+                return paint(given.resized(sizes[0]), strength, np.uint16 if len(sizes) > 1 else np.uint8)
             photos = [given.resized(size).stored(np.float32) for size in sizes[:whole]]
-            picture = self._paint_whole(photos, _adjusted(controls, strength))
-        else:
-            picture = paint(given.resized(sizes[0]), strength, np.uint16 if len(sizes) > 1 else np.uint8)
-        picture = go_on_in_strips(picture, given, sizes[max(1, whole) :], paint, strength)
-        return _with_color(picture, given, color)
+            return self._paint_whole(photos, _adjusted(controls, strength))
+
+        further = sizes[max(1, whole) :]
+        return _with_color(go_on_in_strips(first(), given, further, paint, strength), given, color)
 
     def _plan(self, size: tuple[int, int], controls: Controls, *, passes: int) -> StripPlan | None:
         """How to paint a photo of a size, (width, height), in strips.
@@ -147,8 +149,9 @@ class LargePhotos:
 
     def _needed(self, plan: StripPlan, pixels: int, passes: int) -> float:
         """The bytes that a plan needs at once, beyond those that the process uses already."""
-        images = _IMAGE if passes == 1 else 2.5 * _IMAGE
-        return SESSIONS + pixels * (images + self._network.kept_bytes(plan.stages)) + OVERHEAD * plan.working
+        *kept, last = self._network.kept_bytes(plan.stages)
+        canvas = _SAMPLES if passes > 1 else 0
+        return SESSIONS + pixels * max(*kept, last + _SAMPLES, _END) + pixels * canvas + OVERHEAD * plan.working
 
     def _available(self) -> float:
         """The bytes that this process may still take."""

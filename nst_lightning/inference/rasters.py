@@ -39,8 +39,8 @@ class Raster:
         """An array of shape (3, H, W): floats in [0, 1], or whole numbers up to the largest of their type."""
         if array.dtype == np.float32:
             return cls(array.shape[:0:-1], lambda start, stop: array[:, start:stop].copy())
-        white = np.float32(np.iinfo(array.dtype).max)
-        return cls(array.shape[:0:-1], lambda start, stop: array[:, start:stop] / white)
+        white = np.iinfo(array.dtype).max
+        return cls(array.shape[:0:-1], lambda start, stop: np.divide(array[:, start:stop], white, dtype=np.float32))
 
     def resized(self, size: tuple[int, int]) -> "Raster":
         """The picture scaled to a width and height (Lanczos), which is computed again for each strip."""

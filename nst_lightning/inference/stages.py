@@ -90,14 +90,14 @@ class StagedNetwork:
             self._stages[key] = self._cut(*key)
         return self._stages[key]
 
-    def kept_bytes(self, stages: Sequence[Stage]) -> float:
-        """The bytes of kept tensors for each pixel of the photo, at most."""
-        most, kept = 0.0, set[str]()
+    def kept_bytes(self, stages: Sequence[Stage]) -> list[float]:
+        """The bytes of kept tensors in each stage, for each pixel of the photo."""
+        kept, found = set[str](), []
         for i, stage in enumerate(stages):
             later = {name for each in stages[i + 1 :] for name in each.takes}
-            most = max(most, self._kept_bytes(kept), self._kept_bytes(later & (kept | {*stage.keeps})))
-            kept = later & (kept | {*stage.keeps})
-        return most
+            before, kept = kept, later & (kept | {*stage.keeps})
+            found.append(max(self._kept_bytes(before), self._kept_bytes(kept)))
+        return found
 
     def _kept_bytes(self, names: Iterable[str]) -> float:
         return sum(2 / self.rows.element(name).itemsize * self.rows.bytes_of(name) for name in names)
@@ -233,7 +233,7 @@ class StagedNetwork:
         graph.node[-1].input[0] = f"{large}/rows"
 
     def _add_results(self, graph: Any, name: str, *, measured: bool, kept: bool) -> None:
-        """Cut the strip's own rows out of a tensor, and return them, or the means of the values and of their squares."""
+        """Cut the strip's own rows out of a tensor, and return them, or the means of values and of their squares."""
         bounds = [add_input(graph, f"{name}/{role}", INT64) for role in ("from", "to")]
         strip = f"{name}/strip"
         add_node(graph, "Slice", [name, *bounds, "rows/axis"], strip)
