@@ -12,7 +12,7 @@ from PIL import Image
 
 from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
-from nst_lightning.errors import Notice, UserError, WorkError, naming
+from nst_lightning.errors import Notice, UserError, WorkError, naming, require_above
 from nst_lightning.images import (
     WRITABLE,
     Metadata,
@@ -26,6 +26,7 @@ from nst_lightning.images import (
 )
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer, check_short_side, check_strokes
 
+GB = 1e9
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}")
 """What looks like the ending of a file's name, unlike the end of `out-1.5`."""
 
@@ -43,6 +44,7 @@ def stylize(
     quality: int = 95,
     metadata: Metadata = "keep",
     threads: NonNegativeInt = 0,
+    max_memory: float | None = None,
 ) -> None:
     """Stylize photos with an ONNX file. Names, transparency and EXIF data are kept; colors are converted to sRGB.
 
@@ -66,12 +68,15 @@ def stylize(
         metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
             notes; `none` leaves only transparency and sRGB's profile.
         threads: number of processor threads to use; 0 for all that this process may use.
+        max_memory: memory for the whole process, in GB of 10^9 bytes. Photos that need more are painted in strips, with
+            the same result. By default 1.4 GB, or more where strips need it; less if there isn't so much free.
     """
+    require_above(0, max_memory=max_memory)
     writing = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
     check_strokes(strokes)
     jobs = _plan(photos, output, format)
-    stylizer = Stylizer(model, threads=threads)
+    stylizer = Stylizer(model, threads=threads, max_memory=None if max_memory is None else max_memory * GB)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}

@@ -27,12 +27,15 @@ WORKING = (64e6, 32e6, 16e6)
 """Bytes for the features of a strip, by preference: small strips are mostly borders, and the C library gives the memory
 of single large tensors back to the system, which has to clear it before it lends it again."""
 OVERHEAD = 2.0
-"""Memory that a part of the network takes in practice, relative to the features in use: operators copy some of them."""
+"""Memory that a strip takes in practice, relative to the features in use: operators copy some of them."""
+WHOLE_OVERHEAD = 3.0
+"""The same for a photo that is painted whole, where ONNX Runtime also sets memory aside."""
 SESSIONS = 60e6
 """Bytes that the sessions of all stages take."""
+ARRAYS = 60
+"""Bytes for each pixel of a photo that is painted whole, besides its features: five arrays."""
 ADJUSTED = ("strength", "preserve_color")
 _SAMPLES, _END = 3, 7  # bytes for each pixel of a picture in 8 bits, and of one with the image that is made of it
-_ARRAYS = 60  # the same for a photo that is painted whole: five arrays
 _HEIGHT, _WIDTH = 192, 64  # of the photo on which strips are tried
 _DECIBELS = 45
 
@@ -115,7 +118,7 @@ class LargePhotos:
         The plan is None if there is memory to paint the photo whole, or if strips would not look the same.
         """
         pixels, available = size[0] * size[1], self._available()
-        if pixels * (self._network.working * OVERHEAD + _ARRAYS) <= available:
+        if pixels * (self._network.working * WHOLE_OVERHEAD + ARRAYS) <= available:
             return None
         plans = [
             StripPlan(self._network.stages(size[1], scale), working)
@@ -164,7 +167,8 @@ class LargePhotos:
     def _equals_whole(self, plan: StripPlan, remainder: int, controls: Controls) -> bool:
         """Whether a small photo looks the same in narrow strips; networks may have operators that see all of it."""
         if remainder not in self._tried:
-            photo = np.random.default_rng(0).random((3, _HEIGHT + remainder, _WIDTH), np.float32)
+            rows = np.linspace(0, 1, _HEIGHT + remainder, dtype=np.float32)[:, None]  # no strip is like another
+            photo = rows * np.random.default_rng(0).random((3, len(rows), _WIDTH), np.float32)
             strips = self._paint_strips(Raster.of_array(photo), replace(plan, working=0), controls, 1.0)
             picture = store((_WIDTH, photo.shape[1]), strips, np.float32)
             error = np.square(picture - self._paint_whole([photo], _adjusted(controls, 1.0))).mean()

@@ -9,6 +9,7 @@ import numpy as np
 from nst_lightning.inference.input_shape import MINIMUM_SIZE
 from nst_lightning.inference.rasters import Raster
 from nst_lightning.inference.stages import Stage, StagedNetwork
+from nst_lightning.system import give_back_freed_memory
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class StripPainter:
                 if stage.target == self._network.picture:
                     yield strip.start, results[f"{stage.target}/strip"][0]
             self._kept = {name: rows for name, rows in self._kept.items() if name in later}
+            give_back_freed_memory()  # blocks of other sizes follow
 
     def _run(self, stage: Stage, strip: Strip) -> dict[str, np.ndarray]:
         inputs = {node.name: self._input(node.name, stage, strip) for node in stage.session.get_inputs()}
