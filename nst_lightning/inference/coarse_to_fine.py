@@ -14,11 +14,11 @@ import numpy as np
 
 from nst_lightning.images import fit_short_side, resize_array
 from nst_lightning.images.color import LUMA
-from nst_lightning.inference.rasters import Raster, convert
+from nst_lightning.inference.rasters import Element, Raster, convert
 
 Paint = Callable[[np.ndarray, float], np.ndarray]
 """Paints an array of shape (3, H, W) at a strength from 0 to 1, and returns a new one."""
-PaintRaster = Callable[[Raster, float, type[np.generic]], np.ndarray]
+PaintRaster = Callable[[Raster, float, Element], np.ndarray]
 """Paints a picture at a strength from 0 to 1, and returns an array with elements of some type."""
 
 # Tuned by eye on photos of 3840x2160 and 5184x3456 pixels, with the twelve bundled styles.
@@ -88,7 +88,7 @@ def go_on_in_strips(
         The picture in 8 bits, of shape (3, H, W). On the way there, 16 bits keep what flat areas have.
     """
     for size in sizes:
-        element = np.uint8 if size == sizes[-1] else np.uint16
+        element: Element = np.uint8 if size == sizes[-1] else np.uint16
         before = picture.shape[:0:-1]
         canvas = _enlarge(Raster.of_array(picture), photo, size, 1 - strength * (1 - PHOTO_DETAIL)).stored(element)
         del picture  # memory for the pass

@@ -10,7 +10,7 @@ from PIL import Image
 from nst_lightning.errors import UserError
 from nst_lightning.images import array_to_image
 from nst_lightning.inference.coarse_to_fine import go_on_in_strips, mix_color
-from nst_lightning.inference.rasters import Raster, store
+from nst_lightning.inference.rasters import Element, Raster, store
 from nst_lightning.inference.stages import OpenSession, Stage, StagedNetwork
 from nst_lightning.inference.strips import StripPainter
 from nst_lightning.limits import memory_left
@@ -94,7 +94,7 @@ class LargePhotos:
         if whole == len(sizes):
             return None
 
-        def paint(raster: Raster, strength: float, element: type[np.generic]) -> np.ndarray:
+        def paint(raster: Raster, strength: float, element: Element) -> np.ndarray:
             plan = plans[raster.size]
             assert plan is not None
             strips = self._paint_strips(raster, plan, controls, strength)

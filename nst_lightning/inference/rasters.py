@@ -13,6 +13,8 @@ STRIP_PIXELS = 2**20
 """The pixels of a strip, few enough for the processor's caches."""
 _LANCZOS = 3  # radius of the filter, in pixels of the smaller of both pictures
 
+Element = type[np.float32 | np.uint8 | np.uint16]
+"""The type of an array's values: floats in [0, 1], or whole numbers up to the largest of their type."""
 ReadRows = Callable[[int, int], np.ndarray]
 """Returns the rows of a picture from one up to another, as RGB in [0, 1], float32 of shape (3, rows, W)."""
 
@@ -53,11 +55,9 @@ class Raster:
             first = max(0, math.floor(start * scale - margin))
             last = min(self.size[1], math.ceil(stop * scale + margin))
             box = (0, start * scale - first, self.size[0], min(stop * scale, self.size[1]) - first)
-            rows = [
-                Image.fromarray(channel).resize((size[0], stop - start), Image.Resampling.LANCZOS, box)
-                for channel in self.read(first, last)
-            ]
-            return np.stack(rows).clip(0, 1)
+            channels = [Image.fromarray(channel) for channel in self.read(first, last)]
+            scaled = [channel.resize((size[0], stop - start), Image.Resampling.LANCZOS, box) for channel in channels]
+            return np.stack([np.asarray(channel) for channel in scaled]).clip(0, 1)
 
         return Raster(size, read)
 
@@ -67,12 +67,12 @@ class Raster:
         for start in range(0, height, rows):
             yield start, self.read(start, min(start + rows, height))
 
-    def stored(self, element: type[np.generic]) -> np.ndarray:
+    def stored(self, element: Element) -> np.ndarray:
         """The whole picture, as an array that `of_array` takes."""
         return store(self.size, self.strips(), element)
 
 
-def store(size: tuple[int, int], strips: Iterator[tuple[int, np.ndarray]], element: type[np.generic]) -> np.ndarray:
+def store(size: tuple[int, int], strips: Iterator[tuple[int, np.ndarray]], element: Element) -> np.ndarray:
     """An array of shape (3, H, W) with the strips of a picture, as `Raster.of_array` takes it."""
     stored = None
     for start, rows in strips:
@@ -83,8 +83,8 @@ def store(size: tuple[int, int], strips: Iterator[tuple[int, np.ndarray]], eleme
     return stored
 
 
-def convert(rows: np.ndarray, element: type[np.generic]) -> np.ndarray:
+def convert(rows: np.ndarray, element: Element) -> np.ndarray:
     """Floats in [0, 1], outside of which they are clipped, as values of a type."""
-    if element == np.float32:
+    if issubclass(element, np.float32):
         return rows
     return rows.clip(0, 1) * np.iinfo(element).max + np.float32(0.5)

@@ -5,6 +5,7 @@ normalizes, strip by strip, and measures it; later stages normalize with the res
 size are kept for later stages, since they are small and took the most work; finer ones are computed again.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
@@ -163,12 +164,11 @@ class StagedNetwork:
             scale = self.rows.scales.get(node.input[0]) if node.input else None
             reach = before + (_reach(node) / scale if scale else 0)
             reaches.update(dict.fromkeys(node.output, reach))
-        margins = [
-            Fraction(self.rows.of(name, 8 * self.rows.step)) / self.rows.scales[name] - 8 * self.rows.step
-            for name in results
-        ]
-        rows = max(reaches.get(name, Fraction(0)) for name in results) + max(0, *margins)
-        return int(-(-rows // self.rows.step)) * self.rows.step
+        seen = Fraction(0)
+        for name in results:
+            margin = Fraction(self.rows.of(name, 8 * self.rows.step)) / self.rows.scales[name] - 8 * self.rows.step
+            seen = max(seen, reaches.get(name, Fraction(0)) + margin)
+        return math.ceil(seen / self.rows.step) * self.rows.step
 
     def _working(self, part: Sequence[int]) -> float:
         """The bytes for each pixel of a strip that are in use at once, at most."""
