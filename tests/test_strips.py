@@ -3,7 +3,6 @@
 import pickle
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from conftest import with_metadata
@@ -109,8 +108,7 @@ def test_coarse_to_fine_goes_on_in_strips(request, name, options, tmp_path, pict
 
 def test_small_sizes_are_painted_whole_before(many_model, tmp_path, picture, monkeypatch, painted_strips):
     """Where there is memory for them: half of it would do for 130 rows, but twice as much is needed for 259."""
-    monkeypatch.setattr(large_photos, "DEFAULT_MEMORY", psutil.Process().memory_info().rss + 1e9)
-    monkeypatch.setattr(large_photos, "ARRAYS", 0.5e9 / (151 * 130))
+    monkeypatch.setattr(large_photos, "ARRAYS", large_photos.DEFAULT_MEMORY / 2 / (151 * 130))
     model = with_metadata(many_model, tmp_path / "a.onnx", {"size": str(TRAINED)})
     whole, in_strips = paint_both(model, picture(300, 259), painted_strips)
     assert {size[1] for size in painted_strips} & {64, 65, 130, 259} == {259}

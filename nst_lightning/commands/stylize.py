@@ -69,7 +69,7 @@ def stylize(
             notes; `none` leaves only transparency and sRGB's profile.
         threads: number of processor threads to use; 0 for all that this process may use.
         max_memory: memory for the whole process, in GB of 10^9 bytes. Photos that need more are painted in strips, with
-            the same result. By default 1.4 GB, or more where strips need it; less if there isn't so much free.
+            the same result. By default 1.1 GB beyond what the process uses, or more where strips need it.
     """
     require_above(0, max_memory=max_memory)
     writing = WritingOptions(quality=quality, metadata=metadata)

@@ -17,8 +17,8 @@ from nst_lightning.limits import memory_left
 from nst_lightning.system import give_back_freed_memory
 
 GB = 1e9
-DEFAULT_MEMORY = 1.4 * GB
-"""Memory that a process takes by default, where that is enough."""
+DEFAULT_MEMORY = 1.1 * GB
+"""Memory that is taken by default, where that is enough, beyond what the process uses already."""
 USABLE = 0.8
 """Share of the free memory that is taken by default."""
 MIDDLING = 2**21
@@ -65,7 +65,7 @@ class LargePhotos:
         data: the bytes of an ONNX file.
         open_session: function that makes a session of a model's bytes.
         paint_whole: function that paints a photo whole, with the same network.
-        max_memory: bytes for the whole process; by default 1.4 GB, or more where that isn't enough.
+        max_memory: bytes for the whole process; by default 1.1 GB more than it uses, or what strips need.
     """
 
     def __init__(
@@ -120,22 +120,25 @@ class LargePhotos:
         pixels, available = size[0] * size[1], self._available()
         if pixels * (self._network.working * WHOLE_OVERHEAD + ARRAYS) <= available:
             return None
-        plans = [
-            StripPlan(self._network.stages(size[1], scale), working)
-            for scale in reversed(self._network.scales)
-            for working in WORKING
-        ]
-        if not self._equals_whole(plans[-1], size[1] % self._network.rows.step, controls):
+        plans = self._cut(size[1], controls)
+        if not plans:
             return None
         needs = [self._needed(plan, pixels, passes) for plan in plans]
         fitting = [plan for plan, needed in zip(plans, needs) if needed <= available]
         if not fitting and self._max_memory is not None:
-            least = (self._max_memory - available + min(needs)) / GB
-            problem = (
-                f"must be >= {least:.3g} GB for a photo of {size[0]}x{size[1]}, got {self._max_memory / GB:.3g} GB"
-            )
-            raise UserError(f"max_memory {problem}", argument="max_memory")
-        return [*fitting, plans[-1]][0]
+            least = f"{(self._max_memory - available + min(needs)) / GB:.3g} GB for a photo of {size[0]}x{size[1]}"
+            raise UserError(f"max_memory must be >= {least}, got {self._max_memory / GB:.3g} GB", argument="max_memory")
+        return [*fitting, plans[-len(WORKING)]][0]
+
+    def _cut(self, height: int, controls: Controls) -> list[StripPlan]:
+        """Plans for photos of a height, by preference; none if strips would not look the same, or can't be painted."""
+        scales = reversed(self._network.scales)
+        try:
+            plans = [StripPlan(self._network.stages(height, scale), size) for scale in scales for size in WORKING]
+            same = self._equals_whole(plans[-1], height % self._network.rows.step, controls)
+        except Exception:  # of any kind, depending on what operators a network has
+            same = False
+        return plans if same else []
 
     def _paint_strips(
         self, raster: Raster, plan: StripPlan, controls: Controls, strength: float
@@ -159,10 +162,9 @@ class LargePhotos:
     def _available(self) -> float:
         """The bytes that this process may still take."""
         give_back_freed_memory()
-        used = psutil.Process().memory_info().rss
         if self._max_memory is not None:
-            return self._max_memory - used
-        return min(DEFAULT_MEMORY - used, USABLE * min(float(psutil.virtual_memory().available), memory_left()))
+            return self._max_memory - psutil.Process().memory_info().rss
+        return min(DEFAULT_MEMORY, USABLE * min(float(psutil.virtual_memory().available), memory_left()))
 
     def _equals_whole(self, plan: StripPlan, remainder: int, controls: Controls) -> bool:
         """Whether a small photo looks the same in narrow strips; networks may have operators that see all of it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nst_lightning.errors import WorkError
 from nst_lightning.inference.input_shape import MINIMUM_SIZE
 from nst_lightning.inference.rasters import Raster
 from nst_lightning.inference.stages import Stage, StagedNetwork
@@ -115,7 +116,10 @@ class StripPainter:
     def _run(self, stage: Stage, strip: Strip) -> dict[str, np.ndarray]:
         inputs = {node.name: self._input(node.name, stage, strip) for node in stage.session.get_inputs()}
         names = [node.name for node in stage.session.get_outputs()]
-        return dict(zip(names, stage.session.run(names, inputs)))
+        try:
+            return dict(zip(names, stage.session.run(names, inputs)))
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
+            raise WorkError((str(error) or type(error).__name__).splitlines()[0][:120]) from None
 
     def _collect(self, stage: Stage, strip: Strip, results: Mapping[str, np.ndarray]) -> None:
         for name in stage.keeps:

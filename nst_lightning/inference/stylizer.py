@@ -47,7 +47,7 @@ class Stylizer:
         threads: number of processor threads to use; 0 for all that this process may use.
         providers: ONNX Runtime's execution providers, best first; by default CUDA where it is installed, then the CPU.
         max_memory: memory for the whole process in bytes. Photos that need more are painted in strips, with the same
-            result. By default 1.4 GB, or more where strips need it; less if there isn't so much free.
+            result. By default 1.1 GB beyond what the process uses, or more where strips need it.
 
     Raises:
         ModelError: the file is missing, damaged or not a transfer network.
