@@ -145,7 +145,8 @@ class LargePhotos:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """The strips of a picture at a strength, with the network's own colors."""
         adjusted = _adjusted(controls, strength)
-        painter = StripPainter(self._network, plan.stages, raster, adjusted, working=plan.working)
+        thrifty = self._max_memory is not None
+        painter = StripPainter(self._network, plan.stages, raster, adjusted, working=plan.working, thrifty=thrifty)
         for start, painted in painter.paint():
             if controls:
                 yield start, painted

@@ -79,6 +79,7 @@ class StripPainter:
         photo: the photo.
         controls: the network's inputs besides the photo.
         working: bytes that the features of a strip may take.
+        thrifty: whether to give freed memory back after each stage, which takes time.
     """
 
     def __init__(
@@ -89,9 +90,10 @@ class StripPainter:
         controls: Mapping[str, np.ndarray],
         *,
         working: float,
+        thrifty: bool,
     ) -> None:
         self._network, self._stages, self._photo = network, stages, photo
-        self._controls, self._working = controls, working
+        self._controls, self._working, self._thrifty = controls, working, thrifty
         self._kept: dict[str, _KeptRows] = {}
         self._moments: dict[str, _Moments] = {}
 
@@ -111,7 +113,8 @@ class StripPainter:
                 if stage.target == self._network.picture:
                     yield strip.start, results[f"{stage.target}/strip"][0]
             self._kept = {name: rows for name, rows in self._kept.items() if name in later}
-            give_back_freed_memory()  # blocks of other sizes follow
+            if self._thrifty:
+                give_back_freed_memory()  # of which blocks of other sizes can't always be made
 
     def _run(self, stage: Stage, strip: Strip) -> dict[str, np.ndarray]:
         inputs = {node.name: self._input(node.name, stage, strip) for node in stage.session.get_inputs()}
