@@ -142,7 +142,7 @@ def _enlarge(picture: Raster, photo: Raster, size: tuple[int, int], share: float
         enlarged, now, seen = (raster.read(start, stop) for raster in rasters)
         return enlarged + share * (now - seen)
 
-    return Raster(size, read)
+    return Raster(size, read, max(raster.row_pixels for raster in rasters))
 
 
 def _keep_in_strips(picture: np.ndarray, canvas: np.ndarray) -> None:

@@ -26,10 +26,12 @@ class Raster:
     Args:
         size: width and height in pixels.
         read: function that returns rows.
+        row_pixels: pixels of any picture that are read at once for each row; by default its own.
     """
 
     size: tuple[int, int]
     read: ReadRows
+    row_pixels: float = 0
 
     @classmethod
     def of_image(cls, image: Image.Image) -> "Raster":
@@ -59,11 +61,11 @@ class Raster:
             scaled = [channel.resize((size[0], stop - start), Image.Resampling.LANCZOS, box) for channel in channels]
             return np.stack([np.asarray(channel) for channel in scaled]).clip(0, 1)
 
-        return Raster(size, read)
+        return Raster(size, read, scale * max(self.row_pixels, self.size[0]))
 
     def strips(self) -> Iterator[tuple[int, np.ndarray]]:
         """All rows, in strips: the number of the first row of each, and its rows."""
-        height, rows = self.size[1], max(1, STRIP_PIXELS // self.size[0])
+        height, rows = self.size[1], max(1, int(STRIP_PIXELS / max(self.row_pixels, self.size[0])))
         for start in range(0, height, rows):
             yield start, self.read(start, min(start + rows, height))
 
