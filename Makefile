@@ -2,16 +2,22 @@
 # make test   runs the test suite, in PROCESSES processes
 # make test-weights   runs the tests that need the real VGG weights, in the folder that NST_SHARED names
 # make test-lowest   tries the lowest versions of all dependencies that pyproject.toml allows
+# make test-install   tries the wheel in an empty environment, without extras
 # make lint   checks the code's style and types
 # make docs   builds the documentation in site/, and fails on warnings
 # Each makes .venv and installs into it first, if that hasn't been done.
+#
+# make wheel   builds the package in dist/. RUNTIME=gpu builds it as nst-lightning-gpu, which brings onnxruntime-gpu in
+#              place of onnxruntime: they overwrite each other, and an extra can add a package but not replace one.
 
 PYTHON ?= python3
 STYLE ?= examples/styles/mosaic.png
 PROCESSES ?= 2
 BIN := .venv/bin
+DIST ?= dist
+VARIANT := $(RUNTIME:%=-%)
 
-.PHONY: fit test test-weights test-lowest lint docs
+.PHONY: fit test test-weights test-lowest test-install lint docs wheel
 
 fit: examples/photos/CREDITS.txt
 	$(BIN)/python -m nst_lightning fit --config configs/quickstart.yaml --model.style "$(STYLE)" \
@@ -29,6 +35,9 @@ test-weights: .venv/installed
 test-lowest: .venv/installed
 	.ci/lowest
 
+test-install: .venv/installed
+	.ci/install
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,7 +46,17 @@ lint: .venv/installed
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
+wheel:
+	rm -rf build/wheel
+	mkdir -p build/wheel
+	cp -R nst_lightning checkpoints export README.md LICENSE NOTICE build/wheel
+	sed -e 's/^name = "nst-lightning"/name = "nst-lightning$(VARIANT)"/' \
+		-e 's/"onnxruntime>=/"onnxruntime$(VARIANT)>=/' pyproject.toml >build/wheel/pyproject.toml
+	sed -e 's/^DISTRIBUTION = .*/DISTRIBUTION = "nst-lightning$(VARIANT)"/' nst_lightning/extras.py \
+		>build/wheel/nst_lightning/extras.py
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(DIST) build/wheel
+
 .venv/installed: pyproject.toml
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --editable '.[dev,docs,quickstart]'
+	$(BIN)/python -m pip install --editable '.[train,dev,docs,quickstart]'
 	touch $@

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nst_lightning import __version__
 from nst_lightning.errors import Notice, SignalExit, UserError, WorkError, suggest_names
+from nst_lightning.extras import advise_install
 from nst_lightning.limits import limit_threads
 from nst_lightning.system import StopSignals, exit_code
 
@@ -52,9 +53,8 @@ COMMANDS = {
     "export": Command(
         f"{_HERE}.export:export",
         "write a checkpoint as an ONNX file",
-        {"checkpoint": None},
+        {"checkpoint": "?"},
         repeatable=("styles",),
-        flags=("half",),
     ),
     "stylize": Command(
         f"{_HERE}.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}, repeatable=("style",)
@@ -170,6 +170,10 @@ def _run(name: str, arguments: list[str]) -> int:
         return _fail(f"{name}: {error}", 2, error)
     except (WorkError, OSError, MemoryError) as error:
         return _fail(f"{name}: {error or type(error).__name__}", 1, error)
+    except ModuleNotFoundError as error:
+        if not (advice := advise_install(error.name)):
+            raise
+        return _fail(f"{name} needs {advice}", 2, error)
     return 0
 
 

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from torch.nn import functional as F
 from training_runs import data_of, module_of, trainer_of
 
-from nst_lightning.encoders import CompactEncoder, image_to_tensor
-from nst_lightning.metrics import Evaluator
 from nst_lightning.networks import JohnsonNet, MultiStyleNet, load_network
 from nst_lightning.training import LastCheckpoint, StyleBalance
 
@@ -90,50 +87,29 @@ def test_styles_with_larger_losses_are_drawn_more_often():
     assert run.balance.chances == pytest.approx(expected / expected.sum(), rel=0.01)
 
 
-def test_measured_content_is_that_of_the_evaluator():
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(12, 3, 48, 48, generator=generator)
-    pictures, photos = F.interpolate(coarse, (256, 256), mode="bicubic").clamp(0, 1).chunk(2)
-    balance, styles, losses = StyleBalance(["a", "b"], 0.42), torch.tensor([1, 0, 1, 1, 0, 0]), torch.arange(6) / 8
-    sums = balance.measure(pictures, photos, styles=styles, style_losses=losses)
-    assert sums[:, 2:].tolist() == [[1.25, 3], [0.625, 3]]
-    encoder = CompactEncoder()
-    figures = Evaluator(encoder, photos[:1]).measure(pictures, photos)[:, 0]
-    torch.testing.assert_close(sums[:, 0] / sums[:, 1], figures[[1, 0]])  # two of six are measured
-    energy = encoder(photos, ["relu4_1"])["relu4_1"].square().sum((1, 2, 3))
-    torch.testing.assert_close(sums[:, 1], energy[[1, 0]])
-
-
-@pytest.mark.parametrize("short_side", [128, 192, 512])
-def test_content_is_measured_at_the_size_of_the_evaluator(picture, short_side):
-    photo, other = (image_to_tensor(picture(short_side, short_side, seed)) for seed in (0, 1))
-    made = torch.lerp(photo, other, 0.3)
-    expected = Evaluator(CompactEncoder(), photo).measure(made, photo)[0, 0].item()
-    balance = StyleBalance(["a"], 0.42, short_side=short_side)
-    balance.batches = 2  # whose next picture is measured
-    for crop in (made, photo), (made[..., 4:, 4:], photo[..., 4:, 4:]):
-        sums = balance.measure(*crop, styles=torch.tensor([0]), style_losses=torch.ones(1))
-        assert (sums[0, 0] / sums[0, 1]).item() == pytest.approx(expected, rel=0.1)
-
-
-def test_a_third_of_the_pictures_is_measured():
-    balance, photo = StyleBalance(["a"], 0.42), torch.rand(1, 3, 64, 64)
-    counts = []
-    for _ in range(9):
-        sums = balance.measure(photo, photo.flip(3), styles=torch.tensor([0]), style_losses=torch.ones(1))
-        balance.update(sums, speed=1.0)
-        counts.append(sums[0, 1].item() > 0)
-    assert sum(counts) == 3
+def test_losses_are_summed_up_by_style():
+    balance, styles, losses = StyleBalance(["a", "b", "c"], 0.42), torch.tensor([1, 0, 1, 1, 0]), torch.arange(5) / 8
+    contents = torch.tensor([[1, 2], [3, 4], [5, 6], [7, 8], [9, 10.0]])
+    found = balance.sum_up(styles, contents=contents, style_losses=losses)
+    assert found.tolist() == [[12, 14, 0.625, 2], [13, 16, 0.625, 3], [0, 0, 0, 0]]
+    assert not balance.sum_up(styles[:0], contents=contents[:0], style_losses=losses[:0]).any()
 
 
 def test_pictures_that_are_not_finite_change_nothing():
-    balance, photos = StyleBalance(["a"], 0.42), torch.rand(1, 3, 64, 64)
-    balance.batches = 2  # whose next picture is measured
-    bad = balance.measure(photos * float("nan"), photos, styles=torch.tensor([0]), style_losses=torch.ones(1))
+    balance, nan = StyleBalance(["a"], 0.42), torch.tensor([float("nan")])
+    bad = balance.sum_up(torch.tensor([0]), contents=torch.ones(1, 2) * nan, style_losses=torch.ones(1))
     assert bad.tolist() == [[0, 0, 0, 0]]
     balance.update(bad, speed=1.0)
     balance.update(bad, speed=0.5)
     assert balance.factors.item() == 1
+
+
+def test_running_content_is_that_of_the_loss(tmp_path, run_of, photos):
+    module, logged = run_of(partial_strength=0.0), []
+    module.log = lambda name, value, **_: logged.append(value.item()) if name == "train/content" else None
+    trainer_of(tmp_path, max_steps=1, enable_checkpointing=False).fit(module, data_of(photos))
+    sums = module.balance.sums.sum(0)
+    assert (sums[0] / sums[1]).item() == pytest.approx(logged[0], rel=1e-5)
 
 
 @pytest.fixture
@@ -240,7 +216,7 @@ def test_the_validation_loss_compares_states_whatever_their_weights(tmp_path, co
     names = ["val/loss", "val/content", "val/style", "val/content_median", "val/style_median"]
     assert [weighed[name] for name in names] == [plain[name] for name in names]
     for figures, target in ((plain, 0.42), (strict, 0.1)):
-        excess = max(1, figures["val/content_median"] / target)
+        excess = max(1, figures["val/content"] / target)
         assert figures["val/loss"] == pytest.approx(figures["val/style_median"] * excess**2, rel=1e-5)
     assert strict["val/loss"] > plain["val/loss"]
 

@@ -117,7 +117,16 @@ def test_errors_that_a_user_can_do_something_about_are_one_line(monkeypatch, cap
             main(["styles"])
 
 
-@pytest.mark.parametrize("error", [ValueError("torch's own"), RuntimeError("a bug"), KeyError("a bug")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("torch's own"),
+        RuntimeError("a bug"),
+        KeyError("a bug"),
+        ModuleNotFoundError("a bug"),
+        ModuleNotFoundError("a bug", name="nst_lightning.nowhere"),
+    ],
+)
 def test_other_errors_keep_their_traceback(monkeypatch, error):
     raise_in_styles(monkeypatch, error)
     with pytest.raises(type(error)):

@@ -39,5 +39,5 @@ def test_the_command_writes_photos_credits_and_styles(tmp_path, monkeypatch, cap
 def test_without_the_packages_says_what_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "PHOTOS", (command.Photo("no_such_package", "a.png", "nobody"),))
     assert main(["examples", "--output", str(tmp_path)]) == 2
-    assert "pip install scikit-image scikit-learn" in capsys.readouterr().err
+    assert 'pip install "nst-lightning[quickstart]"' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import torch
 
 from nst_lightning.cli import main
 from nst_lightning.errors import UserError, WorkError
-from nst_lightning.export import export_onnx
+from nst_lightning.export import Variant, export_onnx
 from nst_lightning.networks import JohnsonNet, network_record
 
 NETWORKS = {
@@ -32,7 +32,9 @@ def test_one_file_that_does_what_the_network_does_at_any_size(tmp_path, name):
     metadata = session.get_modelmeta().custom_metadata_map
     assert metadata["style"] == "A painting"
     assert metadata["painter"] == "Ä. Painter"
-    assert float(metadata["largest_difference"]) == pytest.approx(difference, rel=0.01)
+    assert float(metadata["largest_difference"]) == pytest.approx(difference.largest, rel=0.01)
+    assert float(metadata["psnr"]) == pytest.approx(difference.psnr, abs=0.1)
+    assert difference.psnr > 100
     model = onnx.load(path)
     onnx.checker.check_model(model)
     assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [
@@ -73,7 +75,7 @@ def test_chosen_styles_are_exported_in_the_order_given_and_in_half_precision(tmp
     record = network_record(many, {"credits": credits, "style_weights": weights, "style": "ink, glass, wood"})
     torch.save({"transfer_network": record, "state_dict": state}, tmp_path / "x.ckpt")
     call = ["export", str(tmp_path / "x.ckpt"), "--output", str(tmp_path / "x.onnx")]
-    assert main([*call, "--styles", "[wood, glass]", "--half"]) == 0
+    assert main([*call, "--styles", "[wood, glass]", "--precision", "float16"]) == 0
     check_half(tmp_path / "x.onnx")
     session, photo = onnxruntime.InferenceSession(tmp_path / "x.onnx"), torch.rand(1, 3, 40, 44)
     metadata = session.get_modelmeta().custom_metadata_map
@@ -92,8 +94,11 @@ def test_chosen_styles_are_exported_in_the_order_given_and_in_half_precision(tmp
 
 def test_half_precision_is_half_as_large_and_nearly_the_same(tmp_path):
     torch.manual_seed(0)
-    difference = export_onnx(NETWORKS["small"](), tmp_path / "half.onnx", metadata={}, half=True)
-    assert 1e-5 < difference < 0.01
+    difference = export_onnx(
+        NETWORKS["small"](), tmp_path / "half.onnx", metadata={}, variant=Variant(precision="float16")
+    )
+    assert 1e-5 < difference.largest < 0.01
+    assert 50 < difference.psnr < 90
     check_half(tmp_path / "half.onnx")
 
 

@@ -37,7 +37,7 @@ def test_what_is_left_out_is_counted_with_what_would_help(tmp_path, picture, no_
     (notice,) = notices
     assert notice.startswith(f"{tmp_path}: 9 files left out: ")
     for part in (
-        '.heic (2): "pip install pillow-heif" adds this format',
+        '.heic (2): pip install "nst-lightning[heic]" adds this format',
         f".nef (1), .cr2 (1): {RAW}",
         ".mp4 (1), .mpg (1): video, whose frames must be exported as pictures first",
         ".svg (1): export to JPEG, PNG or TIFF first",

@@ -13,7 +13,7 @@ RAW = "camera raw, which must be developed to JPEG or TIFF first"
 
 
 @pytest.mark.parametrize(
-    ("name", "advice"), [("a.nef", RAW), ("a.HEIC", "pip install pillow-heif"), ("a.jpg", "pip install")]
+    ("name", "advice"), [("a.nef", RAW), ("a.HEIC", r'pip install "nst-lightning\[heic\]"'), ("a.jpg", "pip install")]
 )
 def test_a_file_given_by_name_says_what_would_help(tmp_path, no_heif, name, advice):
     (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0 and more" if "nef" not in name else b"raw")

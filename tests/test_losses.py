@@ -235,6 +235,23 @@ def test_each_picture_has_a_painting_and_a_factor_of_its_own(loss_of, changes):
     torch.testing.assert_close(found["style_of_each"], torch.stack(one_by_one))
 
 
+@pytest.mark.parametrize("layers", [{"relu4_1": 1.0}, {"relu2_1": 1.0, "relu3_1": 3.0}])
+def test_contents_of_pictures_make_up_that_of_the_batch(loss_of, encoder, layers):
+    pictures, photos = torch.rand(3, 3, 64, 72), torch.rand(3, 3, 64, 72) ** 2
+    found = loss_of(PAINTING, content_layers=layers)(pictures, photos)
+    numerators, energies = found["content_of_each"].unbind(1)
+    assert energies.sum().item() == pytest.approx(1, rel=1e-5)
+    torch.testing.assert_close(numerators.sum(), found["content"])
+    weights = {layer: weight / sum(layers.values()) for layer, weight in layers.items()}
+    for place in range(3):
+        wanted, made = (encoder(each, list(layers)) for each in (photos, pictures))
+        expected = sum(
+            weight * (made[layer] - wanted[layer])[place].square().sum() / wanted[layer].square().sum()
+            for layer, weight in weights.items()
+        )
+        torch.testing.assert_close(numerators[place], expected)
+
+
 @pytest.mark.parametrize("scales", [{1: 1.0}, {2: 0.5, 1: 0.5}, {2: 1.0}])
 @pytest.mark.parametrize("content_scale", [1, 2, 3])
 def test_content_is_compared_at_its_own_scale(loss_of, encoder, scales, content_scale):

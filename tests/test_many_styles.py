@@ -69,7 +69,7 @@ def test_a_new_style_leaves_the_others_as_they_were(tmp_path, styles_of, photos)
     )
     trainer_of(tmp_path, max_steps=2, callbacks=[LastCheckpoint()]).fit(first, data_of(photos))
     last = str(tmp_path / "checkpoints/last.ckpt")
-    mine = {"metadata": Metadata(credits={"new": "I"}), "optimizer": {"learning_rate": 0.1}}
+    mine = {"metadata": Metadata(credits={"new": "I"}), "optimizer": {"learning_rate": 0.1}, "content_target": None}
     again = styles_of("new", init_from=last, freeze_shared=True, **mine)
     trainer_of(tmp_path / "again", max_steps=4, enable_checkpointing=False).fit(again, data_of(photos))
     assert again.network.styles == ["new", "a", "b", "c"]

@@ -13,6 +13,7 @@ from nst_lightning.cli import main
 from nst_lightning.commands import export
 from nst_lightning.commands.paintings import find_paintings
 from nst_lightning.errors import UserError
+from nst_lightning.export import Difference
 from nst_lightning.inference import Stylizer
 from nst_lightning.networks import MultiStyleNet, load_network
 from nst_lightning.networks.checkpoint import per_style_metadata
@@ -94,7 +95,12 @@ def test_export_and_metadata_of_checkpoints(tmp_path, many, monkeypatch, stored,
     assert network.styles == [COMPOSED, "glass", "wood"]
     assert per_style_metadata(metadata)["credits"] == {COMPOSED: "A painter"}
     exported = {}
-    monkeypatch.setattr(export, "export_onnx", lambda network, path, metadata, half: exported.update(metadata) or 0.0)
+
+    def stub(network, path, *, metadata, **options):
+        exported.update(metadata)
+        return Difference(0.0, 100.0)
+
+    monkeypatch.setattr(export, "export_onnx", stub)
     assert main(["export", str(tmp_path / "x.ckpt"), "--output", str(tmp_path / "x.onnx"), "--styles", asked]) == 0
     assert exported["style"] == COMPOSED
     assert json.loads(exported["credits"]) == {COMPOSED: "A painter"}

@@ -166,12 +166,6 @@ def test_the_trial_changes_neither_the_network_nor_the_random_numbers(compact_we
     assert network.training
 
 
-def test_a_missing_exporter_is_named_before_training(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UserError, match="torch needs the package onnxscript for ONNX files, which is not installed"):
-        try_export(JohnsonNet(2, 0, 1))
-
-
 def test_a_network_that_cannot_be_exported_is_named_before_training(tmp_path, compact_weights, painting, photos, capfd):
     def fit(filename):
         trainer = trainer_of(tmp_path, max_steps=1, callbacks=[ExportOnnx(filename)], enable_checkpointing=False)

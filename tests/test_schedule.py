@@ -70,3 +70,13 @@ def test_a_resumed_run_has_the_time_that_was_left(tmp_path, compact_weights, pai
     trainer.fit(module, data_of(photos), ckpt_path=tmp_path / "checkpoints/step-000004.ckpt")
     assert len(first.rates) == trainer.global_step == 6
     assert second.rates == pytest.approx(first.rates[4:], abs=1e-5 * RATE)
+
+
+def test_a_run_by_the_clock_is_one_epoch(tmp_path, clock, compact_weights, painting, photos):
+    """Workers would pause between epochs."""
+    trainer = trainer_of(tmp_path, max_steps=-1, max_time=timedelta(seconds=9), callbacks=[Rates(clock)])
+    data = data_of(photos, batch_size=2)
+    trainer.fit(module_of(compact_weights, painting), data)
+    assert trainer.global_step == 9
+    assert 2 * trainer.global_step > len(data.photos("train"))
+    assert trainer.fit_loop.epoch_progress.total.ready == 1

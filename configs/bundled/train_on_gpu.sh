@@ -29,8 +29,8 @@ run() { # ends ten seconds early, to save, if something takes longer than expect
 [[ -e examples/styles/impasto.png ]] || run examples
 workers=$(($(nproc) > 2 ? $(nproc) - 1 : 1))
 run fit --config "$recipe" --trainer.max_steps -1 --trainer.max_time "$time" --trainer.limit_val_batches 0 \
-  --trainer.accelerator gpu --trainer.devices 1 --trainer.precision bf16-mixed --trainer.benchmark true \
-  --trainer.default_root_dir "$runs" --data.batch_size 16 --data.workers "$workers" --model.content_target 0.42 \
+  --trainer.accelerator gpu --trainer.devices 1 --trainer.precision bf16-mixed \
+  --trainer.default_root_dir "$runs" --data.batch_size 24 --data.workers "$workers" \
   --checkpoint.every_n_steps 250 --sheet.every_n_steps 1000 --sheet.short_side 512 "$@"
 echo "trained after $SECONDS s"
 newest=$(ls -d "$runs"/version_* | sort -V | tail -1)

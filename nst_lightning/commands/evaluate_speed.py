@@ -1,18 +1,15 @@
 """The command `evaluate speed`: the speed of ONNX files, compared with Johnson's network."""
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-import onnxruntime
-
+from nst_lightning.commands.timing import measure_seconds, prepare_run
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.errors import require_at_least
 from nst_lightning.export import export_onnx
-from nst_lightning.inference import MINIMUM_SIZE, InputShape, Stylizer, find_model
+from nst_lightning.inference import MINIMUM_SIZE, Stylizer, find_model
 from nst_lightning.limits import usable_processors
 from nst_lightning.networks import JohnsonNet
 
@@ -43,7 +40,8 @@ def evaluate_speed(
     with tempfile.TemporaryDirectory() as folder:
         johnson = Path(folder) / "johnson.onnx"
         export_onnx(JohnsonNet(), johnson, metadata={})
-        runs = {name: _prepare_run(file, image_size, threads) for name, file in {JOHNSON: johnson, **files}.items()}
+        size = image_size, image_size
+        runs = {name: prepare_run(file, size, threads) for name, file in {JOHNSON: johnson, **files}.items()}
     times = _take_turns(runs, rounds)
     setting = f"{image_size}x{image_size} pixels, {threads} thread{'s' * (threads > 1)}"
     print(f"{'milliseconds':>12}{'times faster':>14}  {setting}")
@@ -57,22 +55,5 @@ def _take_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str,
     for _ in range(rounds):
         for name, run in runs.items():
             run()  # untimed, since its data may have left the processor's caches
-            times[name] += [_measure_seconds(run) for _ in range(RUNS)]
+            times[name] += [measure_seconds(run) for _ in range(RUNS)]
     return {name: median(measured) for name, measured in times.items()}
-
-
-def _prepare_run(file: Path, image_size: int, threads: int) -> Callable[[], object]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    photo, *controls = session.get_inputs()
-    pixels = np.random.default_rng(0).random((3, image_size, image_size), np.float32)
-    feed = {photo.name: InputShape.of(photo.shape).fill(pixels)}
-    feed |= {node.name: np.full(node.shape, 1 / node.shape[0], np.float32) for node in controls}
-    return lambda: session.run(None, feed)
-
-
-def _measure_seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start

@@ -8,6 +8,7 @@ from pathlib import Path
 from nst_lightning.commands.pictures import expand_argument
 from nst_lightning.errors import UserError
 from nst_lightning.examples import impasto, ink_wash, mosaic, pastel, watercolor
+from nst_lightning.extras import install_command
 from nst_lightning.images import atomic_path, require_folder, write_picture
 
 STYLES = {
@@ -97,6 +98,6 @@ def _file(photo: Photo) -> Path:
     if path is None or not path.is_file():
         raise UserError(
             f"{Path(photo.file).name} is missing: the example photographs come with scikit-image and scikit-learn; "
-            "pip install scikit-image scikit-learn"
+            f"{install_command('quickstart')}"
         )
     return path

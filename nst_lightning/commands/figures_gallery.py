@@ -45,6 +45,7 @@ VARIANTS: dict[str, Variant] = {
     "style weight 60": Variant(objective=ObjectiveOptions(style_weight=60.0)),
     "strokes half as large": Variant(PyramidOptions(painting_scale=0.5)),
     "strokes twice as large": Variant(PyramidOptions(painting_scale=2.0)),
+    "sliced Wasserstein distance": Variant(objective=ObjectiveOptions(style_loss="sliced")),
     "Wasserstein distance": Variant(objective=ObjectiveOptions(style_loss="wasserstein")),
     "means and deviations": Variant(objective=ObjectiveOptions(style_loss="mean_std")),
     "the photo's colors: luminance": Variant(color=ColorOptions(preserve_color="luminance")),

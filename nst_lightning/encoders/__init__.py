@@ -1,5 +1,6 @@
 """Encoders: frozen networks whose features describe how a picture looks. Layers have the usual names, as `relu4_1`."""
 
+import nst_lightning.needs_train  # noqa: F401
 from nst_lightning.encoders.base import Encoder, Features, Pooling
 from nst_lightning.encoders.chain import EncoderChain, build_encoder, chain_encoders
 from nst_lightning.encoders.compact import CompactEncoder

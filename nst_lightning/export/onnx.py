@@ -1,70 +1,93 @@
-"""One ONNX file with dynamic sizes and metadata, checked against torch before it takes its place."""
+"""One ONNX file with metadata, checked against torch before it takes its place."""
 
-import contextlib
 import copy
-import io
+import hashlib
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
 from nst_lightning.errors import WorkError, require
+from nst_lightning.export.baking import BakedNetwork
+from nst_lightning.export.graph import fold_constants, halve, lower_opset, quiet, remove_source_notes, take_bytes
+from nst_lightning.export.variant import Variant
+from nst_lightning.export.verification import VERIFIED_SHAPES, Difference, compare_with_torch
 from nst_lightning.images import atomic_path
-from nst_lightning.limits import threads_for_onnx_runtime
 from nst_lightning.networks import controls_of, styles_of
 from nst_lightning.networks.layers import MINIMUM_SIZE
 
-OPSET = 20
-VERIFIED_SHAPES = ((1, 3, 32, 33), (2, 3, 67, 45), (1, 3, 120, 161))
 TOLERANCE, HALF_TOLERANCE = 1e-3, 3e-2
 """The largest accepted difference from torch, for values in [0, 1]: a quarter of an 8-bit step, or about seven steps in
 half precision, where single pixels differ more."""
+BYTE = 1 / 255
+"""What rounding to bytes adds to it, where a value is halfway between two."""
 
 
-def export_onnx(network: nn.Module, output: str | Path, *, metadata: Mapping[str, str], half: bool = False) -> float:
+def export_onnx(
+    network: nn.Module,
+    output: str | Path,
+    *,
+    metadata: Mapping[str, str],
+    variant: Variant = Variant(),
+    bake: Mapping[str, float] | None = None,
+) -> Difference:
     """Write a transfer network as one ONNX file: input `photo`, output `picture`, float32 RGB in [0, 1], (N, 3, H, W).
 
-    Batch, height and width are dynamic. A network of several styles has its controls as further inputs, which apply
-    to the whole batch: for a `MultiStyleNet`, `style`, shape (S,), and `strength` and `preserve_color`, shape (1,). The
-    metadata have the controls' default values and the names of the styles, in order, as JSON: `defaults` and `styles`.
-    The file is compared with torch at several odd sizes before it is renamed into place; the metadata have the largest
-    difference as `largest_difference`.
+    Batch, height and width are dynamic, unless the variant fixes them. A network of several styles has its controls as
+    further inputs, which apply to the whole batch: for a `MultiStyleNet`, `style`, shape (S,), and `strength` and
+    `preserve_color`, shape (1,). The metadata have the controls' default values and the names of the styles, in order,
+    as JSON: `defaults` and `styles`. The file is compared with torch, at several odd sizes if any are allowed, before
+    it is renamed into place; the metadata have the largest difference as `largest_difference`.
 
     Args:
         network: the network, on any device; a copy on the CPU is exported.
         output: the file to write, whose name ends in .onnx.
         metadata: names and values stored in the file.
-        half: store and compute in float16, except instance normalizations; inputs and output stay float32.
+        variant: precision, kind of input, sizes, and version of ONNX.
+        bake: names of styles with weights, whose sum is the strength, for a file of this one style or blend without
+            further inputs, whose graph has no arithmetic of shapes. Unless the variant fixes height and width, they
+            must be multiples of the metadata's `size_multiple`: 8 for a `MultiStyleNet`.
 
     Returns:
-        The largest absolute difference between ONNX Runtime and torch.
+        The difference between ONNX Runtime's pictures and torch's.
 
     Raises:
-        UserError: the name doesn't end in .onnx.
-        WorkError: ONNX Runtime's pictures differ from the network's; no file is written.
+        UserError: the name doesn't end in .onnx, or `bake` doesn't fit the network.
+        WorkError: ONNX Runtime's pictures differ from the network's, or the version of ONNX lacks an operator; no file
+            is written.
     """
     path = Path(output)
     require("output", str(output), path.suffix.lower() == ".onnx", "a file name that ends in .onnx")
     network = copy.deepcopy(network).cpu().float().eval()
+    metadata = {**metadata, "fingerprint": _fingerprint(network)}
+    multiple = 1
+    if bake is not None:
+        network = BakedNetwork(network, bake)
+        multiple = 1 if variant.lengths else network.size_multiple
+        metadata = network.metadata(metadata) | ({"size_multiple": str(multiple)} if multiple > 1 else {})
     with atomic_path(path) as temporary:
-        _write(network, temporary)
-        if half:
-            onnx.save(_halved(onnx.load(temporary)), temporary)
-        difference = _largest_difference(network, temporary)
-        if not difference <= (HALF_TOLERANCE if half else TOLERANCE):
-            raise WorkError(f"{path}: not written, ONNX Runtime differs from torch by {difference:.2g} of 1")
-        model = onnx.load(temporary)
-        _remove_source_notes(model.graph)
-        metadata = {**metadata, **_style_metadata(network), "largest_difference": f"{difference:.2e}"}
-        onnx.helper.set_model_props(model, metadata)
+        _write(network, temporary, variant, multiple)
+        model = _apply(variant, onnx.load(temporary), fold=bake is not None, path=path)
+        onnx.save(model, temporary)
+        difference = compare_with_torch(network, temporary, _choose_shapes(variant, multiple))
+        tolerance = HALF_TOLERANCE if variant.precision == "float16" else TOLERANCE
+        if not difference.largest <= tolerance + BYTE * (variant.io == "uint8-nhwc"):
+            raise WorkError(f"{path}: not written, ONNX Runtime differs from torch by {difference.largest:.2g} of 1")
+        figures = {"largest_difference": f"{difference.largest:.2e}", "psnr": f"{difference.psnr:.1f}"}
+        onnx.helper.set_model_props(model, {**metadata, **_style_metadata(network), **figures})
         onnx.save(model, temporary)
     return difference
+
+
+def _fingerprint(network: nn.Module) -> str:
+    """A name for the network's weights, by which its files are known to belong together."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _style_metadata(network: nn.Module) -> dict[str, str]:
@@ -74,81 +97,55 @@ def _style_metadata(network: nn.Module) -> dict[str, str]:
     return {"styles": json.dumps(styles_of(network)), "defaults": json.dumps(defaults)}
 
 
-def _write(network: nn.Module, path: Path) -> None:
-    dynamic = {
-        0: torch.export.Dim("batch"),
-        2: torch.export.Dim("height", min=MINIMUM_SIZE),
-        3: torch.export.Dim("width", min=MINIMUM_SIZE),
-    }
+def _write(network: nn.Module, path: Path, variant: Variant, multiple: int) -> None:
     controls = controls_of(network)
-    with _quiet():
+    example = torch.rand(variant.fixed_batch or 2, 3, *variant.lengths or (96, 128))
+    with quiet():
         torch.onnx.export(
             network,
-            (torch.rand(2, 3, 96, 128), *controls.values()),
+            (example, *controls.values()),
             path,
             input_names=["photo", *controls],
             output_names=["picture"],
-            dynamic_shapes=(dynamic, *[None] * len(controls)),
-            opset_version=OPSET,
+            dynamic_shapes=(_dynamic_lengths(variant, multiple), *[None] * len(controls)),
+            opset_version=max(variant.opset, 18),  # torch writes no older ones
             external_data=False,
             dynamo=True,
             verbose=False,
         )
 
 
-def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in float16, except for instance normalizations, whose sums over all positions would overflow."""
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16  # slow to import
-    from onnxruntime.transformers.onnx_model import OnnxModel
+def _dynamic_lengths(variant: Variant, multiple: int) -> dict[int, torch.export.Dim]:
+    lengths = {} if variant.fixed_batch else {0: torch.export.Dim("batch")}
+    if variant.lengths:
+        return lengths
+    for dimension, name in ((2, "height"), (3, "width")):
+        length = torch.export.Dim(name, min=-(-MINIMUM_SIZE // multiple))
+        lengths[dimension] = length if multiple == 1 else multiple * length
+    return lengths
 
-    with _quiet():
-        model = convert_float_to_float16(
-            model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, "InstanceNormalization"]
-        )
-    seen: set[str] = set()
-    for node in list(model.graph.node):
-        if node.output[0] in seen:  # the converter casts an input of two float32 nodes twice, under one name
-            model.graph.node.remove(node)
-        seen.add(node.output[0])
-    del model.graph.value_info[:]  # some entries still say float32
-    OnnxModel(model).topological_sort()
+
+def _apply(variant: Variant, model: onnx.ModelProto, *, fold: bool, path: Path) -> onnx.ModelProto:
+    """Make a variant of the file that torch wrote."""
+    if fold or variant.lengths:
+        model = fold_constants(model)
+    if variant.precision == "float16":
+        model = halve(model)
+    if variant.io == "uint8-nhwc":
+        take_bytes(model)
+    remove_source_notes(model.graph)
+    try:
+        lower_opset(model, variant.opset)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).splitlines()[0]
+        raise WorkError(f"{path}: not written, the network doesn't fit opset {variant.opset} ({reason})") from error
     return model
 
 
-def _remove_source_notes(graph: onnx.GraphProto) -> None:
-    """Remove the exporter's debugging notes, which contain source lines and paths of this machine."""
-    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
-
-
-def _largest_difference(network: nn.Module, path: Path) -> float:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads_for_onnx_runtime()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    generator = torch.Generator().manual_seed(0)
-    differences = []
-    for shape in VERIFIED_SHAPES:
-        inputs = {"photo": torch.rand(shape, generator=generator)}
-        for name, value in controls_of(network).items():
-            drawn = torch.rand(value.shape, generator=generator)
-            inputs[name] = drawn / drawn.sum() if name == "style" else drawn
-        with torch.no_grad():
-            expected = network(*inputs.values())
-        (picture,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-        differences.append((torch.from_numpy(picture) - expected).abs().max().item())
-    return max(differences, key=lambda value: (value != value, value))  # NaN counts as the largest
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress output and its warnings."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+def _choose_shapes(variant: Variant, multiple: int) -> list[tuple[int, ...]]:
+    """The shapes at which a variant is compared with torch."""
+    shapes = []
+    for batch, channels, *lengths in VERIFIED_SHAPES:
+        allowed = variant.lengths or [multiple * -(-length // multiple) for length in lengths]
+        shapes.append((variant.fixed_batch or batch, channels, *allowed))
+    return [*dict.fromkeys(shapes)]

@@ -7,10 +7,11 @@ from pathlib import Path
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from nst_lightning.errors import Notice
+from nst_lightning.extras import install_command
 from nst_lightning.images.deep import state_planes_depth
 from nst_lightning.images.paths import PictureError
 
-_HEIF = '"pip install pillow-heif" adds this format'
+_HEIF = f"{install_command('heic')} adds this format"
 _AVIF = '"pip install -U pillow" adds this format'
 _RAW = "camera raw, which must be developed to JPEG or TIFF first"
 _OTHER = "export to JPEG, PNG or TIFF first"

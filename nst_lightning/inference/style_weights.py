@@ -22,7 +22,7 @@ def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]
     """
     style = {styles[0]: 1.0} if style is None else style
     styles = [normalize_name(name) for name in styles]
-    parsed = _parse(style) if isinstance(style, str) else style.items()
+    parsed = parse_blend(style) if isinstance(style, str) else style.items()
     given = [(normalize_name(name), weight) for name, weight in parsed]
     for name, weight in given:
         if name not in styles:
@@ -35,12 +35,21 @@ def style_weights(style: str | Mapping[str, float] | None, styles: Sequence[str]
     return [sum(weight / largest for name, weight in given if name == known) / total for known in styles]
 
 
-def _parse(text: str) -> list[tuple[str, float]]:
+def parse_blend(text: str, argument: str = "style") -> list[tuple[str, float]]:
+    """Names with their weights, from a text such as `great_wave:2,starry_night`; a name alone has the weight 1.
+
+    Args:
+        text: the text.
+        argument: the argument that errors name.
+
+    Raises:
+        UserError: a weight is not a number.
+    """
     given = []
     for part in text.split(","):
         name, colon, weight = part.strip().partition(":")
         try:
             given.append((name, float(weight) if colon else 1.0))
         except ValueError:
-            raise UserError(f"style must be a name, or NAME:WEIGHT, got {part.strip()!r}") from None
+            raise UserError(f"{argument} must be a name, or NAME:WEIGHT, got {part.strip()!r}") from None
     return given

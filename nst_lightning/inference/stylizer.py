@@ -21,7 +21,7 @@ from nst_lightning.images import (
     to_rgb,
 )
 from nst_lightning.inference.coarse_to_fine import mix_color, paint_coarse_to_fine, plan_short_sides
-from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape, scale_into
+from nst_lightning.inference.input_shape import BYTES, MINIMUM_SIZE, InputShape, scale_into
 from nst_lightning.inference.large_photos import MIDDLING, LargePhotos
 from nst_lightning.inference.models import ModelError, bundled_models, find_model
 from nst_lightning.inference.style_weights import style_weights
@@ -38,7 +38,8 @@ class Stylizer:
     """A transfer network in an ONNX file: `Stylizer("style.onnx")(image)` is the stylized image.
 
     `styles` has the names of the network's styles, if there are several; only such networks have `strength` and
-    `preserve_color`. `input_shape` says whether the file was fixed at a height, width or batch size after its export.
+    `preserve_color`. `input_shape` says whether the file is fixed at a height, width or batch size, and whether it
+    takes bytes. All of the variants that `export` writes are used in the same way.
 
     A pickle or deep copy has the file's path, not its content, and loads it again.
 
@@ -79,8 +80,8 @@ class Stylizer:
             described = ", ".join(f"{node.name} {node.type} {node.shape}" for node in (*inputs, *outputs))
             raise ModelError(f"model: {path} is not a transfer network for photos: {described}")
         self._input = inputs[0].name
-        self.input_shape = InputShape.of(inputs[0].shape)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.input_shape = InputShape.of(inputs[0], self.metadata)
         self.styles: list[str] = _read_styles(self.metadata, inputs[1], path) if adjustable else []
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -102,8 +103,7 @@ class Stylizer:
         Args:
             image: the photo, of any mode and color space; it is turned upright as its EXIF orientation says, and its
                 transparency is dropped.
-            short_side: short side in pixels to scale the photo to before it is stylized; by default it keeps its size,
-                or is scaled down to fit into a file of a fixed size.
+            short_side: short side in pixels to scale the photo to before it is stylized; by default it keeps its size.
             style: the name of one of `styles`, by default the first, or several names with their weights.
             strength: strength of the style, from 0, the photo itself, to 1.
             preserve_color: from 0, the painting's colors, to 1, the photo's own.
@@ -113,12 +113,13 @@ class Stylizer:
                 `trained_short_side` / `strokes`, or of 512 / `strokes` for networks that were trained for less.
 
         Returns:
-            An RGB image in sRGB, as large as the upright photo, or as the scaled one.
+            An RGB image in sRGB, as large as the upright photo, or as the scaled one. If a file of a fixed size allows
+            only a smaller one, it is painted at that size and enlarged.
 
         Raises:
             UserError: the photo, also after it is scaled down for a file of a fixed size, or `short_side` is smaller
-                than 32 pixels, `short_side` is more than such a file allows, the style is unknown, a number is out of
-                range, `strokes` is another word, or the network has one style and nothing to adjust.
+                than 32 pixels, the style is unknown, a number is out of range, `strokes` is another word, or the
+                network has one style and nothing to adjust.
             WorkError: ONNX Runtime failed, or the photo is too large for the memory.
         """
         check_short_side(short_side)
@@ -131,15 +132,16 @@ class Stylizer:
         rgb = to_rgb(image)
         if short_side is not None:
             rgb = resize_short_side(rgb, short_side)
-            self.input_shape.check(rgb.size, "short_side")
+        size = rgb.size
         rgb = scale_into(rgb, self.input_shape)
         short_sides = plan_short_sides(min(rgb.size), self._first_short_side(min(rgb.size), style, strokes))
         try:
-            return self._paint(rgb, short_sides, controls)
+            painted = self._paint(rgb, short_sides, controls)
         except (WorkError, MemoryError) as error:
             raise WorkError(
                 f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first_line(error)})"
             ) from None
+        return painted if painted.size == size else painted.resize(size, Image.Resampling.LANCZOS)
 
     def _first_short_side(
         self, short_side: int, style: str | Mapping[str, float] | None, strokes: float | Literal["native"]
@@ -205,8 +207,7 @@ class Stylizer:
             raise WorkError(
                 f"the network made a picture of shape {pictures.shape} from a photo of shape {photos.shape}"
             )
-        picture: np.ndarray = pictures[0, :, : photo.shape[1], : photo.shape[2]]
-        return picture
+        return self.input_shape.cut(pictures, photo.shape[1:])
 
     def trained_short_side(self, style: str | Mapping[str, float] | None = None) -> int | None:
         """Short side, in pixels, of the photos on which a style, by default the first, was trained.
@@ -297,13 +298,17 @@ def _parse_object(text: str) -> dict[str, Any]:
 
 
 def _is_transfer(photo: onnxruntime.NodeArg, *outputs: onnxruntime.NodeArg) -> bool:
-    """Whether there is one output, and it and the photo are float32 of the same shape (N, 3, H, W), fixed or not."""
+    """Whether there is one output, and it and the photo have the same shape, fixed or not.
+
+    Both are float32 of shape (N, 3, H, W), or bytes of shape (N, H, W, 3).
+    """
     nodes = (photo, *outputs)
-    if len(nodes) != 2 or any(node.type != "tensor(float)" or len(node.shape) != 4 for node in nodes):
+    channels = {"tensor(float)": 1, BYTES: 3}.get(photo.type)
+    if len(nodes) != 2 or channels is None or any(n.type != photo.type or len(n.shape) != 4 for n in nodes):
         return False
     pairs = [set(lengths) for lengths in zip(*(node.shape for node in nodes))]
     fixed = [{length for length in pair if isinstance(length, int)} for pair in pairs]
-    return fixed[1] == pairs[1] == {3} and all(len(lengths) < 2 for lengths in fixed)
+    return fixed[channels] == pairs[channels] == {3} and all(len(lengths) < 2 for lengths in fixed)
 
 
 def _first_line(error: Exception) -> str:

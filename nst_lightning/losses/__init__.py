@@ -1,10 +1,12 @@
 """Perceptual losses: pure functions, and the objective that training and optimization share."""
 
+import nst_lightning.needs_train  # noqa: F401
 from nst_lightning.losses.downsample import tent_downsample
 from nst_lightning.losses.functional import (
     Normalization,
     content_divisor,
     content_loss,
+    content_sums,
     covariance_root,
     gram_loss,
     grid_loss,
@@ -15,7 +17,7 @@ from nst_lightning.losses.functional import (
     wasserstein_loss,
 )
 from nst_lightning.losses.layers import content_layers, layers_of_pairs, minimum_size, needed_layers, style_pairs
-from nst_lightning.losses.options import Layers, ObjectiveOptions, StyleStatistic
+from nst_lightning.losses.options import Layers, ObjectiveOptions, StyleStatistic, check_content_target
 from nst_lightning.losses.perceptual import PerceptualLoss
 from nst_lightning.losses.sliced import Projections, Quantiles, Transport, draw_directions, project, sliced_loss
 from nst_lightning.losses.statistics import Moments, gram_matrix, moments
@@ -36,9 +38,11 @@ __all__ = [
     "StyleStatistic",
     "Transport",
     "build_style_loss",
+    "check_content_target",
     "content_divisor",
     "content_layers",
     "content_loss",
+    "content_sums",
     "covariance_root",
     "draw_directions",
     "gram_loss",

@@ -46,6 +46,12 @@ def squared_difference(features: Tensor, target: Tensor) -> Tensor:
     return (_to_float32(features) - _to_float32(target)).square().sum()
 
 
+def content_sums(features: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of (F - P)^2 and of P^2 of each picture, both of shape (N,): numerator and denominator of its content."""
+    features, target = _to_float32(features), _to_float32(target)
+    return (features - target).square().sum((1, 2, 3)), target.square().sum((1, 2, 3))
+
+
 def content_divisor(energy: Tensor | float, count: int, pictures: int, normalization: Normalization) -> Tensor | float:
     """The divisor of the sum of squared differences in `content_loss`, for sums over the tiles of a picture.
 

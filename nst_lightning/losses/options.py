@@ -8,6 +8,8 @@ from nst_lightning.losses.functional import Normalization
 
 Layers = dict[str, float] | Literal["all"]
 StyleStatistic = Literal["gram", "wasserstein", "mean_std", "sliced"]
+LEAST_TARGET, MOST_TARGET = 0.1, 0.9
+"""The range of contents to aim at: below it a photo is hardly painted, above it nothing is left of the photo."""
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,12 @@ class ObjectiveOptions:
         require("style_scales", self.style_scales, good, "factors >= 1 with weights > 0")
         good = not self.correlation_chain or self.style_loss == "gram"
         require("style_loss", self.style_loss, good, "gram with correlation_chain")
+
+
+def check_content_target(target: float) -> None:
+    """Refuse a content to aim at that is out of range.
+
+    Raises:
+        UserError: it is.
+    """
+    require("content_target", target, LEAST_TARGET <= target <= MOST_TARGET, f"from {LEAST_TARGET} to {MOST_TARGET}")

@@ -11,10 +11,18 @@ from torch import Tensor, nn
 from nst_lightning.encoders import Encoder
 from nst_lightning.errors import UserError, naming
 from nst_lightning.losses.downsample import tent_downsample
-from nst_lightning.losses.functional import content_loss, grid_loss, normalize_weights, total_variation_loss
+from nst_lightning.losses.functional import (
+    content_divisor,
+    content_sums,
+    grid_loss,
+    normalize_weights,
+    total_variation_loss,
+)
 from nst_lightning.losses.layers import Pair, content_layers, minimum_size, style_pairs
 from nst_lightning.losses.options import ObjectiveOptions
 from nst_lightning.losses.style import Statistics, build_style_loss
+
+_EPSILON = 1e-8
 
 
 class PerceptualLoss(nn.Module):
@@ -69,7 +77,6 @@ class PerceptualLoss(nn.Module):
 
         Returns:
             Scalars `content`, `style`, `variation` and `grid`, unweighted, and `loss`, their weighted sum; and
-            `style_of_each`, the style loss of each picture without factors and gradient, shape (N,).
 
         Raises:
             UserError: the pictures are too small.
@@ -90,7 +97,7 @@ class PerceptualLoss(nn.Module):
             ]
             features = self.encoder(tent_downsample(pictures, factor), list(dict.fromkeys(layers)))
             if factor == scale:
-                content = self._content(features, targets)
+                content, content_of_each = self._content(features, targets)
             if factor in self.scales:
                 style_losses = self._style(features, factor, styles, draw)
                 of_each = of_each + self.scales[factor] * style_losses.detach()
@@ -100,7 +107,7 @@ class PerceptualLoss(nn.Module):
         loss = options.content_weight * content + options.style_weight * style
         loss = loss + options.tv_weight * variation + options.grid_weight * grid
         parts = {"content": content, "style": style, "variation": variation, "grid": grid}
-        return {"loss": loss, **parts, "style_of_each": of_each}
+        return {"loss": loss, **parts, "style_of_each": of_each, "content_of_each": content_of_each}
 
     @property
     def minimum_size(self) -> int:
@@ -109,12 +116,16 @@ class PerceptualLoss(nn.Module):
         style, _ = minimum_size(self.encoder, self.style.layers, max(self.scales))
         return max(content, style)
 
-    def _content(self, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        losses = (
-            weight * content_loss(features[layer], targets[layer], self.options.normalization)
-            for layer, weight in self.content_layers.items()
-        )
-        return reduce(torch.add, losses)
+    def _content(self, features: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The content loss, and `content_of_each`."""
+        losses, of_each = [], []
+        for layer, weight in self.content_layers.items():
+            target = targets[layer]
+            squares, energy = content_sums(features[layer], target)
+            divisor = content_divisor(energy.sum(), target.numel(), len(target), self.options.normalization)
+            losses.append(weight * squares.sum() / divisor)
+            of_each.append(weight * torch.stack([squares.detach(), energy], dim=1) / energy.sum().clamp_min(_EPSILON))
+        return reduce(torch.add, losses), reduce(torch.add, of_each)
 
     def _style(self, features: Mapping[str, Tensor], factor: int, styles: Tensor, draw: int) -> Tensor:
         targets = {pair: target[styles] for pair, target in self._targets[factor, draw].items()}

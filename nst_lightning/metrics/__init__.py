@@ -1,6 +1,6 @@
 """Quality figures that agree with the eye, and the evaluator that computes them."""
 
-from nst_lightning.metrics.content import ContentGauge
+import nst_lightning.needs_train  # noqa: F401
 from nst_lightning.metrics.correlation import ChannelCorrelation, channel_correlation
 from nst_lightning.metrics.distances import (
     CONTENT_LAYER,
@@ -44,7 +44,6 @@ __all__ = [
     "SHORT_SIDE",
     "STYLE_LAYERS",
     "ChannelCorrelation",
-    "ContentGauge",
     "Evaluator",
     "EvaluatorGroup",
     "FigureLayers",

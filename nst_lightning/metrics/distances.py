@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from nst_lightning.encoders import Encoder
 from nst_lightning.images.color import LUMA
-from nst_lightning.losses import gram_matrix
+from nst_lightning.losses import content_sums, gram_matrix
 
 CONTENT_LAYER = "relu4_1"
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -85,20 +85,6 @@ def relative_distance(features: Tensor, targets: Tensor) -> Tensor:
     """
     difference, energy = content_sums(features, targets)
     return difference / energy.clamp_min(1e-8)
-
-
-def content_sums(features: Tensor, targets: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Numerator and denominator of `relative_distance`, each of shape (N,).
-
-    Args:
-        features: features of pictures, shape (N, C, H, W).
-        targets: features of their photos, same shape.
-        mask: how much each position counts, shape (1, 1, H, W); None for all alike.
-    """
-    features, targets = features.float(), targets.float()
-    sums = ((features - targets).square(), targets.square())
-    difference, energy = ((each if mask is None else each * mask).sum((1, 2, 3)) for each in sums)
-    return difference, energy
 
 
 def style_distance(grams: list[list[Tensor]], targets: list[list[Tensor]]) -> Tensor:

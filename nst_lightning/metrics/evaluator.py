@@ -74,7 +74,7 @@ class Evaluator(Metric):
             The figures in the order of `FIGURES`, shape (N, 7).
         """
         photos = resize_pictures(photos, self.short_side)
-        pictures = resize_like(pictures, photos)
+        pictures = _resize_like(pictures, photos)
         content = self.encoder(photos, [self.layers.content])[self.layers.content]
         return self.compare(extract_features(pictures, self.encoder, self.layers), content)
 
@@ -117,6 +117,6 @@ def resize_pictures(pictures: Tensor, short_side: int) -> Tensor:
     return resize_lanczos(pictures, fit_short_side((pictures.shape[3], pictures.shape[2]), short_side))
 
 
-def resize_like(pictures: Tensor, others: Tensor) -> Tensor:
+def _resize_like(pictures: Tensor, others: Tensor) -> Tensor:
     """Resize pictures of shape (N, 3, H, W) to the size of others, as `Evaluator` does."""
     return resize_lanczos(pictures, (others.shape[3], others.shape[2]))

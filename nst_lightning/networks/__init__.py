@@ -1,5 +1,6 @@
 """Transfer networks, which turn a photo into a stylized picture in one pass, and their checkpoints."""
 
+import nst_lightning.needs_train  # noqa: F401
 from nst_lightning.networks.checkpoint import load_network, network_record
 from nst_lightning.networks.johnson import JohnsonNet
 from nst_lightning.networks.multi_style import MultiStyleNet

@@ -1,7 +1,6 @@
 """One compact network for many styles, with adjustable strength and colors."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -11,10 +10,9 @@ from torch.nn import functional as F
 from nst_lightning.errors import UserError, require, require_at_least, suggest_names
 from nst_lightning.images.color import LUMA
 from nst_lightning.networks.layers import MINIMUM_SIZE, convolution
+from nst_lightning.networks.pixels_in_fours import blur_kernel, placement_kernel
 from nst_lightning.system import normalize_name
 
-_FINE_BLUR = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
-_COLOR_BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 _LARGEST_DILATION = MINIMUM_SIZE // 8 - 1  # reflection needs more pixels than it pads
 _NOISE_PERIODS = (51, 64)  # together they repeat only after 3,264 positions
 _NOISE_CHANNELS = 4  # channels of noise for each period
@@ -47,7 +45,10 @@ class MultiStyleNet(nn.Module):
         UserError: an argument is out of range, or a name occurs twice.
     """
 
+    size_multiple = 8
+    """Photos whose sides are multiples of this need no padding that depends on their size."""
     blur: Tensor
+    placement: Tensor
     luma: Tensor
 
     def __init__(
@@ -83,7 +84,8 @@ class MultiStyleNet(nn.Module):
         self.tail = nn.Conv2d(half, 3 * 4, 3)
         for unnormalized in (self.down_2, self.narrow_strokes, self.narrow_4, self.fine):
             nn.init.kaiming_normal_(unnormalized.weight, nonlinearity="relu")  # torch's default would fade features
-        self.register_buffer("blur", _blur_kernel(), persistent=False)
+        self.register_buffer("blur", blur_kernel(), persistent=False)
+        self.register_buffer("placement", placement_kernel(), persistent=False)
         self.register_buffer("luma", torch.from_numpy(LUMA).float(), persistent=False)
         self.add_styles(styles)
 
@@ -166,7 +168,7 @@ class MultiStyleNet(nn.Module):
         painted = self._paint(photos, code, (0, 0) if noise_from is None else noise_from)
         opacity = (1 - (1 - strength) ** 4).view(-1, 1, 1)  # the photo fades quickly, against double contours
         mixing = opacity * ((1 - color) * torch.eye(3, device=color.device) + color * self.luma)  # channels, or luma
-        return (photos + _product(mixing, (painted - photos).flatten(2)).view_as(photos)).clamp(0, 1)
+        return (photos + _mix_channels(mixing, painted - photos)).clamp(0, 1)
 
     @property
     def controls(self) -> dict[str, Tensor]:
@@ -190,7 +192,7 @@ class MultiStyleNet(nn.Module):
         x_2 = F.relu(self.down_2(F.pad(photos, margins, mode="reflect")))  # leaves a margin of 3
         x_4 = F.relu(self.down_4(x_2, code))  # margin of 1
         x = F.relu(self.down_8(x_4, code))  # no margin left
-        x = x + self.noise(x.shape[-2:], code[:, : len(self.styles)], noise_from)
+        x = x + self.noise(x, code[:, : len(self.styles)], noise_from)
         for block in self.blocks:
             x = block(x, code)
         x = _upsample_twice(_reflect_border(self.up_4(x, code)))  # margin of 2
@@ -200,7 +202,9 @@ class MultiStyleNet(nn.Module):
         bias = F.pad(cast(Tensor, self.tail.bias), _ZERO_CHANNELS)
         x = F.conv2d(x, F.pad(self.tail.weight, (0, 0) * 3 + _ZERO_CHANNELS), bias)  # margin of 1
         x = F.conv2d(x, F.pad(self.blur, (0, 0) * 2 + _ZERO_CHANNELS))  # no margin left
-        x = _interleave(x.float().sigmoid())  # half precision has too few levels near 1
+        x = F.conv_transpose2d(x, self.placement, stride=2)
+        x = x.reshape(x.shape[0], 3, height + to_bottom, width + to_right)  # for ONNX Runtime's shape inference
+        x = x.float().sigmoid()  # half precision has too few levels near 1
         return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))  # remove the padding to multiples of 8
 
 
@@ -238,10 +242,11 @@ class _StyledNorm(Styled):
         self.base = nn.Parameter(torch.cat([torch.ones(channels), torch.zeros(channels)]))
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        scale, shift = (self.base + _product(code, self.table.flatten(0, 1))).chunk(2, dim=1)
+        values = self.base + _product(code, self.table.flatten(0, 1))
+        scale, shift = values[:, : x.shape[1]], values[:, x.shape[1] :]
         x = x.float()  # statistics in half precision would be coarse
         if len(code) == 1:  # one style for all photos, as in ONNX files
-            return F.instance_norm(x, weight=scale[0], bias=shift[0])
+            return F.instance_norm(x, weight=scale.flatten(), bias=shift.flatten())
         flat = x.flatten(0, 1).unsqueeze(0)
         return F.instance_norm(flat, weight=scale.flatten(), bias=shift.flatten()).view_as(x)
 
@@ -254,12 +259,23 @@ class _StyledNoise(Styled):
         for period in _NOISE_PERIODS:
             self.register_buffer(f"tile_{period}", torch.randn(_NOISE_CHANNELS, period, period))
 
-    def forward(self, size: torch.Size, code: Tensor, start: Iterable[int | Tensor]) -> Tensor:
-        places = [first + torch.arange(length, device=code.device) for first, length in zip(start, size)]
-        tiles = [self.get_buffer(f"tile_{period}") for period in _NOISE_PERIODS]
-        noise = torch.cat([tile[:, places[0] % len(tile[0])][..., places[1] % len(tile[0])] for tile in tiles])
-        mix = _product(code, self.table[0]).view(len(code), -1, len(noise))
-        return _product(mix, noise.flatten(1)).unflatten(2, size)
+    def forward(self, x: Tensor, code: Tensor, start: Iterable[int | Tensor]) -> Tensor:
+        """Noise for features x.
+
+        Sums count the positions, and products pick from the tiles: this needs neither shapes nor indices, which many
+        devices can't compute in ONNX files.
+        """
+        ones = x[:1, :1].detach() * 0 + 1
+        rows, columns = (
+            line.cumsum(dim) + (first - 1) for line, dim, first in zip((ones[..., :1], ones[..., :1, :]), (2, 3), start)
+        )
+        fields = []
+        for period in _NOISE_PERIODS:
+            places = torch.arange(period, device=x.device, dtype=ones.dtype)
+            picked = _product(_pick(rows, places), self.get_buffer(f"tile_{period}"))
+            fields.append(_product(picked, _pick(columns, places[:, None])))
+        mix = _product(code, self.table.flatten(0, 1)).view(len(code), -1, len(_NOISE_PERIODS) * _NOISE_CHANNELS)
+        return _mix_channels(mix, torch.cat(fields, dim=1))
 
 
 class _StyledConv(nn.Module):
@@ -293,12 +309,29 @@ class _StyledBlock(nn.Module):
             nn.init.zeros_(parameter)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """The product a @ b, in float32 even where convolutions run in half precision, as in ONNX files."""
+def _pick(positions: Tensor, places: Tensor) -> Tensor:
+    """1 where a position is at a place, up to multiples of the number of places, and otherwise 0."""
+    period = places.numel()
+    return F.relu(1 - (positions - period * torch.floor(positions / period) - places).abs())
+
+
+def _in_float32(function: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """The function's value, in float32 even where convolutions run in half precision."""
     if not torch.is_autocast_enabled(a.device.type):
-        return a @ b
+        return function(a, b)
     with torch.autocast(a.device.type, enabled=False):
-        return a.float() @ b.float()
+        return function(a.float(), b.float())
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return _in_float32(torch.matmul, a, b)
+
+
+def _mix_channels(mixing: Tensor, x: Tensor) -> Tensor:
+    """Mix the channels of x, shape (N, I, H, W) or (1, I, H, W), by matrices of shape (N, O, I)."""
+    if len(mixing) == 1:  # in ONNX files, where a convolution needs no shapes
+        return _in_float32(F.conv2d, x, mixing.flatten(0, 1)[:, :, None, None])
+    return _product(mixing, x.flatten(2)).unflatten(2, x.shape[-2:])
 
 
 def _reflect_border(x: Tensor) -> Tensor:
@@ -314,32 +347,3 @@ def _upsample_twice(x: Tensor) -> Tensor:
 def _add_reshaped(x: Tensor, enlarged: Tensor) -> Tensor:
     """The sum of two tensors of the same shape. ONNX Runtime's shape inference must be told that it is the same."""
     return x + enlarged.reshape(x.shape)
-
-
-def _interleave(x: Tensor) -> Tensor:
-    """Make a picture from channels in the order of columns, rows, colors: like `pixel_shuffle`, but faster."""
-    columns = torch.stack(x.chunk(2, dim=1), dim=-1).flatten(-2)
-    return torch.stack(columns.chunk(2, dim=1), dim=-2).flatten(-3, -2)
-
-
-def _blur_kernel() -> Tensor:
-    """The kernel, shape (12, 12, 3, 3), of a blur that removes only what alternates from pixel to pixel.
-
-    The pixels come in fours, as channels of an image of half the size, in the order of `_interleave`. An average of 2x2
-    pixels would hide differences between the four only where a picture is flat; this kernel hides them in gradients as
-    well. What differs from the luma is blurred more: edges would have colored fringes otherwise, which the losses
-    hardly see.
-    """
-    luma = torch.from_numpy(LUMA).float().expand(3, 3)  # the mixing of channels that leaves gray
-    blurs = ((_FINE_BLUR, luma), (_COLOR_BLUR, torch.eye(3) - luma))
-    kernels = [torch.einsum("oihw,ab->oaibhw", _in_fours(taps), mixing) for taps, mixing in blurs]
-    return torch.stack(kernels).sum(0).reshape(12, 12, 3, 3)
-
-
-def _in_fours(taps: Tensor) -> Tensor:
-    """The kernel, shape (4, 4, 3, 3), of a separable blur of five taps, for one channel of pixels in fours."""
-    kernel = torch.zeros(2, 2, 2, 2, 3, 3)
-    for row, column, down, right in itertools.product(*[range(2)] * 2, *[range(-2, 3)] * 2):
-        (i, y), (j, x) = divmod(row + down, 2), divmod(column + right, 2)
-        kernel[column, row, x, y, i + 1, j + 1] += taps[down + 2] * taps[right + 2]
-    return kernel.reshape(4, 4, 3, 3)

@@ -54,9 +54,10 @@ def optimize_picture(
         objective: what the losses compare, and the weights.
         minimizer: the optimizer, L-BFGS or Adam, and its settings.
         color: whose colors the picture has.
-        content_target: content that the picture is to have, from 0.1 to 0.9, see `metrics.Evaluator`. The style weight,
-            with which the objective only begins, is adapted while the picture grows, and is part of the result. None
-            leaves it as it is.
+        content_target: content that the picture is to have, from 0.1 to 0.9: the content loss, as `Progress.losses` has
+            it, at the size of the last level that isn't refined; with masks, for the share of the picture that they
+            show. The style weight, with which the objective only begins, is adapted while the picture grows, and is
+            part of the result. None leaves it as it is.
         blend_weights: weight of each painting in a blend; by default all the same.
         masks: a mask for each painting, white where its style goes, black elsewhere, gray for a mixture. Where all
             masks are black, the photo stays.
@@ -108,7 +109,7 @@ def optimize_picture(
     fingerprint = _fingerprint(encoder, blend_weights, photo, *paintings, *(masks or ()))
     balance = None
     if content_target is not None:
-        balance = ContentBalance(content_target, photo, scene, levels=levels, weight=objective.style_weight)
+        balance = ContentBalance(content_target, levels, weight=objective.style_weight)
     del photo  # the scene has its own, at the final size
     options = asdict(pyramid) | asdict(objective) | asdict(minimizer) | asdict(color)
     options["content_target"] = content_target
@@ -117,16 +118,14 @@ def optimize_picture(
     previous: State | None = None
     try:
         while journal.level <= len(journal.levels):
-            if balance is not None:
-                balance.enter(journal.level)
             weighed = replace(objective, style_weight=journal.style_weight)
             level_objective = _objective(scene, journal.current, encoder, weighed, draw=(pyramid.seed, journal.level))
             begin = resumed or _enter_level(previous, scene, level_objective, pyramid)
             previous, resumed = _minimize(begin, level_objective, minimizer, journal), None
             del level_objective, begin  # the next ones need the memory
             journal.level += 1
-        if balance is not None and previous is not None:
-            balance.end(previous.pixels)
+        if balance is not None:
+            balance.end()
         return journal.result()
     except Stopped:
         return journal.result()
@@ -187,7 +186,7 @@ def _minimize(state: State, objective: Objective, minimizer: MinimizerOptions, j
         state = run(state, until=iteration)
         if balance is not None and not balance.has_checked(number, iteration):
             before = balance.found.weight
-            balance.adapt(state.picture(), number, iteration)
+            balance.adapt(_content(state, objective), number, iteration)
             if balance.found.weight != before:
                 objective.weigh_style(balance.found.weight)
                 state = state.end_level()  # curvatures of another loss mislead L-BFGS
@@ -195,3 +194,8 @@ def _minimize(state: State, objective: Objective, minimizer: MinimizerOptions, j
     state = run(state).end_level()
     journal.keep(state)
     return state
+
+
+def _content(state: State, objective: Objective) -> float:
+    """The content of a state's picture, relative to that of the photo where a style goes."""
+    return objective(state.picture())[0]["content"] / objective.stylized_share

@@ -99,12 +99,6 @@ class Scene:
         masks = [self._to_tensor(_resize_mask(mask, (width, height)), self.margin)[:, :1] for mask in self.masks]
         return [Region([painting], [1.0], mask) for painting, mask in zip(paintings, masks)]
 
-    def mask_at(self, width: int, height: int) -> Tensor | None:
-        """Where any style goes in a photo of a size, from 0 to 1, shape (1, 1, H, W); None for everywhere."""
-        if self.masks is None:
-            return None
-        return torch.from_numpy(_unite(self.masks, (width, height)))[None, None].to(self.device)
-
     def first_pixels(self, photo: Tensor, *, start: Start, seed: int) -> Tensor:
         """The pixels to start from: `init`, if there is one, or what `start` says.
 

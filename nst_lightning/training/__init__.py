@@ -1,5 +1,6 @@
 """Training of transfer networks with Lightning: the module, the function that builds it, data and callbacks."""
 
+import nst_lightning.needs_train  # noqa: F401
 from nst_lightning.training.balance import StyleBalance
 from nst_lightning.training.build import build_style_transfer
 from nst_lightning.training.callbacks import ExportOnnx, PictureRate

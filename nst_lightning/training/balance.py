@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from nst_lightning.encoders import CompactEncoder
-from nst_lightning.metrics import CONTENT_LAYER, SHORT_SIDE
-from nst_lightning.metrics.content import check_content_target
-from nst_lightning.metrics.distances import content_sums
+from nst_lightning.losses import check_content_target
 
 LARGEST_FACTOR = 10.0
-MEASURED = 3
-"""One of so many pictures is measured, which takes about a twentieth of the time of a step at 256 pixels."""
 WINDOW = 12
 """Number of a style's batches over which its content, or its style loss, is averaged."""
 PROPORTIONAL, INTEGRAL = 3.0, 0.1
@@ -33,31 +27,25 @@ LAG_POWER, LEAST_CHANCE, MOST_CHANCE = 2.0, 0.5, 3.0
 _TENSORS = ("log_factors", "integral", "sums")
 
 
-class StyleBalance(nn.Module):
+class StyleBalance:
     """Adapts the style weight of each style so that the content of its pictures reaches a target.
 
-    Content is that of `metrics.Evaluator`, measured on training pictures at full strength, at 256 pixels, by the
-    compact encoder. Its numerator and denominator are averaged apart, so that nearly flat photos, whose contents are
-    large, count little, as in the medians that validation reports. The integral part of the control slows down as the
-    network does, in proportion to the learning rate. Styles whose losses are larger than the others' are drawn more
-    often.
-
-    The state is no part of the module's parameters and buffers, which callbacks may average.
+    Content is what the loss compares, relative to the photos' energy, in training pictures at full strength. Its
+    numerator and denominator are averaged apart, so that nearly flat photos, whose contents are large, count little.
+    The integral part of the control slows down as the network does, in proportion to the learning rate. Styles whose
+    losses are larger than the others' are drawn more often.
 
     Args:
         names: names of the run's styles.
         target: the content to reach, from 0.1 to 0.9.
-        short_side: short side of the photos, in pixels.
 
     Raises:
         UserError: the target is out of range.
     """
 
-    def __init__(self, names: Sequence[str], target: float, *, short_side: int = SHORT_SIDE) -> None:
-        super().__init__()
+    def __init__(self, names: Sequence[str], target: float) -> None:
         check_content_target(target)
-        self.names, self.target, self.scale = list(names), target, SHORT_SIDE / short_side
-        self.encoder = CompactEncoder()
+        self.names, self.target = list(names), target
         self.log_factors, self.integral = torch.zeros(len(names)), torch.zeros(len(names))
         # numerators and denominators of contents; style losses, and their number
         self.sums = torch.zeros(len(names), 4)
@@ -74,28 +62,21 @@ class StyleBalance(nn.Module):
         """The running content of each style, shape (S,); NaN before its first picture."""
         return self.sums[:, 0] / self.sums[:, 1]
 
-    @torch.no_grad()
-    def measure(self, pictures: Tensor, photos: Tensor, *, styles: Tensor, style_losses: Tensor) -> Tensor:
-        """Measure the pictures of a batch that are at full strength: the style losses of all, the content of some.
+    def sum_up(self, styles: Tensor, *, contents: Tensor, style_losses: Tensor) -> Tensor:
+        """Sum up the losses of a batch's pictures that are at full strength.
 
         Args:
-            pictures: RGB in [0, 1], shape (N, 3, H, W); N may be 0.
-            photos: the photos that the pictures were made from, same shape.
-            styles: number of the style of each picture, shape (N,).
+            styles: number of the style of each picture, shape (N,); N may be 0.
+            contents: numerator and denominator of each picture's content, shape (N, 2).
             style_losses: style loss of each picture, without factors, shape (N,).
 
         Returns:
             For each style the sums of numerators and of denominators of contents, the sum of style losses, and their
             number, shape (S, 4). Sums that aren't finite are zeros.
         """
-        count = len(pictures) * (self.batches + 1) // MEASURED - len(pictures) * self.batches // MEASURED
-        styles, sums = styles.to(pictures.device), torch.zeros(len(self.names), 4, device=pictures.device)
-        ones = torch.ones(len(pictures), device=pictures.device)
-        if count:
-            compared = (_resize(each[:count], self.scale) for each in (pictures, photos))
-            found, wanted = (self.encoder(each, [CONTENT_LAYER])[CONTENT_LAYER] for each in compared)
-            sums[:, :2].index_add_(0, styles[:count], torch.stack(content_sums(found, wanted), dim=1))
-        sums[:, 2:].index_add_(0, styles, torch.stack([style_losses.float(), ones], dim=1))
+        losses = torch.stack([style_losses, torch.ones_like(style_losses)], dim=1)
+        sums = torch.zeros(len(self.names), 4, device=contents.device)
+        sums.index_add_(0, styles.to(contents.device), torch.cat([contents, losses], dim=1).float())
         return torch.where(sums.isfinite().all(1, keepdim=True), sums, 0.0)
 
     @torch.no_grad()
@@ -103,7 +84,7 @@ class StyleBalance(nn.Module):
         """Adapt factors and chances to measurements.
 
         Args:
-            sums: the sum of `measure` over all processes.
+            sums: the result of `sum_up`, summed over all processes.
             speed: the learning rate, as a share of the highest one.
         """
         self.log_factors, self.integral = self.log_factors.to(sums.device), self.integral.to(sums.device)
@@ -165,13 +146,3 @@ class StyleBalance(nn.Module):
         lags = np.where(known, losses / max(mean, 1e-12), 1.0) ** LAG_POWER
         chances = lags.clip(LEAST_CHANCE, MOST_CHANCE)
         return chances / chances.sum()
-
-
-def _resize(pictures: Tensor, scale: float) -> Tensor:
-    """Scale pictures about as `Evaluator` does, but with weights that need not be computed and copied to a device."""
-    if scale == 1:
-        return pictures
-    height, width = pictures.shape[-2:]
-    return F.interpolate(
-        pictures, (round(height * scale), round(width * scale)), mode="area" if scale < 1 else "bicubic"
-    )

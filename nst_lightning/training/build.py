@@ -34,7 +34,7 @@ def build_style_transfer(
     short_side: int = 256,
     painting_scale: float = 1.0,
     objective: ObjectiveOptions = ObjectiveOptions(),
-    content_target: float | None = 0.42,
+    content_target: float | None = 0.75,
     partial_strength: float = 0.5,
     stability_weight: float = 0.0,
     optimizer: OptimizerOptions = OptimizerOptions(),  # noqa: B008
@@ -57,10 +57,10 @@ def build_style_transfer(
         short_side: short side of photos and paintings, in pixels. Losses compare at most a square of this side.
         painting_scale: factor that enlarges the paintings, and with them the strokes, relative to the photos.
         objective: what the losses compare, and the weights.
-        content_target: content that the pictures of each style are to have, from 0.1 to 0.9, as validation measures it
-            at 256 pixels: the style weight of each style, which begins with `objective.style_weight`, is adapted to it,
-            by a factor of 0.1 to 10, and styles that lag behind in style loss are drawn more often. `null` leaves
-            weights as they are, and draws all styles alike.
+        content_target: content loss that the pictures of each style are to have, from 0.1 to 0.9: the style weight of
+            each style, which begins with `objective.style_weight`, is adapted to it, by a factor of 0.1 to 10, and
+            styles that lag behind in style loss are drawn more often. `null` leaves weights as they are, and draws all
+            styles alike.
         partial_strength: share of the pictures that a `MultiStyleNet` is trained on at a random strength.
         stability_weight: weight of the difference between the pictures of a photo and of the same photo, shifted by a
             few pixels and with noise: 10 for video; 0 leaves this loss out, which saves time.
@@ -87,7 +87,7 @@ def build_style_transfer(
     with renaming(**{"objective.paintings": "styles" if styles else "style"}), prefixing("objective."):
         loss = PerceptualLoss(encoder, paintings, objective)
     earlier = _start(network, names, start_paths(init_from), freeze_shared=freeze_shared)
-    balance = None if content_target is None else StyleBalance(names, content_target, short_side=short_side)
+    balance = None if content_target is None else StyleBalance(names, content_target)
     if not (objective.style_weight and objective.content_weight):
         balance = None  # there is nothing to balance
     record = Record(

@@ -55,7 +55,7 @@ class ExportOnnx(L.Callback):
         self._unwritten = path
         difference = export_onnx(module.network, path, metadata=metadata)
         self._unwritten = None
-        rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference:.1e})")
+        rank_zero_info(f"ONNX file: {path} (largest difference from torch {difference.largest:.1e})")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say how to write the file after a signal or an error during the export."""

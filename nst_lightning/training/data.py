@@ -19,6 +19,9 @@ from nst_lightning.system import leave_signals_to_parent
 from nst_lightning.training.datasets import Batch, FullSizePhotos, RandomCrops, WholePhotos, collate
 from nst_lightning.training.sampler import PlaceSampler
 
+_MANY_BATCHES = 10**7
+"""More batches than a run without a number of steps or epochs will draw."""
+
 
 class PhotoDataModule(L.LightningDataModule):
     """Folders of photos as batches of RGB in [0, 1], shape (N, 3, H, W).
@@ -117,6 +120,8 @@ class PhotoDataModule(L.LightningDataModule):
         replicas, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         if trainer and trainer.max_steps > 0:  # one epoch for the whole run, as the progress bar shows it
             batches = trainer.max_steps * trainer.accumulate_grad_batches
+        elif trainer and trainer.max_epochs == -1:  # the clock ends the run, and workers would pause between epochs
+            batches = _MANY_BATCHES
         else:
             batches = max(1, len(dataset) // (replicas * self.batch_size))
         limit = trainer.limit_train_batches if trainer else 1.0

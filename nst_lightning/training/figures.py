@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from nst_lightning.encoders import Encoder, image_to_tensor
 from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup, build_yardstick, list_short_sides
@@ -30,19 +31,36 @@ class StyleFigures(nn.Module):
         self._paintings = [image_to_tensor(painting) for painting in paintings.values()]
         self.evaluators = self._build()
         self.photo_evaluators = nn.ModuleList()
+        self.contents = nn.ModuleList(MeanMetric() for _ in paintings)
 
     def measure_photos(self, measured: bool) -> None:
         """Begin to measure the photos themselves as well, or leave them out of what comes next."""
         self.photo_evaluators = self._build() if measured else nn.ModuleList()
 
-    def update(self, style: int, pictures: Tensor, photos: Tensor) -> None:
-        """Add pictures in a style, by its number, and the photos that they were made from, see `Evaluator`."""
+    def update(self, style: int, pictures: Tensor, photos: Tensor, contents: Tensor) -> None:
+        """Add pictures.
+
+        Args:
+            style: number of the style.
+            pictures: pictures in this style, RGB in [0, 1], shape (N, 3, H, W).
+            photos: the photos that they were made from, same shape.
+            contents: numerators and denominators of their contents as the loss compares them, shape (N, 2).
+        """
+        numerators, energies = contents.unbind(1)
+        cast(MeanMetric, self.contents[style]).update(numerators / energies.clamp_min(1e-8), energies)
         for prefix, evaluator in self._evaluators_of(style):
             evaluator.update(photos if prefix else pictures, photos)
 
     def medians(self, style: int) -> dict[str, Tensor]:
         """Medians of the pictures' figures, and of the photos' style if measured, by name; what was added is reset."""
         return dict(self._medians(style))
+
+    def content(self, style: int) -> Tensor:
+        """The mean content of the pictures of a style, weighted by energy, as the loss compares it; it is reset."""
+        metric = cast(MeanMetric, self.contents[style])
+        content = metric.compute()
+        metric.reset()
+        return content
 
     def mean_style(self, medians: Mapping[str, Tensor]) -> Tensor:
         """The style figure, averaged over the sizes at which pictures are compared."""

@@ -183,9 +183,14 @@ class StyleTransfer(L.LightningModule):
             pictures, photos, largest=self.short_side, smallest=self.loss.minimum_size, seed=(*seed, 2)
         )
         losses = self.losses(cropped, cropped_photos, targets, draw=self.current_epoch + batch_idx)
-        style_losses = losses.pop("style_of_each")
+        contents, style_losses = losses.pop("content_of_each"), losses.pop("style_of_each")
         if self.balance is not None:
-            self._measure(self.balance, cropped.detach(), cropped_photos, targets, style_losses)
+            full = (targets.strengths == 1).nonzero().flatten()
+            on_device = full.to(contents.device)
+            sums = self.balance.sum_up(
+                targets.paintings[full], contents=contents[on_device], style_losses=style_losses[on_device]
+            )
+            self._measured = sums if self._measured is None else self._measured + sums
         if self.stability_weight:
             disturbed, shift = disturb(photos, seed=(*seed, 1))
             losses["unsteadiness"] = unsteadiness(pictures, self._paint(disturbed, targets), shift)
@@ -326,38 +331,26 @@ class StyleTransfer(L.LightningModule):
         controls = {name: value.to(photos.device, non_blocking=True) for name, value in targets.controls.items()}
         return self.network(photos, **controls)
 
-    def _measure(
-        self, balance: StyleBalance, pictures: Tensor, photos: Tensor, targets: Targets, style_losses: Tensor
-    ) -> None:
-        """Let the balance measure the pictures at full strength, for the end of the step."""
-        full = (targets.strengths == 1).nonzero().flatten()
-        on_device = full.to(pictures.device)
-        sums = balance.measure(
-            pictures[on_device],
-            photos[on_device],
-            styles=targets.paintings[full],
-            style_losses=style_losses[on_device],
-        )
-        self._measured = sums if self._measured is None else self._measured + sums
-
     def _evaluate(self, photos: Tensor, stage: str, style: int) -> None:
         targets = self.sampler.fixed(style, len(photos))
         pictures = self._paint(photos, targets)
         losses = self.losses(pictures, photos, targets, balanced=False)  # factors change during a run
-        del losses["style_of_each"]
+        contents, _ = losses.pop("content_of_each"), losses.pop("style_of_each")
         if self.balance is not None:
             del losses["loss"]  # see `StyleBalance.rate`
         for name, value in losses.items():
             self.log(f"{stage}/{name}", value, on_epoch=True, batch_size=len(photos), sync_dist=True)
-        self.figures.update(style, pictures, photos)
+        self.figures.update(style, pictures, photos, contents)
 
     def _log_figures(self, stage: str) -> None:
         """Log the figures of each style, and their average."""
         averages: dict[str, list[Tensor]] = {}
         for number, style in enumerate(self.paintings):
             figures = self.figures.medians(number)
-            if self.balance is not None and figures:
-                figures["loss"] = self.balance.rate(figures["content_median"], self.figures.mean_style(figures))
+            if figures:
+                content = self.figures.content(number)
+                if self.balance is not None:
+                    figures["loss"] = self.balance.rate(content, self.figures.mean_style(figures))
             for name, value in figures.items():
                 averages.setdefault(name, []).append(value)
                 if len(self.paintings) > 1:

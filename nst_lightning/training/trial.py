@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import importlib.util
 import io
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from nst_lightning.errors import UserError
 from nst_lightning.export import export_onnx
-from nst_lightning.export.onnx import VERIFIED_SHAPES
+from nst_lightning.export.verification import VERIFIED_SHAPES
 from nst_lightning.networks import controls_of
 from nst_lightning.networks.checkpoint import CLASSES
 from nst_lightning.training.styles import StyleSampler
@@ -82,21 +81,16 @@ def try_network(network: nn.Module, uses: Sequence[Use]) -> None:
 def try_export(network: nn.Module) -> None:
     """Export a network to a temporary file, after it has painted all sizes that the export compares.
 
-    The networks of this package take up to 16 seconds, and are known to export, so it is only checked that there is an
-    exporter. If it fails all the same, the last checkpoint has the network, which `export` can write later.
+    The networks of this package take up to 16 seconds, and are known to export, so they are not tried. If it fails all
+    the same, the last checkpoint has the network, which `export` can write later.
 
     Raises:
-        UserError: the network can't be exported, or there is no exporter.
+        UserError: the network can't be exported.
     """
     if type(network) in CLASSES.values():
-        return _find_exporter()
+        return
     try_network(network, [Use("export", shape, controls_of(network)) for shape in VERIFIED_SHAPES])
     _export(network)
-
-
-def _find_exporter() -> None:
-    if importlib.util.find_spec("onnxscript") is None:
-        raise UserError(f"torch needs the package onnxscript for ONNX files, which is not installed; {_WITHOUT_FILE}")
 
 
 def _export(network: nn.Module) -> None:
