@@ -18,6 +18,10 @@ import onnxruntime
 from nst_lightning.inference.onnx_messages import FLOAT, FLOAT16, INT64, add_input, add_node, attributes, parse_model
 from nst_lightning.inference.row_counts import RowCounts
 
+_COUNTING = ("Range", "CumSum")
+"""Operators that number rows, the latter as the sum of a one for each."""
+_ELEMENTS = {"float16": FLOAT16, "float32": FLOAT, "int64": INT64}
+
 OpenSession = Callable[[bytes], onnxruntime.InferenceSession]
 
 
@@ -210,10 +214,11 @@ class StagedNetwork:
             graph.node[-1].op_type = "BatchNormalization"
             statistics = [add_input(graph, f"{node.input[0]}/{role}", FLOAT) for role in ("mean", "variance")]
             graph.node[-1].input.extend(statistics)
-        elif node.op_type == "Range" and name in self.rows.scales:
+        elif node.op_type in _COUNTING and name in self.rows.scales:
             graph.node.add().CopyFrom(node)
             graph.node[-1].output[0] = f"{name}/local"
-            add_node(graph, "Add", [f"{name}/local", add_input(graph, f"{name}/first", INT64)], name)
+            add_node(graph, "Cast", [add_input(graph, f"{name}/first", INT64)], f"{name}/rows_above", to=self._element(name))
+            add_node(graph, "Add", [f"{name}/local", f"{name}/rows_above"], name)
         elif name in drifting:
             self._add_exact_resizing(graph, node)
         else:
@@ -249,7 +254,7 @@ class StagedNetwork:
             graph.output.add(name=strip)
 
     def _element(self, name: str) -> int:
-        return FLOAT16 if self.rows.element(name) == np.float16 else FLOAT
+        return _ELEMENTS[self.rows.element(name).name]
 
 
 def _reach(node: Any) -> int:
