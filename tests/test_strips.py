@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from conftest import with_metadata
@@ -12,9 +13,9 @@ from torch import nn
 
 from nst_lightning.cli import main
 from nst_lightning.errors import UserError
-from nst_lightning.export import export_onnx
+from nst_lightning.export import Variant, export_onnx
 from nst_lightning.images import resize_short_side
-from nst_lightning.inference import Stylizer, bundled_models, large_photos, rasters, strips
+from nst_lightning.inference import Stylizer, bundled_models, large_photos, rasters
 from nst_lightning.inference import stylizer as stylizer_module
 from nst_lightning.inference.rasters import Raster
 from nst_lightning.networks import JohnsonNet
@@ -29,16 +30,24 @@ class Darkened(nn.Module):
         return photos * photos.mean((2, 3), keepdim=True)
 
 
+class Numbered(nn.Module):
+    """A network that numbers rows by `Range`, as networks of several styles did in earlier versions."""
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        rows = torch.arange(photos.shape[2])[:, None] % 51
+        return photos * rows / 51
+
+
 @pytest.fixture
 def painted_strips(monkeypatch):
     """The sizes that are painted in strips, which are all, in the narrowest strips."""
-    painted, paint = [], strips.StripPainter.paint
+    painted, paint = [], large_photos.LargePhotos._paint_strips
 
-    def noted(painter):
-        painted.append(painter._photo.size)
-        return paint(painter)
+    def noted(painter, raster, *arguments):
+        painted.append(raster.size)
+        return paint(painter, raster, *arguments)
 
-    monkeypatch.setattr(strips.StripPainter, "paint", noted)
+    monkeypatch.setattr(large_photos.LargePhotos, "_paint_strips", noted)
     monkeypatch.setattr(large_photos, "ARRAYS", 1e9)
     monkeypatch.setattr(large_photos, "WORKING", (0,))
     monkeypatch.setattr(rasters, "STRIP_PIXELS", 5000)
@@ -88,6 +97,29 @@ def test_kinds_of_networks(tmp_path, picture, options, painted_strips):
     export_onnx(JohnsonNet(**{"width": 4, "blocks": 1, "kernel_size": 3, **options}), tmp_path / "a.onnx", metadata={})
     whole, in_strips = paint_both(tmp_path / "a.onnx", picture(70, 235), painted_strips)
     assert decibels(whole, in_strips) > 50
+
+
+def test_rows_that_are_numbered_go_on_in_each_strip(tmp_path, picture, painted_strips):
+    export_onnx(Numbered(), tmp_path / "a.onnx", metadata={})
+    assert "Range" in {node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node}
+    whole, in_strips = paint_both(tmp_path / "a.onnx", picture(80, 203), painted_strips)
+    assert decibels(whole, in_strips) > 55
+
+
+@pytest.mark.parametrize(
+    ("variant", "bake", "least"),
+    [
+        (Variant(io="uint8-nhwc"), None, 50),
+        (Variant(batch=1), {"wood": 0.5}, 50),  # whose sides are filled up to multiples of 8
+        (Variant("float16", "uint8-nhwc", opset=17), {"wood": 0.4, "ink": 0.2}, 45),
+    ],
+)
+def test_variants_of_the_file(many, variant, bake, least, tmp_path, picture, painted_strips):
+    metadata = {"size": str(TRAINED), "style": "wood"}
+    export_onnx(many, tmp_path / "a.onnx", metadata=metadata, variant=variant, bake=bake)
+    for photo, strokes in ((picture(93, 203), "native"), (picture(211, 165), 1)):
+        whole, in_strips = paint_both(tmp_path / "a.onnx", photo, painted_strips, strokes=strokes)
+        assert decibels(whole, in_strips) > least
 
 
 @pytest.mark.parametrize("name", sorted(bundled_models()))

@@ -65,13 +65,21 @@ class LargePhotos:
         data: the bytes of an ONNX file.
         open_session: function that makes a session of a model's bytes.
         paint_whole: function that paints a photo whole, with the same network.
+        multiple: what the network's heights and widths must be multiples of.
         max_memory: bytes for the whole process; by default 1.1 GB more than it uses, or what strips need.
     """
 
     def __init__(
-        self, data: bytes, open_session: OpenSession, paint_whole: PaintWhole, *, max_memory: float | None = None
+        self,
+        data: bytes,
+        open_session: OpenSession,
+        paint_whole: PaintWhole,
+        *,
+        multiple: int = 1,
+        max_memory: float | None = None,
     ) -> None:
-        self._network, self._paint_whole, self._max_memory = StagedNetwork(data, open_session), paint_whole, max_memory
+        self._network, self._paint_whole = StagedNetwork(data, open_session), paint_whole
+        self._multiple, self._max_memory = multiple, max_memory
         self._tried: dict[int, bool] = {}
 
     def paint(self, photo: Image.Image, sizes: Sequence[tuple[int, int]], controls: Controls) -> Image.Image | None:
@@ -120,7 +128,7 @@ class LargePhotos:
         pixels, available = size[0] * size[1], self._available()
         if pixels * (self._network.working * WHOLE_OVERHEAD + ARRAYS) <= available:
             return None
-        plans = self._cut(size[1], controls)
+        plans = self._cut(size[1] + -size[1] % self._multiple, controls)
         if not plans:
             return None
         needs = [self._needed(plan, pixels, passes) for plan in plans]
@@ -146,8 +154,10 @@ class LargePhotos:
         """The strips of a picture at a strength, with the network's own colors."""
         adjusted = _adjusted(controls, strength)
         thrifty = self._max_memory is not None
-        painter = StripPainter(self._network, plan.stages, raster, adjusted, working=plan.working, thrifty=thrifty)
-        for start, painted in painter.paint():
+        filled, (width, height) = raster.filled(self._multiple), raster.size
+        painter = StripPainter(self._network, plan.stages, filled, adjusted, working=plan.working, thrifty=thrifty)
+        for start, rows in painter.paint():
+            painted = rows[:, : height - start, :width]
             if controls:
                 yield start, painted
             else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-FLOAT, INT64, FLOAT16 = 1, 7, 10
+FLOAT, UINT8, INT64, FLOAT16 = 1, 2, 7, 10
 """Types of elements, as `TensorProto.DataType` numbers them."""
 _TYPES = {"float": 2, "int64": 3, "int32": 5, "string": 9, "message": 11, "bytes": 12}  # FieldDescriptorProto.Type
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {  # a type in brackets repeats; a capital begins a message
@@ -60,6 +60,29 @@ def add_input(graph: Any, name: str, element: int) -> str:
     """Add an input of any shape to a graph, and return its name."""
     graph.input.add(name=name).type.tensor_type.elem_type = element
     return name
+
+
+def take_numbers(graph: Any) -> None:
+    """Let a network that takes and returns bytes, of shape (N, H, W, 3), do so with numbers of shape (N, 3, H, W).
+
+    Args:
+        graph: what `export` has written: a cast, a transposition and a division come first; at the end, a product, a
+            sum, a transposition and a cast.
+
+    Raises:
+        ValueError: other operators are there.
+    """
+    first, last = list(graph.node)[:3], list(graph.node)[-4:]
+    found = [node.op_type for node in (*first, *last)]
+    if found != ["Cast", "Transpose", "Div", "Mul", "Add", "Transpose", "Cast"]:
+        raise ValueError(f"bytes are converted by {', '.join(found)}")
+    numbers = [first[-1].output[0], last[0].input[0]]
+    for node in (*first, *last):
+        graph.node.remove(node)
+    for value, name in zip((graph.input[0], graph.output[0]), numbers):
+        value.Clear()  # the shape, too, which is not among the fields here
+        value.name = name
+        value.type.tensor_type.elem_type = FLOAT
 
 
 def attributes(node: Any) -> dict[str, Any]:

@@ -63,6 +63,21 @@ class Raster:
 
         return Raster(size, read, scale * max(self.row_pixels, self.size[0]))
 
+    def filled(self, multiple: int) -> "Raster":
+        """The picture, enlarged by its reflections to a multiple in width and height, as `InputShape.fill` does it."""
+        width, height = self.size
+        right, bottom = -width % multiple, -height % multiple
+        if not (right or bottom):
+            return self
+
+        def read(start: int, stop: int) -> np.ndarray:
+            below = max(0, stop - height)
+            first = min(start, height - 1 - below)  # all that the reflection shows
+            rows = self.read(first, stop - below)
+            return np.pad(rows, ((0, 0), (0, below), (0, right)), mode="reflect")[:, start - first :]
+
+        return Raster((width + right, height + bottom), read, self.row_pixels)
+
     def strips(self) -> Iterator[tuple[int, np.ndarray]]:
         """All rows, in strips: the number of the first row of each, and its rows."""
         height, rows = self.size[1], max(1, int(STRIP_PIXELS / max(self.row_pixels, self.size[0])))

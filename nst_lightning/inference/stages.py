@@ -12,10 +12,19 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
-from nst_lightning.inference.onnx_messages import FLOAT, FLOAT16, INT64, add_input, add_node, attributes, parse_model
+from nst_lightning.inference.onnx_messages import (
+    FLOAT,
+    FLOAT16,
+    INT64,
+    UINT8,
+    add_input,
+    add_node,
+    attributes,
+    parse_model,
+    take_numbers,
+)
 from nst_lightning.inference.row_counts import RowCounts
 
 _COUNTING = ("Range", "CumSum")
@@ -59,13 +68,15 @@ class StagedNetwork:
     """A network whose photos have the shape (1, 3, H, W), cut into stages.
 
     Args:
-        data: the bytes of the ONNX file.
+        data: the bytes of the ONNX file. Where it takes and returns bytes, the stages have numbers in their place.
         open_session: function that makes a session of a model's bytes.
     """
 
     def __init__(self, data: bytes, open_session: OpenSession) -> None:
         self._model = parse_model(data)
         graph = self._model.graph
+        if graph.input[0].type.tensor_type.elem_type == UINT8:
+            take_numbers(graph)
         self._open_session = open_session
         self.photo, self.picture = graph.input[0].name, graph.output[0].name
         self._nodes: Sequence[Any] = graph.node
@@ -217,7 +228,8 @@ class StagedNetwork:
         elif node.op_type in _COUNTING and name in self.rows.scales:
             graph.node.add().CopyFrom(node)
             graph.node[-1].output[0] = f"{name}/local"
-            add_node(graph, "Cast", [add_input(graph, f"{name}/first", INT64)], f"{name}/rows_above", to=self._element(name))
+            first = add_input(graph, f"{name}/first", INT64)
+            add_node(graph, "Cast", [first], f"{name}/rows_above", to=self._element(name))
             add_node(graph, "Add", [f"{name}/local", f"{name}/rows_above"], name)
         elif name in drifting:
             self._add_exact_resizing(graph, node)

@@ -167,10 +167,16 @@ class Stylizer:
     @cached_property
     def _large_photos(self) -> LargePhotos | None:
         """What paints large photos in strips; None if the file can't be cut into stages."""
-        if self.input_shape != InputShape():
+        if self.input_shape.height or self.input_shape.width or self.input_shape.batch not in (None, 1):
             return None
         try:
-            return LargePhotos(self._data, self._open_session, self._paint_whole, max_memory=self._max_memory)
+            return LargePhotos(
+                self._data,
+                self._open_session,
+                self._paint_whole,
+                multiple=self.input_shape.multiple,
+                max_memory=self._max_memory,
+            )
         except Exception:  # of any class, as above
             return None
 
