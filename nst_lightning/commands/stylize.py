@@ -25,8 +25,11 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer, check_short_side, check_strokes
+from nst_lightning.system import keep_freed_memory
 
 GB = 1e9
+STRIP_BLOCK = 2**26
+"""Bytes up to which the memory of freed tensors is kept for the next strip; those of whole photos may be larger."""
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}")
 """What looks like the ending of a file's name, unlike the end of `out-1.5`."""
 
@@ -76,6 +79,7 @@ def stylize(
     check_short_side(short_side)
     check_strokes(strokes)
     jobs = _plan(photos, output, format)
+    keep_freed_memory(below=STRIP_BLOCK)
     stylizer = Stylizer(model, threads=threads, max_memory=None if max_memory is None else max_memory * GB)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
