@@ -30,6 +30,9 @@ OVERHEAD = 2.0
 """Memory that a strip takes in practice, relative to the features in use: operators copy some of them."""
 WHOLE_OVERHEAD = 3.0
 """The same for a photo that is painted whole, where ONNX Runtime also sets memory aside."""
+ENOUGH = 0.65 * GB
+"""Memory, beyond what the process uses already, that is kept between stages, unless the memory is limited. Freed memory
+is given back then, which takes time: blocks of other sizes can't always be made of it."""
 SESSIONS = 60e6
 """Bytes that the sessions of all stages take."""
 ARRAYS = 60
@@ -153,9 +156,15 @@ class LargePhotos:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """The strips of a picture at a strength, with the network's own colors."""
         adjusted = _adjusted(controls, strength)
-        thrifty = self._max_memory is not None
         filled, (width, height) = raster.filled(self._multiple), raster.size
-        painter = StripPainter(self._network, plan.stages, filled, adjusted, working=plan.working, thrifty=thrifty)
+        give_back_freed_memory()
+        enough = _used_memory() + ENOUGH if self._max_memory is None else 0
+
+        def tidy() -> None:
+            if _used_memory() > enough:
+                give_back_freed_memory()
+
+        painter = StripPainter(self._network, plan.stages, filled, adjusted, working=plan.working, after_stage=tidy)
         for start, rows in painter.paint():
             painted = rows[:, : height - start, :width]
             if controls:
@@ -174,7 +183,7 @@ class LargePhotos:
         """The bytes that this process may still take."""
         give_back_freed_memory()
         if self._max_memory is not None:
-            return self._max_memory - psutil.Process().memory_info().rss
+            return self._max_memory - _used_memory()
         return min(DEFAULT_MEMORY, USABLE * min(float(psutil.virtual_memory().available), memory_left()))
 
     def _equals_whole(self, plan: StripPlan, remainder: int, controls: Controls) -> bool:
@@ -187,6 +196,10 @@ class LargePhotos:
             error = np.square(picture - self._paint_whole([photo], _adjusted(controls, 1.0))).mean()
             self._tried[remainder] = bool(error <= 10 ** (-_DECIBELS / 10))
         return self._tried[remainder]
+
+
+def _used_memory() -> float:
+    return float(psutil.Process().memory_info().rss)
 
 
 def _adjusted(controls: Controls, strength: float) -> Controls:

@@ -1,7 +1,7 @@
 """Running a network on a large photo strip by strip, with the statistics of the whole picture."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,6 @@ from nst_lightning.errors import WorkError
 from nst_lightning.inference.input_shape import MINIMUM_SIZE
 from nst_lightning.inference.rasters import Raster
 from nst_lightning.inference.stages import Stage, StagedNetwork
-from nst_lightning.system import give_back_freed_memory
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class StripPainter:
         photo: the photo.
         controls: the network's inputs besides the photo.
         working: bytes that the features of a strip may take.
-        thrifty: whether to give freed memory back after each stage, which takes time.
+        after_stage: function that is called after each stage.
     """
 
     def __init__(
@@ -90,10 +89,10 @@ class StripPainter:
         controls: Mapping[str, np.ndarray],
         *,
         working: float,
-        thrifty: bool,
+        after_stage: Callable[[], None],
     ) -> None:
         self._network, self._stages, self._photo = network, stages, photo
-        self._controls, self._working, self._thrifty = controls, working, thrifty
+        self._controls, self._working, self._after_stage = controls, working, after_stage
         self._kept: dict[str, _KeptRows] = {}
         self._moments: dict[str, _Moments] = {}
 
@@ -113,8 +112,7 @@ class StripPainter:
                 if stage.target == self._network.picture:
                     yield strip.start, results[f"{stage.target}/strip"][0]
             self._kept = {name: rows for name, rows in self._kept.items() if name in later}
-            if self._thrifty:
-                give_back_freed_memory()  # of which blocks of other sizes can't always be made
+            self._after_stage()
 
     def _run(self, stage: Stage, strip: Strip) -> dict[str, np.ndarray]:
         inputs = {node.name: self._input(node.name, stage, strip) for node in stage.session.get_inputs()}
