@@ -13,7 +13,6 @@ EXTRAS = {
         "tensorboard",
         "safetensors",
         "filelock",
-        "psutil",
         "onnx",
         "onnxscript",
     ),

@@ -7,7 +7,7 @@ from PIL import Image
 from test_fixed_size import fixed
 
 from nst_lightning.errors import WorkError
-from nst_lightning.images import image_to_array, resize_short_side
+from nst_lightning.images import image_to_array, resize_array, resize_short_side
 from nst_lightning.inference import Stylizer
 from nst_lightning.inference import stylizer as stylizer_module
 from nst_lightning.inference.coarse_to_fine import paint_coarse_to_fine, plan_short_sides
@@ -60,7 +60,7 @@ def test_further_passes_are_weaker_and_see_the_photos_detail(picture):
         seen.append((array, strength))
         return np.zeros_like(array)
 
-    paint_coarse_to_fine(photo, [64, 96], paint, 0.5)
+    paint_coarse_to_fine([resize_array(photo, size) for size in ((100, 64), (150, 96))], paint, 0.5)
     (first, full), (second, weaker) = seen
     np.testing.assert_allclose(first, image_to_array(resize_short_side(picture(150, 96), 64)), atol=2 / 255)
     assert (first.shape, second.shape, full) == ((3, 64, 100), photo.shape, 0.5)
@@ -72,7 +72,8 @@ def test_further_passes_are_weaker_and_see_the_photos_detail(picture):
 def test_only_the_first_pass_changes_large_areas(picture):
     """Each pass would darken the picture and add to its edges; the former happens once."""
     photo = image_to_array(picture(150, 128)) / 2 + 0.25
-    found = paint_coarse_to_fine(photo, [32, 64, 128], lambda array, strength: 0.7 * array, 1.0)
+    photos = [resize_array(photo, size) for size in ((38, 32), (75, 64), (150, 128))]
+    found = paint_coarse_to_fine(photos, lambda array, strength: 0.7 * array, 1.0)
     np.testing.assert_allclose(found.mean((1, 2)), 0.7 * photo.mean((1, 2)), atol=0.003)
 
 

@@ -16,7 +16,7 @@ from nst_lightning.commands.pictures import expand_argument, find_pictures, plan
 from nst_lightning.commands.stylize_photos import FORESEEN, PhotoPainter, describe, painting, plan_workers
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
 from nst_lightning.commands.worker_pool import Job
-from nst_lightning.errors import Notice, UserError, WorkError, naming
+from nst_lightning.errors import Notice, UserError, WorkError, naming, require_above
 from nst_lightning.images import (
     WRITABLE,
     Metadata,
@@ -28,6 +28,7 @@ from nst_lightning.images import (
 )
 from nst_lightning.inference import DEFAULT_MODEL, Stylizer, check_short_side, check_strokes
 
+GB = 1e9
 _ENDING = re.compile(r"\.[A-Za-z]\w{1,4}")
 """What looks like the ending of a file's name, unlike the end of `out-1.5`."""
 
@@ -46,6 +47,7 @@ def stylize(
     metadata: Metadata = "keep",
     threads: NonNegativeInt = 0,
     workers: NonNegativeInt = 0,
+    max_memory: float | None = None,
     skip_existing: bool = False,
 ) -> None:
     """Stylize photos with an ONNX file. Names, transparency and EXIF data are kept; colors are converted to sRGB.
@@ -72,10 +74,13 @@ def stylize(
         threads: number of processor threads to use; 0 for all that this process may use.
         workers: number of photos to paint at once, each in a process of its own, which share the threads. 0 for as many
             as pay off and fit the memory.
+        max_memory: memory for all processes, in GB of 10^9 bytes. Photos that need more are painted in strips, with the
+            same result. By default 1.1 GB beyond what a process uses, or more where strips need it.
         skip_existing: leave out photos whose pictures exist already, such as after an interruption. Pictures of other
             settings count, too.
     """
     arguments = dict(locals())
+    require_above(0, max_memory=max_memory)
     writing = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
     check_strokes(strokes)
@@ -83,7 +88,8 @@ def stylize(
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
-    painter = PhotoPainter(model, threads, scaling, controls, writing)
+    limit = None if max_memory is None else max_memory * GB
+    painter = PhotoPainter(model, threads, scaling, controls, writing, limit)
     painter.stylizer.controls(**controls)  # refuses wrong values before any work
     _say_if_ignored(strokes, painter.stylizer, blend)
     if skip_existing:

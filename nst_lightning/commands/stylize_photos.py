@@ -15,7 +15,7 @@ from nst_lightning.images import PictureError, WritingOptions, read_picture, rea
 from nst_lightning.images.paths import path_beside
 from nst_lightning.inference import Stylizer
 from nst_lightning.limits import available_memory, usable_processors
-from nst_lightning.system import is_disk_full
+from nst_lightning.system import is_disk_full, keep_freed_memory
 
 FORESEEN = (UserError, WorkError, OSError, MemoryError)
 """Errors of a photo, which don't stop the others."""
@@ -23,12 +23,15 @@ PHOTOS_A_WORKER = 8
 """The fewest photos for which a further process pays off, as it takes about as long to start as to paint a photo."""
 SAMPLE = 32
 """The number of photos whose sizes decide how many fit the memory at once."""
+STRIP_BLOCK = 2**26
+"""Bytes up to which the memory of freed tensors is kept for the next strip; those of whole photos may be larger."""
 USABLE = 0.8
 """The share of the available memory to use."""
 # Bytes, measured with the bundled networks at 2000 and 4000 pixels.
 _PROCESS = 150e6
 _READ = 12  # for a pixel of a photo that is read
 _PAINTED = {True: 400, False: 1500}  # the same for one that is painted by a network of several styles, or of one
+_STRIPS = 1.4e9  # the most for strips, and some more
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class PhotoPainter:
         scaling: `short_side` and `strokes`, as the stylizer takes them.
         controls: its other options.
         writing: how pictures are written.
+        max_memory: bytes of memory for a process, as the stylizer takes it.
     """
 
     model: str
@@ -48,11 +52,13 @@ class PhotoPainter:
     scaling: dict[str, Any]
     controls: dict[str, Any]
     writing: WritingOptions
+    max_memory: float | None = None
 
     @cached_property
     def stylizer(self) -> Stylizer:
         """The network, which is loaded once."""
-        return Stylizer(self.model, threads=self.threads)
+        keep_freed_memory(below=STRIP_BLOCK)
+        return Stylizer(self.model, threads=self.threads, max_memory=self.max_memory)
 
     def paint(self, job: Job, saving: Saving) -> None:
         """Read a photo, and write its picture within the context `saving`.
@@ -86,7 +92,7 @@ class PhotoPainter:
             return _PROCESS
         pixels = size[0] * size[1]
         painted = pixels if short_side is None else pixels * (short_side / min(size)) ** 2
-        return _PROCESS + pixels * _READ + painted * _PAINTED[bool(self.stylizer.styles)]
+        return _PROCESS + pixels * _READ + min(_STRIPS, painted * _PAINTED[bool(self.stylizer.styles)])
 
 
 def describe(job: Job, error: Exception) -> str:
@@ -119,6 +125,8 @@ def plan_workers(painter: PhotoPainter, jobs: Sequence[Job], *, workers: int) ->
         workers: number of processes; 0 for as many as pay off. GPUs get one, since each would take its own memory.
     """
     memory, processors = USABLE * available_memory(), painter.threads or usable_processors()
+    if painter.max_memory is not None:
+        memory = min(memory, painter.max_memory)
     if not workers and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         workers = min(processors, len(jobs) // PHOTOS_A_WORKER)
         if workers > 1:
@@ -137,6 +145,7 @@ def painting(painter: PhotoPainter, jobs: Sequence[Job], plan: Plan) -> Iterator
     if plan.workers == 1:
         yield ((number, painter(job, nullcontext())) for number, job in enumerate(jobs))
     else:
-        work = replace(painter, threads=plan.threads)
+        shared = None if painter.max_memory is None else painter.max_memory / plan.workers
+        work = replace(painter, threads=plan.threads, max_memory=shared)
         with WorkerPool(work, plan.workers, painter.estimate_memory, plan.max_memory) as pool:
             yield pool.run(jobs)

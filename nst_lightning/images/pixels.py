@@ -6,7 +6,7 @@ from PIL import Image
 
 def image_to_array(image: Image.Image) -> np.ndarray:
     """An RGB image as a float32 array of shape (3, H, W) in [0, 1]."""
-    return np.ascontiguousarray(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255)
+    return np.divide(np.asarray(image).transpose(2, 0, 1), 255, dtype=np.float32, order="C")
 
 
 def array_to_image(array: np.ndarray) -> Image.Image:

@@ -94,8 +94,9 @@ def to_picture(image: Image.Image) -> Picture:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The pixels of `to_picture`: transparency is dropped."""
-    return to_picture(image).image
+    """The pixels of `to_picture`: transparency is dropped. What is one already is returned itself, without a copy."""
+    plain = type(image) is Image.Image and image.mode == "RGB" and not image.info
+    return image if plain else to_picture(image).image
 
 
 def flatten(image: Image.Image) -> Image.Image:

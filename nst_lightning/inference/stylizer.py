@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +11,18 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from nst_lightning.errors import UserError, WorkError, require, require_at_least
-from nst_lightning.images import array_to_image, image_to_array, resize_short_side, to_rgb
+from nst_lightning.errors import UserError, WorkError, require, require_above, require_at_least
+from nst_lightning.images import (
+    array_to_image,
+    fit_short_side,
+    image_to_array,
+    resize_array,
+    resize_short_side,
+    to_rgb,
+)
 from nst_lightning.inference.coarse_to_fine import mix_color, paint_coarse_to_fine, plan_short_sides
 from nst_lightning.inference.input_shape import BYTES, MINIMUM_SIZE, InputShape, scale_into
+from nst_lightning.inference.large_photos import MIDDLING, LargePhotos
 from nst_lightning.inference.models import ModelError, bundled_models, find_model
 from nst_lightning.inference.style_weights import style_weights
 from nst_lightning.limits import threads_for_onnx_runtime
@@ -39,22 +47,31 @@ class Stylizer:
         model: the .onnx file that `fit` or `export` wrote, or the name of a bundled network, such as `styles`.
         threads: number of processor threads to use; 0 for all that this process may use.
         providers: ONNX Runtime's execution providers, best first; by default CUDA where it is installed, then the CPU.
+        max_memory: memory for the whole process in bytes. Photos that need more are painted in strips, with the same
+            result. By default 1.1 GB beyond what the process uses, or more where strips need it.
 
     Raises:
         ModelError: the file is missing, damaged or not a transfer network.
-        UserError: the number of threads is negative.
+        UserError: the number of threads is negative, or `max_memory` is not above 0.
     """
 
-    def __init__(self, model: str | Path, *, threads: int = 0, providers: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        threads: int = 0,
+        providers: list[str] | None = None,
+        max_memory: float | None = None,
+    ) -> None:
         require_at_least(0, threads=threads)
+        require_above(0, max_memory=max_memory)
         path = find_model(model)
         name = str(model) if path == bundled_models().get(str(model)) else path.resolve()
-        self._restore = partial(type(self), name, threads=threads, providers=providers)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads_for_onnx_runtime(threads)
-        options.log_severity_level = 3
+        self._restore = partial(type(self), name, threads=threads, providers=providers, max_memory=max_memory)
+        self._threads, self._providers = threads, providers or _default_providers()
+        self._data, self._max_memory = path.read_bytes(), max_memory
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=providers or _default_providers())
+            self._session = self._open_session(path)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
             raise ModelError(f"model: {path} is damaged or not an ONNX file ({_first_line(error)})") from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -119,12 +136,11 @@ class Stylizer:
         rgb = scale_into(rgb, self.input_shape)
         short_sides = plan_short_sides(min(rgb.size), self._first_short_side(min(rgb.size), style, strokes))
         try:
-            picture = self._paint(image_to_array(rgb), short_sides, controls)
+            painted = self._paint(rgb, short_sides, controls)
         except (WorkError, MemoryError) as error:
             raise WorkError(
                 f"a photo of {rgb.width}x{rgb.height} could not be stylized ({_first_line(error)})"
             ) from None
-        painted = array_to_image(picture)
         return painted if painted.size == size else painted.resize(size, Image.Resampling.LANCZOS)
 
     def _first_short_side(
@@ -138,24 +154,59 @@ class Stylizer:
             return short_side
         return max(MINIMUM_SIZE, round(min(max(trained, LEAST_FIRST_SIDE) / strokes, short_side)))
 
-    def _paint(self, photo: np.ndarray, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]) -> np.ndarray:
-        if len(short_sides) == 1:
-            return self._run(photo, controls)
+    def _paint(self, photo: Image.Image, short_sides: Sequence[int], controls: Mapping[str, np.ndarray]) -> Image.Image:
+        sizes = [fit_short_side(photo.size, short_side) for short_side in short_sides]
+        picture = None
+        if (self._max_memory or photo.width * photo.height > MIDDLING) and self._large_photos:
+            picture = self._large_photos.paint(photo, sizes, controls)
+        if picture is None:
+            array = image_to_array(photo)
+            picture = array_to_image(self._paint_whole([resize_array(array, size) for size in sizes], controls))
+        return picture
+
+    @cached_property
+    def _large_photos(self) -> LargePhotos | None:
+        """What paints large photos in strips; None if the file can't be cut into stages."""
+        if self.input_shape.height or self.input_shape.width or self.input_shape.batch not in (None, 1):
+            return None
+        try:
+            return LargePhotos(
+                self._data,
+                self._open_session,
+                self._paint_whole,
+                multiple=self.input_shape.multiple,
+                max_memory=self._max_memory,
+            )
+        except Exception:  # of any class, as above
+            return None
+
+    def _open_session(self, model: Path | bytes) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads_for_onnx_runtime(self._threads)
+        options.log_severity_level = 3
+        if isinstance(model, bytes):  # a part of a network, of which there are many: none may keep memory for itself
+            options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        return onnxruntime.InferenceSession(model, options, providers=self._providers)
+
+    def _paint_whole(self, photos: Sequence[np.ndarray], controls: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Paint a photo at the sizes that it is given in."""
+        if len(photos) == 1:
+            return self._run(photos[0], controls)
 
         def paint(array: np.ndarray, strength: float) -> np.ndarray:
             if controls:
                 return self._run(array, {**controls, "strength": _number(strength), "preserve_color": _number(0)})
             return array + strength * (self._run(array, {}) - array)
 
-        picture = paint_coarse_to_fine(photo, short_sides, paint, controls["strength"].item() if controls else 1.0)
+        picture = paint_coarse_to_fine(photos, paint, controls["strength"].item() if controls else 1.0)
         if controls and controls["preserve_color"]:  # once for all passes
-            mix_color(picture, photo, controls["preserve_color"].item())
+            mix_color(picture, photos[-1], controls["preserve_color"].item())
         return picture
 
     def _run(self, photo: np.ndarray, controls: Mapping[str, np.ndarray]) -> np.ndarray:
         photos = self.input_shape.fill(photo)
         try:
-            (pictures,) = self._session.run(None, {self._input: photos, **controls})
+            (pictures,) = self._session.run(None, {self._input: photos, **controls}, _run_options(photos))
         except Exception as error:  # of any class, as above
             raise WorkError(_first_line(error)) from None
         if pictures.shape != photos.shape:
@@ -212,6 +263,15 @@ def check_strokes(strokes: float | str) -> None:
     """
     number = isinstance(strokes, int | float) and strokes is not True and 0 < strokes < math.inf
     require("strokes", strokes, number or strokes == "native", "> 0, or native")
+
+
+def _run_options(photos: np.ndarray) -> onnxruntime.RunOptions | None:
+    """The option to give memory back after a run, for large photos; the next small ones need it again."""
+    if photos[:, 0].size <= MIDDLING // 2:
+        return None
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _number(value: float) -> np.ndarray:
