@@ -223,7 +223,9 @@ def test_the_problems_of_many_photos_are_listed_at_the_end(tmp_path, command, pi
 def test_photos_are_shared_out_over_processors_and_memory(monkeypatch, given, threads, count, each, free, expected):
     monkeypatch.setattr(stylize_photos, "usable_processors", lambda: 8)
     monkeypatch.setattr(stylize_photos, "available_memory", lambda: free)
-    painter = SimpleNamespace(threads=threads, estimate_memory=lambda job: each if job[0].name == "large" else 0.1)
+    painter = SimpleNamespace(
+        threads=threads, max_memory=None, estimate_memory=lambda job: each if job[0].name == "large" else 0.1
+    )
     jobs = [(Path("large" if number == 0 else "small"), Path("picture")) for number in range(count)]
     plan = plan_workers(painter, jobs, workers=given)
     assert (plan.workers, plan.threads) == expected
@@ -234,7 +236,10 @@ def test_a_gpu_is_not_shared_unless_asked_for(monkeypatch):
     monkeypatch.setattr(stylize_photos, "usable_processors", lambda: 8)
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(stylize_photos.onnxruntime, "get_available_providers", lambda: providers)
-    painter, jobs = SimpleNamespace(threads=0, estimate_memory=lambda job: 0.1), [(Path("a"), Path("b"))] * 100
+    painter, jobs = (
+        SimpleNamespace(threads=0, max_memory=None, estimate_memory=lambda job: 0.1),
+        [(Path("a"), Path("b"))] * 100,
+    )
     assert [plan_workers(painter, jobs, workers=given).workers for given in (0, 2)] == [1, 2]
 
 
