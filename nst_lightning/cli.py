@@ -57,7 +57,7 @@ COMMANDS = {
         repeatable=("styles",),
     ),
     "stylize": Command(
-        f"{_HERE}.stylize:stylize", "stylize photos with an ONNX file", {"photos": "+"}, repeatable=("style",)
+        f"{_HERE}.stylize:stylize", "stylize photos, or a video, with an ONNX file", {"photos": "+"}, repeatable=("style",), flags=("steady",)
     ),
     "styles": Command(
         f"{_HERE}.styles:styles", "list the styles of a network, and draw photos in each", {"photos": "*"}

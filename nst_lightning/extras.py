@@ -19,6 +19,7 @@ EXTRAS = {
     ),
     "quickstart": ("skimage", "sklearn"),
     "heic": ("pillow_heif",),
+    "video": ("av",),
 }
 """Import names of packages, by extra."""
 
