@@ -57,7 +57,11 @@ COMMANDS = {
         repeatable=("styles",),
     ),
     "stylize": Command(
-        f"{_HERE}.stylize:stylize", "stylize photos, or a video, with an ONNX file", {"photos": "+"}, repeatable=("style",), flags=("steady",)
+        f"{_HERE}.stylize:stylize",
+        "stylize photos, or a video, with an ONNX file",
+        {"photos": "+"},
+        repeatable=("style",),
+        flags=("steady",),
     ),
     "styles": Command(
         f"{_HERE}.styles:styles", "list the styles of a network, and draw photos in each", {"photos": "*"}
@@ -94,6 +98,12 @@ COMMANDS = {
         f"{_HERE}.evaluate_speed:evaluate_speed",
         "speed of ONNX files, compared with Johnson's network",
         {"models": "+"},
+    ),
+    "evaluate flicker": Command(
+        f"{_HERE}.evaluate_flicker:evaluate_flicker",
+        "how much a network's pictures flicker in video",
+        {"model": None},
+        repeatable=("paintings", "only"),
     ),
     "figures gallery": Command(
         f"{_HERE}.figures_gallery:figures_gallery",

@@ -46,13 +46,16 @@ def stylize(
     steady: bool = False,
     threads: NonNegativeInt = 0,
 ) -> None:
-    """Stylize photos, or a video, with an ONNX file. Names, transparency and EXIF data are kept; colors are converted to sRGB.
+    """Stylize photos, or a video, with an ONNX file.
+
+    Names, transparency and EXIF data of photos are kept; their colors are converted to sRGB.
 
     Args:
         photos: picture files, and folders that are searched recursively. Wildcards may be in quotes. Or a single video.
         model: an .onnx file, or the name of a bundled network, such as `styles`, which has many styles.
         output: folder to write to; it gets the sub-folders of searched folders, too. For a single photo, it may also be
-            the file to write: .jpg, .png, .webp or .tif; for a video .mp4, .mov, .mkv or .webm. A slash at the end makes any name a folder's.
+            the file to write: .jpg, .png, .webp or .tif. A slash at the end makes any name a folder's. For a video, the
+            file to write, .mp4, .mov, .mkv or .webm, or a folder.
         style: one of the network's styles, by default the first, or a blend: `great_wave:2,starry_night:1`, or several
             `--style`. The command `styles` lists the styles.
         strength: strength of the style, from 0, the photo itself, to 1.
@@ -63,8 +66,8 @@ def stylize(
             fixed size in pixels.
         format: format of the pictures in the folder; `keep` writes the format of each photo, or PNG where that format
             can't be written.
-        quality: quality of JPEG and WebP files, and of videos, from 1 to 100. From 90 on, JPEG files keep colors at full size; 100
-            makes WebP files lossless.
+        quality: quality of JPEG and WebP files, and of videos, from 1 to 100. From 90 on, JPEG files keep colors at
+            full size; 100 makes WebP files lossless.
         metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
             notes; `none` leaves only transparency and sRGB's profile.
         steady: lower the flicker of a video: strokes move with what they were painted on.

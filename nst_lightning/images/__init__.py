@@ -1,8 +1,8 @@
 """Reading, writing and converting pictures, with NumPy and Pillow only."""
 
 from nst_lightning.images.color import ColorMatch, luma, match_color, match_luma, to_gray, with_luma
-from nst_lightning.images.formats import is_video
 from nst_lightning.images.folders import expand_wildcards, list_inputs, list_pictures
+from nst_lightning.images.formats import is_video
 from nst_lightning.images.paths import PictureError, atomic_path, expand_path, refuse_overwriting_inputs, require_folder
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import (

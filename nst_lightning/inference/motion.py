@@ -58,9 +58,7 @@ def find_motion(now: Image.Image, before: Image.Image, start: np.ndarray) -> np.
 def follow_motion(image: Image.Image, motion: np.ndarray) -> Image.Image:
     """An image, of any size and mode, moved as the mesh says; what comes from outside of it is black."""
     corners = motion.shape[1:]
-    rows, columns = (
-        np.linspace(0, side, count).round() for side, count in zip((image.height, image.width), corners)
-    )
+    rows, columns = (np.linspace(0, side, count).round() for side, count in zip((image.height, image.width), corners))
     scales = (side / ((count - 1) * BLOCK) for side, count in zip((image.height, image.width), corners))
     down, right = (scale * moved for scale, moved in zip(scales, motion))
     y, x = rows[:, None] + down, columns + right
@@ -76,7 +74,7 @@ def _step(now: np.ndarray, before: np.ndarray, motion: np.ndarray) -> np.ndarray
     """A step of the corners that lessens the squared difference in their windows."""
     moved = np.asarray(follow_motion(Image.fromarray(before + 1), motion)) - 1  # so that only what is outside is < 0
     inside = moved > -0.5
-    slope = np.stack(np.gradient(np.where(inside, (now + moved) / 2, now)))
+    slope = np.array(np.gradient(np.where(inside, (now + moved) / 2, now)))
     change = np.where(inside, (now - moved).clip(-_LARGEST_DIFFERENCE, _LARGEST_DIFFERENCE), 0)
     down, right = slope * inside
     yy, xx, yx, yt, xt = (

@@ -7,12 +7,13 @@ from nst_lightning.inference.motion import find_motion, follow_motion, no_motion
 
 # Tuned on moving cut-outs of photographs with noise, at a short side of 288 pixels.
 SAME, OTHER = 12, 30
-"""Differences of the photo, in levels of 255 in the channel that differs most, up to which the old picture is kept, and from which the new one is."""
+"""Differences of the photo, in levels of 255 in the channel that differs most: up to the first, the old picture is kept;
+from the second, the new one takes its place."""
 _AROUND = 3
 """Differences are averaged over this many pixels in all directions."""
 _BORDER = 8
 """Pixels along the border of the old picture that give way to the new one."""
-_ENOUGH = 0.9
+_ENOUGH = 0.75
 """Part of the picture that is kept, below which a new key picture is taken."""
 _CUT = 0.3
 """Part that is kept, below which the scene is another one, and nothing is kept at all."""
@@ -47,14 +48,13 @@ class Steadier:
             return self._keep(photo, picture, gray)
         known_gray, known_photo, known_picture = self._key
         self._motion = find_motion(gray, known_gray, self._motion)
-        moved = follow_motion(known_photo, self._motion)
-        mask = _agreement(photo, moved, follow_motion(_inside(photo.size), self._motion))
+        mask = find_agreement(photo, known_photo, self._motion)
         kept = np.asarray(mask).mean() / 255
         if kept < _CUT:
             return self._keep(photo, picture, gray)
         steady = Image.composite(follow_motion(known_picture, self._motion), picture, mask)
         if kept < _ENOUGH:  # the photo that belongs to the picture, so that mistakes don't add up
-            belonging = Image.composite(moved, photo, mask)
+            belonging = Image.composite(follow_motion(known_photo, self._motion), photo, mask)
             self._keep(belonging, steady, to_gray_frame(belonging))
         return steady
 
@@ -63,12 +63,21 @@ class Steadier:
         return picture
 
 
-def _agreement(photo: Image.Image, moved: Image.Image, inside: Image.Image) -> Image.Image:
-    """From 255, where the moved photo agrees with the present one, to 0; of mode L."""
-    red, green, blue = ImageChops.difference(photo, moved).split()
+def find_agreement(now: Image.Image, before: Image.Image, motion: np.ndarray) -> Image.Image:
+    """Where a frame looks as an earlier one that follows the motion between them.
+
+    Args:
+        now: the frame, an RGB image.
+        before: the earlier frame, of the same size.
+        motion: see `find_motion`.
+
+    Returns:
+        An image of mode L: 255 where they agree, 0 where they don't.
+    """
+    red, green, blue = ImageChops.difference(now, follow_motion(before, motion)).split()
     difference = ImageChops.lighter(ImageChops.lighter(red, green), blue).filter(ImageFilter.BoxBlur(_AROUND))
     shares = [255 * min(max((OTHER - level) / (OTHER - SAME), 0), 1) for level in range(256)]
-    return ImageChops.multiply(difference.point(shares), inside)
+    return ImageChops.multiply(difference.point(shares), follow_motion(_inside(now.size), motion))
 
 
 def _inside(size: tuple[int, int]) -> Image.Image:

@@ -56,10 +56,7 @@ def paint_video(
     """
     check_video_name(target)
     with atomic_path(target) as temporary, _open(source) as video:
-        if not video.streams.video:
-            raise PictureError(f"{source}: has no video, only {_describe(video)}")
-        stream = video.streams.video[0]
-        stream.thread_type = "AUTO"
+        stream = _first_stream(source, video)
         total = stream.frames or round(float((video.duration or 0) / av.time_base * (stream.average_rate or 0)))
         with VideoWriter(temporary, video, quality, metadata) as writer:
             for item in _read(source, video, stream):
@@ -71,6 +68,19 @@ def paint_video(
             if not writer.count:
                 raise PictureError(f"{source}: has no frames")
     return writer.count
+
+
+def read_frames(source: Path) -> Iterator[Image.Image]:
+    """The upright frames of a video, as RGB images.
+
+    Raises:
+        PictureError: the file is not a video, or is damaged or truncated.
+        OSError: the file can't be read.
+    """
+    with _open(source) as video:
+        for item in _read(source, video, _first_stream(source, video)):
+            if not isinstance(item, av.Packet):
+                yield _to_image(item)
 
 
 @contextlib.contextmanager
@@ -114,5 +124,10 @@ def _to_image(frame: Any) -> Image.Image:
     return image.rotate(frame.rotation, expand=True) if frame.rotation else image
 
 
-def _describe(video: Any) -> str:
-    return " and ".join(sorted({stream.type for stream in video.streams})) or "an empty file"
+def _first_stream(source: Path, video: Any) -> Any:
+    if not video.streams.video:
+        kinds = " and ".join(sorted({stream.type for stream in video.streams}))
+        raise PictureError(f"{source}: has no video, only {kinds or 'nothing'}")
+    stream = video.streams.video[0]
+    stream.thread_type = "AUTO"
+    return stream
