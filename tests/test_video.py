@@ -24,9 +24,7 @@ REGULAR = [i * 100 for i in range(16)]
 """Times of frames, in units of 1/800 s: two seconds."""
 
 
-def write_clip(
-    path, *, size=(96, 64), times=REGULAR, sound=None, rotation=0, codec="libx264", colors=None, noise=0, **metadata
-):
+def write_clip(path, *, size=(96, 64), times=REGULAR, sound=None, rotation=0, colors=(1, 1), noise=0, **metadata):
     """A clip of a drawn picture, whose upper left quarter is red; with noise, in levels of 255, if asked for."""
     random = np.random.default_rng(0)
     image = draw(*size)

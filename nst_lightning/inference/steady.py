@@ -7,8 +7,8 @@ from nst_lightning.inference.motion import find_motion, follow_motion, no_motion
 
 # Tuned on moving cut-outs of photographs with noise, at a short side of 288 pixels.
 SAME, OTHER = 12, 30
-"""Differences of the photo, in levels of 255 in the channel that differs most: up to the first, the old picture is kept;
-from the second, the new one takes its place."""
+"""Differences of the photo, in levels of 255 in the channel that differs most: up to the first, the old picture stays;
+from the second, the new one is taken."""
 _AROUND = 3
 """Differences are averaged over this many pixels in all directions."""
 _BORDER = 8
