@@ -86,7 +86,7 @@ def test_command_measures_videos(tmp_path, options, capsys):
         (["--frames", "1"], "frames must be >= 2, got 1"),
         (["--count", "0"], "count must be >= 1, got 0"),
         (["--paint-short-side", "8"], "paint_short_side must be >= 32, got 8"),
-        (["--photos", "one.mp4"], "photos: the number of frames must be >= 2, got 1"),
+        (["--photos", "one.mp4"], "photos: one.mp4 must have 2 frames or more, got 1"),
     ],
 )
 def test_wrong_requests(tmp_path, monkeypatch, options, photos, capsys, extra, problem):

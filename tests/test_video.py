@@ -9,7 +9,6 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from conftest import draw
@@ -17,6 +16,12 @@ from PIL import Image
 from test_extras import run_command
 
 from nst_lightning.cli import main
+
+if sys.version_info < (3, 11):
+    pytest.skip("PyAV 18 needs Python 3.11", allow_module_level=True)
+
+import av
+
 from nst_lightning.inference.video import paint_video
 
 RATE = 8

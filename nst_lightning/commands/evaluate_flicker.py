@@ -14,7 +14,7 @@ from nst_lightning.commands.pictures import expand_argument, find_files
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.encoders import image_to_tensor
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import naming, require_at_least
+from nst_lightning.errors import UserError, naming, require_at_least
 from nst_lightning.images import is_video, read_rgb, resize_short_side
 from nst_lightning.inference import Stylizer, check_short_side
 from nst_lightning.inference.flicker import LARGEST_SHIFT, measure_clip, measure_shaken, shake
@@ -89,7 +89,8 @@ def _read_clips(photos: str, count: int | None, frames: int, short_side: int) ->
         with naming("photos"):
             read = islice(read_frames(expand_argument("photos", photos)), frames)
             seen = [resize_short_side(frame, short_side) for frame in read]
-            require_at_least(2, **{"the number of frames": len(seen)})
+            if len(seen) < 2:
+                raise UserError(f"{photos} must have 2 frames or more, got {len(seen)}")
         return [_Clip(seen, lambda pictures: measure_clip(seen, pictures))]
     with naming("photos"):
         images = [read_rgb(file) for file in choose_evenly(find_files("photos", [photos]), count)]
