@@ -12,7 +12,7 @@ from PIL import Image
 from nst_lightning.commands.pictures import expand_argument
 from nst_lightning.errors import UserError, WorkError, naming, require
 from nst_lightning.images import PictureError, WritingOptions, is_video, refuse_overwriting_inputs, require_folder
-from nst_lightning.inference.steady import Steadier
+from nst_lightning.inference import Steadier
 
 Paint = Callable[[Image.Image], Image.Image]
 
