@@ -29,7 +29,9 @@ REGULAR = [i * 100 for i in range(16)]
 """Times of frames, in units of 1/800 s: two seconds."""
 
 
-def write_clip(path, *, size=(96, 64), times=REGULAR, sound=None, rotation=0, colors=(1, 1), noise=0, **metadata):
+def write_clip(
+    path, *, size=(96, 64), times=REGULAR, sound=None, rotation=0, colors=(1, 1), noise=0, ratio=1, **metadata
+):
     """A clip of a drawn picture, whose upper left quarter is red; with noise, in levels of 255, if asked for."""
     random = np.random.default_rng(0)
     image = draw(*size)
@@ -40,7 +42,7 @@ def write_clip(path, *, size=(96, 64), times=REGULAR, sound=None, rotation=0, co
         stream.width, stream.height = size
         context = stream.codec_context
         context.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
-        context.time_base = Fraction(1, 800)
+        context.time_base, context.sample_aspect_ratio = Fraction(1, 800), Fraction(ratio)
         matrix, context.color_range = colors
         context.colorspace = context.color_primaries = context.color_trc = matrix
         if rotation:
@@ -136,6 +138,14 @@ def test_rotated_videos_come_out_upright(tmp_path, rotation, corner):
     np.testing.assert_allclose(frame.to_image().getpixel(corner), (200, 20, 30), atol=12)
 
 
+@pytest.mark.parametrize(("rotation", "expected"), [(0, Fraction(4, 3)), (90, Fraction(3, 4))])
+def test_pixels_that_are_not_square_stay_so(tmp_path, rotation, expected):
+    clip = write_clip(tmp_path / "clip.mp4", ratio=Fraction(4, 3), rotation=rotation)
+    paint_video(clip, tmp_path / "out.mp4", lambda image: image)
+    with av.open(str(tmp_path / "out.mp4")) as video:
+        assert video.streams.video[0].sample_aspect_ratio == expected
+
+
 @pytest.mark.parametrize(("ending", "sound"), [("mp4", "aac"), ("mov", "aac"), ("mkv", "libopus"), ("webm", "libopus")])
 def test_sound_is_copied(tmp_path, ending, sound):
     clip = write_clip(tmp_path / "clip.mkv", sound=sound)
@@ -188,6 +198,17 @@ def test_command_paints_frames_as_it_paints_photos(tmp_path, many_model, capsys)
     with Image.open(tmp_path / "picture.png") as picture:
         assert frame.size == picture.size == (72, 48)
         assert np.abs(np.asarray(frame, int) - np.asarray(picture, int)).mean() < 6  # colors have half the size
+
+
+def test_videos_among_photos_are_left_out(tmp_path, monkeypatch, model, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_clip(Path("clip.mp4"), times=REGULAR[:1])
+    draw(40, 40).save("photo.png")
+    assert stylize(".", "--model", model) == 0
+    assert "1 file left out: .mp4 (1): video, which `stylize` paints if it is given alone" in capsys.readouterr().err
+    assert stylize("clip.mp4", "photo.png", "--model", model) == 1
+    assert "clip.mp4: can't be read: video, which `stylize` paints if it is given alone" in capsys.readouterr().err
+    assert files_below(tmp_path / "out") == ["photo.png"]
 
 
 @pytest.mark.parametrize(("name", "written"), [("clip.mkv", "clip.mkv"), ("clip.avi", "clip.avi.mp4")])
@@ -278,7 +299,6 @@ def test_bad_videos_are_refused_in_one_line(tmp_path, model, capsys, make, endin
         ),
         (["clip.mp4", "--output", "out.png"], "output: out.png: can't write this kind of video"),
         (["clip.mp4", "--output", "clip.mp4"], "output: clip.mp4 would overwrite the input clip.mp4"),
-        (["clip.mp4", "clip.mp4"], "photos must be a single file where one is a video"),
         (["clip.mp4", "--format", "png"], "format must be keep for a video"),
         (["missing.mp4"], "photos: no such file: missing.mp4"),
         (["photo.png", "--steady"], "steady must be false for photos, got True"),

@@ -18,18 +18,16 @@ Paint = Callable[[Image.Image], Image.Image]
 
 
 def plan_video(photos: Sequence[str], output: str, file_format: str) -> tuple[Path, Path] | None:
-    """The video to paint, and the file to write; None if there are only photos and folders.
+    """The video to paint, and the file to write; None if it is not a single video that is asked for.
 
     Raises:
-        UserError: the video is missing, is not alone, can't be written under this name, or would be overwritten; or the
-            extra for videos is missing.
+        UserError: the video is missing, can't be written under this name, or would be overwritten.
+        ModuleNotFoundError: the extra for videos is missing.
     """
-    given = [name for name in photos if is_video(name) and not Path(name).is_dir()]
-    if not given:
+    if len(photos) != 1 or not is_video(photos[0]) or Path(photos[0]).is_dir():
         return None
-    require("photos", [*photos], len(photos) == 1, "a single file where one is a video")
     require("format", file_format, file_format == "keep", "keep for a video, whose format the output's ending tells")
-    source, target = expand_argument("photos", given[0]), expand_argument("output", output)
+    source, target = expand_argument("photos", photos[0]), expand_argument("output", output)
     if not source.is_file():
         raise PictureError(f"photos: no such file: {source}")
     from nst_lightning.inference.video_writer import CODECS, check_video_name  # which needs an extra

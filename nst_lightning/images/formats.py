@@ -17,7 +17,7 @@ _RAW = "camera raw, which must be developed to JPEG or TIFF first"
 _OTHER = "export to JPEG, PNG or TIFF first"
 _JPEG_XL = f"JPEG XL; {_OTHER}"
 _TIFF = "damaged, or a kind of TIFF that must be converted to RGB or gray with 8 or 16 bits per channel first"
-_VIDEO = "video, which `stylize` paints if it is given by name; else its frames must be pictures"
+_VIDEO = "video, which `stylize` paints if it is given alone; else its frames must be pictures"
 _ENDINGS = {
     _HEIF: "heic heif heics heifs hif",
     _AVIF: "avif avifs",

@@ -15,8 +15,8 @@ import av  # noqa: E402 - after the check, whose message names the extra
 
 from nst_lightning.inference.video_writer import FULL, VideoWriter, check_video_name, is_full_range  # noqa: E402
 
-_SLACK = 0.5
-"""Seconds that a video may be shorter than its file says."""
+_SLACK, _SLACK_SHARE = 0.5, 0.05
+"""Seconds, and part of its length, that a video may be shorter than its file says: subtitles may be longer."""
 
 Paint = Callable[[Image.Image], Image.Image]
 Report = Callable[[int, int], None]
@@ -58,7 +58,7 @@ def paint_video(
     with atomic_path(target) as temporary, _open(source) as video:
         stream = _first_stream(source, video)
         total = stream.frames or round(float((video.duration or 0) / av.time_base * (stream.average_rate or 0)))
-        with VideoWriter(temporary, video, quality, metadata) as writer:
+        with VideoWriter(temporary, video, stream, quality, metadata) as writer:
             for item in _read(source, video, stream):
                 if isinstance(item, av.Packet):
                     writer.write_sound(item)
@@ -111,8 +111,8 @@ def _read(source: Path, video: Any, stream: Any) -> Iterator[Any]:
         raise PictureError(f"{source}: damaged or truncated after {count} frames") from None
     if video.duration is None:
         return
-    missing = (video.duration + (video.start_time or 0)) / av.time_base - end
-    if missing > _SLACK:
+    missing = video.duration / av.time_base - end
+    if missing > max(_SLACK, _SLACK_SHARE * end):
         raise PictureError(f"{source}: damaged or truncated: the last {missing:.1f} seconds are missing")
 
 
@@ -125,9 +125,9 @@ def _to_image(frame: Any) -> Image.Image:
 
 
 def _first_stream(source: Path, video: Any) -> Any:
-    if not video.streams.video:
+    stream = video.streams.best("video")
+    if stream is None:
         kinds = " and ".join(sorted({stream.type for stream in video.streams}))
         raise PictureError(f"{source}: has no video, only {kinds or 'nothing'}")
-    stream = video.streams.video[0]
     stream.thread_type = "AUTO"
     return stream

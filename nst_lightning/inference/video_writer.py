@@ -60,8 +60,8 @@ class _Colors:
 class VideoWriter:
     """Writes pictures and sound to a file, which begins with the first picture."""
 
-    def __init__(self, path: Path, source: Any, quality: int, metadata: Metadata) -> None:
-        self._path, self._source = path, source
+    def __init__(self, path: Path, source: Any, stream: Any, quality: int, metadata: Metadata) -> None:
+        self._path, self._source, self._frames = path, source, stream
         self._codec = CODECS[path.suffix.lower()]
         best = _BEST_RATE_FACTORS[self._codec]
         self._rate_factor = min(_WORST_RATE_FACTOR, round(best + 0.4 * (100 - quality)))
@@ -125,7 +125,7 @@ class VideoWriter:
         options = {"movflags": "+faststart"} if self._path.suffix.lower() in (".mp4", ".mov") else {}
         self._output = av.open(f"file:{self._path}", "w", container_options=options)
         self._output.metadata.update(self._metadata)
-        source = self._source.streams.video[0]
+        source = self._frames
         options = {"crf": str(self._rate_factor)} | ({"b": "0"} if self._codec == "libvpx-vp9" else {})
         rate = source.average_rate or source.guessed_rate or Fraction(25)
         self._video = self._output.add_stream(self._codec, rate=rate, options=options)
