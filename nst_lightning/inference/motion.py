@@ -12,7 +12,7 @@ _LEVELS = 3
 _MULTIPLE = BLOCK * 2 ** (_LEVELS - 1)
 _LARGEST_SIDE = 480
 """Short side, in pixels, above which frames are scaled down to be compared: this is exact enough, and faster."""
-_STEPS = 3
+_STEPS = 2
 """Steps at each level; each moves a corner by at most 1.5 pixels of the level."""
 _LARGEST_STEP = 1.5
 _LARGEST_DIFFERENCE = 32.0
