@@ -58,10 +58,10 @@ COMMANDS = {
     ),
     "stylize": Command(
         f"{_HERE}.stylize:stylize",
-        "stylize photos with an ONNX file",
+        "stylize photos, or a video, with an ONNX file",
         {"photos": "+"},
         repeatable=("style",),
-        flags=("skip_existing",),
+        flags=("skip_existing", "steady"),
     ),
     "styles": Command(
         f"{_HERE}.styles:styles", "list the styles of a network, and draw photos in each", {"photos": "*"}
@@ -104,6 +104,12 @@ COMMANDS = {
         "speed of stylizing a folder, in one process and in several",
         {"photo": None},
         repeatable=("long_side", "workers"),
+    ),
+    "evaluate flicker": Command(
+        f"{_HERE}.evaluate_flicker:evaluate_flicker",
+        "how much a network's pictures flicker in video",
+        {"model": None},
+        repeatable=("paintings", "only"),
     ),
     "figures gallery": Command(
         f"{_HERE}.figures_gallery:figures_gallery",

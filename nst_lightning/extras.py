@@ -18,6 +18,7 @@ EXTRAS = {
     ),
     "quickstart": ("skimage", "sklearn"),
     "heic": ("pillow_heif",),
+    "video": ("av",),
 }
 """Import names of packages, by extra."""
 

@@ -71,7 +71,16 @@ RUNNABLE = {
 }
 """Commands that run here as they are written, and the options added to make them quick. Others, which train or draw
 for long, have tests of their own."""
-PARSED_ONLY = ("$NST_SHARED", "--precision", "--bake", "--list", "--optimized", "speed styles")
+PARSED_ONLY = (
+    "$NST_SHARED",
+    "--precision",
+    "--bake",
+    "--list",
+    "--optimized",
+    "speed styles",
+    "clip.mp4",
+    "evaluate flicker",
+)
 """Commands with files from elsewhere, or of ten seconds and more."""
 SHORTER = {
     "max_steps=1000": 'max_steps=2, accelerator="cpu", logger=False',

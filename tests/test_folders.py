@@ -39,7 +39,7 @@ def test_what_is_left_out_is_counted_with_what_would_help(tmp_path, picture, no_
     for part in (
         '.heic (2): pip install "nst-lightning[heic]" adds this format',
         f".nef (1), .cr2 (1): {RAW}",
-        ".mp4 (1), .mpg (1): video, whose frames must be exported as pictures first",
+        ".mp4 (1), .mpg (1): video, which `stylize` paints if it is given alone; else its frames must be pictures",
         ".svg (1): export to JPEG, PNG or TIFF first",
         ".jpg (1): links that lead nowhere",
         "no ending (1): pictures, but named without an ending such as .jpg",

@@ -15,12 +15,12 @@ from nst_lightning.commands.evaluation import (
     format_rows,
     load_judge,
 )
-from nst_lightning.commands.paintings import find_paintings
+from nst_lightning.commands.paintings import choose_styles, find_paintings
 from nst_lightning.commands.pictures import find_files
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.encoders import Encoder, build_encoder, image_to_tensor
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import UserError, naming, require_at_least, suggest_names
+from nst_lightning.errors import UserError, naming, require_at_least
 from nst_lightning.images import (
     check_writable,
     draw_labeled,
@@ -33,7 +33,7 @@ from nst_lightning.images import (
 from nst_lightning.inference import Stylizer, check_short_side
 from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup, build_yardstick, measure_untouched, resize_to_each
 from nst_lightning.optimization import PyramidOptions, optimize_picture
-from nst_lightning.system import keep_freed_memory, normalize_name
+from nst_lightning.system import keep_freed_memory
 
 
 def evaluate_network(
@@ -86,7 +86,7 @@ def evaluate_network(
     keep_freed_memory()
     stylizer, yardstick, judging = Stylizer(model), build_yardstick(vgg19, compact), load_judge(judge)
     encoder = build_encoder(vgg19, compact)
-    files = find_paintings(stylizer.styles, paintings, only=_choose_styles(stylizer.styles, only))
+    files = find_paintings(stylizer.styles, paintings, only=choose_styles(stylizer.styles, only))
     chosen = choose_evenly(find_files("photos", [photos]), count)
     if target is not None:
         refuse_overwriting_inputs([target], [*chosen, *files.values()])
@@ -171,20 +171,6 @@ class _Content:
     def at(self, short_side: int) -> Image.Image:
         """The photo at a size to optimize."""
         return resize_short_side(read_rgb(self.path), short_side)
-
-
-def _choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
-    """The styles to evaluate: those in `only`, or all.
-
-    Raises:
-        UserError: the network doesn't have a style.
-    """
-    only = [normalize_name(name) for name in only or ()]
-    unknown = sorted({*only} - {*styles})
-    if unknown:
-        allowed = suggest_names(unknown[0], styles, "styles") if styles else "the network's one style has no name"
-        raise UserError(f"only: there is no {unknown[0]!r}; {allowed}")
-    return only or styles
 
 
 def _choose_painted(stylizer: Stylizer, style: str, fallback: int) -> int:

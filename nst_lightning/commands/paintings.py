@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nst_lightning.commands.pictures import find_picture, find_pictures
-from nst_lightning.errors import UserError, naming
+from nst_lightning.errors import UserError, naming, suggest_names
 from nst_lightning.images import list_pictures
 from nst_lightning.system import normalize_name
 
@@ -61,3 +61,17 @@ def find_paintings(styles: Sequence[str], paintings: Sequence[str], *, only: Seq
             raise UserError(f"paintings: {names} are all named after the style {style}; choose one with {style}=FILE")
         files[style] = exact[0]
     return files
+
+
+def choose_styles(styles: Sequence[str], only: Sequence[str] | None) -> Sequence[str]:
+    """The styles to evaluate: those in `only`, or all.
+
+    Raises:
+        UserError: the network doesn't have a style.
+    """
+    only = [normalize_name(name) for name in only or ()]
+    unknown = sorted({*only} - {*styles})
+    if unknown:
+        allowed = suggest_names(unknown[0], styles, "styles") if styles else "the network's one style has no name"
+        raise UserError(f"only: there is no {unknown[0]!r}; {allowed}")
+    return only or styles

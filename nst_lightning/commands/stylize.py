@@ -14,9 +14,10 @@ from nst_lightning.commands.command_line import command_line
 from nst_lightning.commands.folder_report import FolderReport
 from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
 from nst_lightning.commands.stylize_photos import FORESEEN, PhotoPainter, describe, painting, plan_workers
+from nst_lightning.commands.stylize_video import plan_video, write_video
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
 from nst_lightning.commands.worker_pool import Job
-from nst_lightning.errors import Notice, UserError, WorkError, naming, require_above
+from nst_lightning.errors import Notice, UserError, WorkError, naming, require, require_above
 from nst_lightning.images import (
     WRITABLE,
     Metadata,
@@ -45,18 +46,22 @@ def stylize(
     format: Literal["keep", "jpg", "png", "webp", "tif"] = "keep",
     quality: int = 95,
     metadata: Metadata = "keep",
+    steady: bool = False,
     threads: NonNegativeInt = 0,
     workers: NonNegativeInt = 0,
     max_memory: float | None = None,
     skip_existing: bool = False,
 ) -> None:
-    """Stylize photos with an ONNX file. Names, transparency and EXIF data are kept; colors are converted to sRGB.
+    """Stylize photos, or a video, with an ONNX file.
+
+    Names, transparency and EXIF data of photos are kept; their colors are converted to sRGB.
 
     Args:
-        photos: picture files, and folders that are searched recursively. Wildcards may be in quotes.
+        photos: picture files, and folders that are searched recursively. Wildcards may be in quotes. Or a single video.
         model: an .onnx file, or the name of a bundled network, such as `styles`, which has many styles.
         output: folder to write to; it gets the sub-folders of searched folders, too. For a single photo, it may also be
-            the file to write: .jpg, .png, .webp or .tif. A slash at the end makes any name a folder's.
+            the file to write: .jpg, .png, .webp or .tif. A slash at the end makes any name a folder's. For a video, the
+            file to write, .mp4, .mov, .mkv or .webm, or a folder.
         style: one of the network's styles, by default the first, or a blend: `great_wave:2,starry_night:1`, or several
             `--style`. The command `styles` lists the styles.
         strength: strength of the style, from 0, the photo itself, to 1.
@@ -67,10 +72,11 @@ def stylize(
             fixed size in pixels.
         format: format of the pictures in the folder; `keep` writes the format of each photo, or PNG where that format
             can't be written.
-        quality: quality of JPEG and WebP files, from 1 to 100. From 90 on, JPEG files keep colors at full size; 100
-            makes WebP files lossless.
+        quality: quality of JPEG and WebP files, and of videos, from 1 to 100. From 90 on, JPEG files keep colors at
+            full size; 100 makes WebP files lossless.
         metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
             notes; `none` leaves only transparency and sRGB's profile.
+        steady: lower the flicker of a video: strokes move with what they were painted on.
         threads: number of processor threads to use; 0 for all that this process may use.
         workers: number of photos to paint at once, each in a process of its own, which share the threads. 0 for as many
             as pay off and fit the memory.
@@ -84,14 +90,20 @@ def stylize(
     writing = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
     check_strokes(strokes)
-    jobs = _plan(photos, output, format)
+    video = plan_video(photos, output, format)
+    require("steady", steady, not steady or video is not None, "false for photos")
+    jobs = [] if video else _plan(photos, output, format)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
     limit = None if max_memory is None else max_memory * GB
     painter = PhotoPainter(model, threads, scaling, controls, writing, limit)
-    painter.stylizer.controls(**controls)  # refuses wrong values before any work
-    _say_if_ignored(strokes, painter.stylizer, blend)
+    stylizer = painter.stylizer
+    stylizer.controls(**controls)  # refuses wrong values before any work
+    _say_if_ignored(strokes, stylizer, blend)
+    if video:
+        write_video(*video, lambda frame: stylizer(frame, **scaling, **controls), writing, steady=steady)
+        return
     if skip_existing:
         jobs = _leave_out_existing(jobs)
     if len(jobs) == 1:

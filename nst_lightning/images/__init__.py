@@ -2,6 +2,7 @@
 
 from nst_lightning.images.color import ColorMatch, luma, match_color, match_luma, to_gray, with_luma
 from nst_lightning.images.folders import expand_wildcards, list_inputs, list_pictures
+from nst_lightning.images.formats import is_video
 from nst_lightning.images.paths import PictureError, atomic_path, expand_path, refuse_overwriting_inputs, require_folder
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import (
@@ -49,6 +50,7 @@ __all__ = [
     "fit_short_side",
     "flatten",
     "image_to_array",
+    "is_video",
     "lay_on_white",
     "list_inputs",
     "list_pictures",

@@ -17,7 +17,7 @@ _RAW = "camera raw, which must be developed to JPEG or TIFF first"
 _OTHER = "export to JPEG, PNG or TIFF first"
 _JPEG_XL = f"JPEG XL; {_OTHER}"
 _TIFF = "damaged, or a kind of TIFF that must be converted to RGB or gray with 8 or 16 bits per channel first"
-_VIDEO = "video, whose frames must be exported as pictures first"
+_VIDEO = "video, which `stylize` paints if it is given alone; else its frames must be pictures"
 _ENDINGS = {
     _HEIF: "heic heif heics heifs hif",
     _AVIF: "avif avifs",
@@ -107,6 +107,11 @@ def advice_for(path: str | Path) -> str | None:
     """What helps with a picture file that can't be read; None if its ending isn't that of such a file."""
     advice = _ADVICE.get(Path(path).suffix.lower())
     return None if _is_installed(advice) else advice
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a file is a video by its ending."""
+    return _ADVICE.get(Path(path).suffix.lower()) == _VIDEO
 
 
 def begins_as_picture(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape
 from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, bundled_models, find_model
+from nst_lightning.inference.steady import Steadier
 from nst_lightning.inference.stylizer import Stylizer, check_short_side, check_strokes
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "MINIMUM_SIZE",
     "InputShape",
     "ModelError",
+    "Steadier",
     "Stylizer",
     "bundled_models",
     "check_short_side",
