@@ -219,6 +219,17 @@ def test_command_writes_to_folders(tmp_path, model, name, written):
     assert len(read_frames(tmp_path / "out" / written)) == 3
 
 
+def test_a_video_that_is_there_already_is_kept_if_asked_for(tmp_path, model, capsys):
+    clip, made = write_clip(tmp_path / "clip.mp4", times=[0, 100]), tmp_path / "made.mp4"
+    made.write_text("mine")
+    request = ["stylize", str(clip), "--model", model, "--output", str(made)]
+    assert main([*request, "--skip-existing"]) == 0
+    assert made.read_text() == "mine"
+    assert "1 of 1 pictures exist already, and are kept" in capsys.readouterr().err
+    assert main(request) == 0
+    assert len(read_frames(made)) == 2
+
+
 def test_steady_videos_flicker_less(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", times=REGULAR[:5], noise=5)
     flicker = []

@@ -92,7 +92,7 @@ def stylize(
     check_strokes(strokes)
     video = plan_video(photos, output, format)
     require("steady", steady, not steady or video is not None, "false for photos")
-    jobs = [] if video else _plan(photos, output, format)
+    jobs = [video] if video else _plan(photos, output, format)
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
@@ -101,12 +101,11 @@ def stylize(
     stylizer = painter.stylizer
     stylizer.controls(**controls)  # refuses wrong values before any work
     _say_if_ignored(strokes, stylizer, blend)
-    if video:
-        write_video(*video, lambda frame: stylizer(frame, **scaling, **controls), writing, steady=steady)
-        return
     if skip_existing:
         jobs = _leave_out_existing(jobs)
-    if len(jobs) == 1:
+    if video and jobs:
+        write_video(*video, lambda frame: stylizer(frame, **scaling, **controls), writing, steady=steady)
+    elif len(jobs) == 1:
         _stylize_one(painter, jobs[0])
     elif jobs:
         again = command_line(stylize, arguments | {"skip_existing": True}, positional=photos, leave_out=("photos",))

@@ -140,7 +140,8 @@ def plan_workers(painter: PhotoPainter, jobs: Sequence[Job], *, workers: int) ->
 def painting(painter: PhotoPainter, jobs: Sequence[Job], plan: Plan) -> Iterator[Iterator[tuple[int, Outcome]]]:
     """Paint photos as planned: the numbers of jobs and their outcomes, in the order in which they are done.
 
-    The pictures are the same for every plan. After the context, nothing goes on, and no picture is half written.
+    The pictures are the same for every plan, but for rounding in photos that are painted in strips. After the context,
+    nothing goes on, and no picture is half written.
     """
     if plan.workers == 1:
         yield ((number, painter(job, nullcontext())) for number, job in enumerate(jobs))

@@ -37,8 +37,8 @@ def content_loss(features: Tensor, target: Tensor, normalization: Normalization 
     Returns:
         The loss, a scalar.
     """
-    squares, energy = squared_difference(features, target), _to_float32(target).square().sum()
-    return squares / content_divisor(energy, target.numel(), len(target), normalization)
+    squares, energy = content_sums(features, target)
+    return squares.sum() / content_divisor(energy.sum(), target.numel(), len(target), normalization)
 
 
 def squared_difference(features: Tensor, target: Tensor) -> Tensor:
