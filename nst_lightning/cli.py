@@ -198,6 +198,7 @@ def _notices_on_screen() -> Iterator[None]:
     """Print each `Notice` once, in one line; other warnings look as always."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", Notice)
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, about which an error says enough
         show_other, shown = warnings.showwarning, set()
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:

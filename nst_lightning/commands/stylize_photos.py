@@ -12,7 +12,7 @@ import onnxruntime
 from nst_lightning.commands.worker_pool import Job, Outcome, Saving, WorkerPool
 from nst_lightning.errors import UserError, WorkError, collecting_notices
 from nst_lightning.images import PictureError, WritingOptions, read_picture, read_size, write_picture
-from nst_lightning.images.paths import path_beside
+from nst_lightning.images.paths import try_to_write
 from nst_lightning.inference import Stylizer
 from nst_lightning.limits import available_memory, usable_processors
 from nst_lightning.system import is_disk_full, keep_freed_memory
@@ -70,8 +70,8 @@ class PhotoPainter:
         """
         source, target = job
         photo = read_picture(source)
-        with saving, path_beside(target):  # fails before the work is done rather than after
-            pass
+        with saving:
+            try_to_write(target)  # fails before the work is done rather than after
         picture = self.stylizer(photo.image, **self.scaling, **self.controls)
         with saving:
             write_picture(target, photo.with_pixels(picture), self.writing)

@@ -61,11 +61,21 @@ def _spelled_as_on_disk(path: Path) -> Path:
 
 @contextlib.contextmanager
 def path_beside(path: str | Path) -> Iterator[Path]:
-    """A temporary file of the same name in a hidden folder beside `path`; its parent folder is created if missing."""
+    """A temporary file of the same name in a hidden folder beside `path`.
+
+    Folders that are missing are created, and removed again if the block fails.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".nst-", dir=path.parent) as folder:
-        yield Path(folder) / path.name
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".nst-", dir=path.parent) as folder:
+            yield Path(folder) / path.name
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody else has written to one
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 @contextlib.contextmanager
@@ -74,6 +84,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with path_beside(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+def try_to_write(path: Path) -> None:
+    """Try to write to the nearest folder around `path` that exists, and leave nothing there.
+
+    Raises:
+        OSError: it isn't a folder, or is not writable, or the file's name is too long.
+    """
+    folder = next(folder for folder in path.parents if os.path.lexists(folder))
+    with path_beside(folder / path.name) as temporary:
+        temporary.touch()
 
 
 def require_folder(path: Path) -> None:

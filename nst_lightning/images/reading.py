@@ -124,8 +124,10 @@ def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         raise PictureError(f"{path}: no such file") from None
     except UserError as error:
         raise PictureError(f"{path}: {error}") from None
+    except MemoryError as error:
+        raise PictureError(f"{path}: can't be read (there is not enough memory)") from error
     except Exception as error:  # decoders raise exceptions of any kind for damaged files
-        raise PictureError(f"{path}: can't be read ({error or type(error).__name__})") from error
+        raise PictureError(f"{path}: can't be read ({str(error) or type(error).__name__})") from error
 
 
 _TURNS = {

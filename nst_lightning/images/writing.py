@@ -10,7 +10,7 @@ from PIL import Image
 from nst_lightning.errors import require
 from nst_lightning.images.deep import encode_png, encode_tiff
 from nst_lightning.images.exif import remove_location, set_resolution
-from nst_lightning.images.paths import PictureError, atomic_path, path_beside
+from nst_lightning.images.paths import PictureError, atomic_path, try_to_write
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import array_to_samples, lay_on_white
 from nst_lightning.images.profiles import SRGB
@@ -119,8 +119,7 @@ def check_writable(path: str | Path, *, bits: int = 8) -> Path:
     try:
         if Path(path).is_dir():
             raise PictureError(f"{path}: is a folder, not a file")
-        with path_beside(path) as temporary:
-            temporary.touch()
+        try_to_write(Path(path))
     except OSError as error:
         raise PictureError(f"{path}: can't be written: {error.strerror}") from error
     return Path(path)
