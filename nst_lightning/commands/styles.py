@@ -1,6 +1,5 @@
 """The command `styles`: the styles of a network, as a list and as a sheet."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import DEFAULT_MODEL, ModelError, Stylizer, bundled_models, check_short_side
-from nst_lightning.system import normalize_keys
 
 COLUMNS = 5
 
@@ -53,8 +51,7 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     refuse_overwriting_inputs([target] if photos and target else [], files)
     with naming("photos"):
         read = [_resize(read_picture(path), largest) for path in files]
-    credits = normalize_keys(json.loads(stylizer.metadata.get("credits", "{}")))
-    longest = max(map(len, stylizer.styles))
+    credits, longest = stylizer.credits, max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
     if read and target is not None:

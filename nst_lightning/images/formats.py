@@ -84,11 +84,11 @@ def identify_picture(path: str | Path) -> ImageFile.ImageFile:
     """Open a picture file, of whose kind and size nothing is checked.
 
     Raises:
-        PictureError: it is a device, or a pipe, which could make this process wait forever.
+        PictureError: it is a folder, or a device or a pipe, for which this process could wait forever.
         OSError: the file is missing, or not a picture that can be read.
     """
-    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
-        raise PictureError(f"{path}: is a device or a pipe, not a file")
+    if Path(path).exists() and not Path(path).is_file():
+        raise PictureError(f"{path}: is a {'folder' if Path(path).is_dir() else 'device or a pipe'}, not a file")
     try:
         return Image.open(path)
     except UnidentifiedImageError:

@@ -66,15 +66,15 @@ def path_beside(path: str | Path) -> Iterator[Path]:
     Folders that are missing are created, and removed again if the block fails.
     """
     path = Path(path)
-    missing = [folder for folder in path.parents if not folder.exists()]
+    missing = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".nst-", dir=path.parent) as folder:
             yield Path(folder) / path.name
     except BaseException:
         with contextlib.suppress(OSError):  # somebody else has written to one
-            for folder in missing:
-                folder.rmdir()
+            for parent in missing:
+                parent.rmdir()
         raise
 
 

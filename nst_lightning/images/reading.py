@@ -127,7 +127,8 @@ def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     except MemoryError as error:
         raise PictureError(f"{path}: can't be read (there is not enough memory)") from error
     except Exception as error:  # decoders raise exceptions of any kind for damaged files
-        raise PictureError(f"{path}: can't be read ({str(error) or type(error).__name__})") from error
+        problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise PictureError(f"{path}: can't be read ({problem})") from error
 
 
 _TURNS = {

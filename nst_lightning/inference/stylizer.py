@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from nst_lightning.inference.coarse_to_fine import mix_color, paint_coarse_to_fi
 from nst_lightning.inference.input_shape import BYTES, MINIMUM_SIZE, InputShape, scale_into
 from nst_lightning.inference.large_photos import MIDDLING, LargePhotos
 from nst_lightning.inference.models import ModelError, bundled_models, find_model
+from nst_lightning.inference.running import run_session
 from nst_lightning.inference.style_weights import style_weights
 from nst_lightning.limits import threads_for_onnx_runtime
 from nst_lightning.system import normalize_keys, normalize_name
@@ -71,7 +73,7 @@ class Stylizer:
         self._threads, self._providers = threads, providers or _default_providers()
         self._data, self._max_memory = path.read_bytes(), max_memory
         try:
-            self._session = self._open_session(path)
+            self._session = self._open_session(path if _is_unicode(path) else self._data)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
             raise ModelError(f"model: {path} is damaged or not an ONNX file ({_first_line(error)})") from None
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -183,7 +185,7 @@ class Stylizer:
     def _open_session(self, model: Path | bytes) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads_for_onnx_runtime(self._threads)
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are exceptions, too
         if isinstance(model, bytes):  # a part of a network, of which there are many: none may keep memory for itself
             options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         return onnxruntime.InferenceSession(model, options, providers=self._providers)
@@ -204,16 +206,23 @@ class Stylizer:
         return picture
 
     def _run(self, photo: np.ndarray, controls: Mapping[str, np.ndarray]) -> np.ndarray:
-        photos = self.input_shape.fill(photo)
         try:
-            (pictures,) = self._session.run(None, {self._input: photos, **controls}, _run_options(photos))
+            photos = self.input_shape.fill(photo)
+            (pictures,) = run_session(self._session, None, {self._input: photos, **controls}, _run_options(photos))
         except Exception as error:  # of any class, as above
             raise WorkError(_first_line(error)) from None
         if pictures.shape != photos.shape:
             raise WorkError(
                 f"the network made a picture of shape {pictures.shape} from a photo of shape {photos.shape}"
             )
+        if np.isnan(pictures.min()):
+            raise WorkError("the network made a picture with values that are not numbers")
         return self.input_shape.cut(pictures, photo.shape[1:])
+
+    @property
+    def credits(self) -> dict[str, str]:
+        """Who made the styles' paintings, by the names of the styles, as far as the file says."""
+        return {name: str(text) for name, text in _parse_object(self.metadata.get("credits", "{}")).items()}
 
     def trained_short_side(self, style: str | Mapping[str, float] | None = None) -> int | None:
         """Short side, in pixels, of the photos on which a style, by default the first, was trained.
@@ -228,7 +237,7 @@ class Stylizer:
         stated, general = _parse_object(self.metadata.get("sizes", "{}")), self.metadata.get("size")
         names = self.styles or [""]
         sides = [(weight, str(stated.get(name, general))) for name, weight in zip(names, weights) if weight]
-        if not all(side.isdecimal() and int(side) >= MINIMUM_SIZE for _, side in sides):
+        if not all(side.isdecimal() and len(side) < 10 and int(side) >= MINIMUM_SIZE for _, side in sides):
             return None
         return round(sum(weight * int(side) for weight, side in sides))
 
@@ -285,22 +294,30 @@ def _default_providers() -> list[str]:
 
 def _read_styles(metadata: Mapping[str, str], style: onnxruntime.NodeArg, path: Path) -> list[str]:
     """The names of the styles, in the order of their weights."""
-    try:
-        names = json.loads(metadata["styles"])
-        if style.shape == [len(names)]:
-            return [normalize_name(name) for name in names]
-    except (KeyError, TypeError, ValueError):
-        pass
+    names = _parse(metadata.get("styles", ""))
+    known = isinstance(names, list) and all(isinstance(name, str) and name.isprintable() for name in names)
+    if known and style.shape == [len(names)]:
+        return [normalize_name(name) for name in names]
     raise ModelError(f"model: {path} takes weights of styles, {style.shape}, but its metadata doesn't name them")
 
 
 def _parse_object(text: str) -> dict[str, Any]:
     """A JSON object; an empty one if the text is something else."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
+    found = _parse(text)
     return normalize_keys(found) if isinstance(found, dict) else {}
+
+
+def _parse(text: str) -> Any:
+    """What a text in JSON says; None if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_unicode(path: Path) -> bool:
+    """Whether ONNX Runtime can open a file by its name."""
+    return str(path).encode("utf-8", "ignore") == os.fsencode(path)
 
 
 def _is_transfer(photo: onnxruntime.NodeArg, *outputs: onnxruntime.NodeArg) -> bool:
