@@ -60,22 +60,25 @@ def _spelled_as_on_disk(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def path_beside(path: str | Path) -> Iterator[Path]:
-    """A temporary file of the same name in a hidden folder beside `path`.
-
-    Folders that are missing are created, and removed again if the block fails.
-    """
-    path = Path(path)
-    missing = [parent for parent in path.parents if not parent.exists()]
+def parent_folder(path: Path) -> Iterator[Path]:
+    """The folder around `path`, which is created if it is missing, and removed again if the block fails."""
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".nst-", dir=path.parent) as folder:
-            yield Path(folder) / path.name
+        yield path.parent
     except BaseException:
-        with contextlib.suppress(OSError):  # somebody else has written to one
-            for parent in missing:
-                parent.rmdir()
+        with contextlib.suppress(OSError):  # something has been written there
+            for folder in missing:
+                folder.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def path_beside(path: str | Path) -> Iterator[Path]:
+    """A temporary file of the same name in a hidden folder beside `path`; see `parent_folder`."""
+    path = Path(path)
+    with parent_folder(path) as parent, tempfile.TemporaryDirectory(prefix=".nst-", dir=parent) as folder:
+        yield Path(folder) / path.name
 
 
 @contextlib.contextmanager
