@@ -5,15 +5,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import onnxruntime
 
 from nst_lightning.commands.worker_pool import Job, Outcome, Saving, WorkerPool
 from nst_lightning.errors import UserError, WorkError, collecting_notices
-from nst_lightning.images import PictureError, WritingOptions, read_picture, read_size, write_picture
+from nst_lightning.images import (
+    Frame,
+    PictureError,
+    WritingOptions,
+    list_frames,
+    open_animation,
+    read_picture,
+    read_size,
+    write_animation,
+    write_picture,
+)
 from nst_lightning.images.paths import try_to_write
-from nst_lightning.inference import Stylizer
+from nst_lightning.inference import Steadier, Stylizer
 from nst_lightning.limits import available_memory, usable_processors
 from nst_lightning.system import is_disk_full, keep_freed_memory
 
@@ -45,6 +56,8 @@ class PhotoPainter:
         controls: its other options.
         writing: how pictures are written.
         max_memory: bytes of memory for a process, as the stylizer takes it.
+        frames: whether to paint the first frame or page of a file, or all.
+        steady: whether to lower the flicker of several frames.
     """
 
     model: str
@@ -53,6 +66,8 @@ class PhotoPainter:
     controls: dict[str, Any]
     writing: WritingOptions
     max_memory: float | None = None
+    frames: Literal["first", "all"] = "first"
+    steady: bool = False
 
     @cached_property
     def stylizer(self) -> Stylizer:
@@ -69,12 +84,28 @@ class PhotoPainter:
             OSError: the picture can't be written.
         """
         source, target = job
+        if self.frames == "all" and (target.suffix.lower() == ".gif" or len(list_frames(source)) > 1):
+            self._paint_frames(source, target, saving)
+            return
         photo = read_picture(source)
         with saving:
             try_to_write(target)  # fails before the work is done rather than after
         picture = self.stylizer(photo.image, **self.scaling, **self.controls)
         with saving:
             write_picture(target, photo.with_pixels(picture), self.writing)
+
+    def _paint_frames(self, source: Path, target: Path, saving: Saving) -> None:
+        """Paint all frames or pages of a file, each as it is read, while the new file is written."""
+        steadier = Steadier()
+
+        def paint(frame: Frame) -> Frame:
+            photo = frame.picture.image
+            picture = self.stylizer(photo, **self.scaling, **self.controls)
+            picture = steadier(photo, picture) if self.steady else picture
+            return replace(frame, picture=frame.picture.with_pixels(picture))
+
+        with open_animation(source) as animation, saving:
+            write_animation(target, replace(animation, frames=map(paint, animation.frames)), self.writing)
 
     def __call__(self, job: Job, saving: Saving) -> Outcome:
         """The outcome of `paint`."""
