@@ -96,8 +96,8 @@ def try_to_write(path: Path) -> None:
         OSError: it isn't a folder, or is not writable, or the file's name is too long.
     """
     folder = next(folder for folder in path.parents if os.path.lexists(folder))
-    with path_beside(folder / path.name) as temporary:
-        temporary.touch()
+    with tempfile.TemporaryDirectory(prefix=".nst-", dir=folder) as temporary:
+        (Path(temporary) / path.name).touch()
 
 
 def require_folder(path: Path) -> None:

@@ -76,8 +76,10 @@ def _read_frames(image: ImageFile.ImageFile, numbers: Sequence[int], path: str |
 
 def _count_plays(image: Image.Image) -> int:
     """How often an animation is shown; 0 for ever."""
-    loop = int(image.info.get("loop", 0 if image.format != "GIF" else -1))
-    return loop + 1 if image.format == "GIF" and loop else loop  # GIF counts repetitions, if it states any
+    stated = image.info.get("loop")
+    if image.format == "GIF":  # which states repetitions, or nothing
+        return 1 if stated is None else stated and stated + 1
+    return stated or 0
 
 
 def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
