@@ -79,6 +79,7 @@ PARSED_ONLY = (
     "--optimized",
     "speed styles",
     "clip.mp4",
+    "clip.gif",
     "evaluate flicker",
 )
 """Commands with files from elsewhere, or of ten seconds and more."""

@@ -9,7 +9,6 @@ import onnxruntime
 
 from nst_lightning.errors import WorkError
 from nst_lightning.inference import InputShape
-from nst_lightning.inference.running import run_session
 
 
 def prepare_run(file: Path, size: tuple[int, int], threads: int) -> Callable[[], object]:
@@ -32,7 +31,7 @@ def prepare_run(file: Path, size: tuple[int, int], threads: int) -> Callable[[],
 
     def run() -> object:
         try:
-            return run_session(session, None, feed)
+            return session.run(None, feed)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
             raise WorkError(f"{file}: {str(error)[:200]}") from None
 

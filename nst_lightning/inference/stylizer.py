@@ -72,6 +72,7 @@ class Stylizer:
         self._restore = partial(type(self), name, threads=threads, providers=providers, max_memory=max_memory)
         self._threads, self._providers = threads, providers or _default_providers()
         self._data, self._max_memory = path.read_bytes(), max_memory
+        self._has_loops = b"Loop" in self._data
         try:
             self._session = self._open_session(path if _is_unicode(path) else self._data)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
@@ -208,7 +209,8 @@ class Stylizer:
     def _run(self, photo: np.ndarray, controls: Mapping[str, np.ndarray]) -> np.ndarray:
         try:
             photos = self.input_shape.fill(photo)
-            (pictures,) = run_session(self._session, None, {self._input: photos, **controls}, _run_options(photos))
+            run = partial(run_session, self._session) if self._has_loops else self._session.run
+            (pictures,) = run(None, {self._input: photos, **controls}, _run_options(photos))
         except Exception as error:  # of any class, as above
             raise WorkError(_first_line(error)) from None
         if pictures.shape != photos.shape:
