@@ -143,9 +143,9 @@ def test_pages_may_have_any_size(tmp_path):
 
 
 def test_previews_and_fallbacks_are_no_frames(tmp_path):
-    small = draw(20, 15)
-    small.encoderinfo = {"tiffinfo": {254: 1}}
-    draw(48, 40).save(tmp_path / "a.tif", save_all=True, append_images=[small, draw(48, 40, 1)])
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for kind in (0, 1, 0, 4):  # a page, its preview, another page, and its mask
+            file.write(np.asarray(draw(48, 40, kind)), photometric="rgb", subfiletype=kind)
     frames = drawn(3)
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], default_image=True)
     assert [*list_frames(tmp_path / "a.tif")] == [0, 2]
