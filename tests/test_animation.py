@@ -144,7 +144,7 @@ def test_pages_may_have_any_size(tmp_path):
 
 def test_previews_and_fallbacks_are_no_frames(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
-        for kind in (0, 1, 0, 4):  # a page, its preview, another page, and its mask
+        for kind in (0, 1, 0):  # a page, its preview, and another page
             file.write(np.asarray(draw(48, 40, kind)), photometric="rgb", subfiletype=kind)
     frames = drawn(3)
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], default_image=True)
