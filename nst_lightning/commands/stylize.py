@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +13,13 @@ from PIL import Image
 
 from nst_lightning.commands.command_line import command_line
 from nst_lightning.commands.folder_report import FolderReport
-from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
+from nst_lightning.commands.pictures import expand_argument, find_pictures, name_picture, plan_targets
 from nst_lightning.commands.stylize_photos import FORESEEN, PhotoPainter, describe, painting, plan_workers
 from nst_lightning.commands.stylize_video import plan_video, write_video
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
 from nst_lightning.commands.worker_pool import Job
 from nst_lightning.errors import Notice, UserError, WorkError, naming, require, require_above
+from nst_lightning.extras import require_extra
 from nst_lightning.images import (
     WRITABLE,
     Metadata,
@@ -51,6 +53,7 @@ def stylize(
     workers: NonNegativeInt = 0,
     max_memory: float | None = None,
     skip_existing: bool = False,
+    engine: Literal["local", "ray"] = "local",
 ) -> None:
     """Stylize photos, or a video, with an ONNX file.
 
@@ -84,6 +87,8 @@ def stylize(
             same result. By default 1.1 GB beyond what a process uses, or more where strips need it.
         skip_existing: leave out photos whose pictures exist already, such as after an interruption. Pictures of other
             settings count, too.
+        engine: `ray` paints a folder on a cluster, with Ray Data: that of RAY_ADDRESS, or this machine's processors.
+            The folder and `--output` may be anywhere that Ray reads, such as `s3://bucket/photos`.
     """
     arguments = dict(locals())
     require_above(0, max_memory=max_memory)
@@ -92,7 +97,11 @@ def stylize(
     check_strokes(strokes)
     video = plan_video(photos, output, format)
     require("steady", steady, not steady or video is not None, "false for photos")
-    jobs = [video] if video else _plan(photos, output, format)
+    require("engine", engine, engine == "local" or video is None, "local for a video")
+    if engine == "ray":
+        require_extra("ray")
+        require("photos", photos, len(photos) == 1, "a single folder for --engine ray")
+    jobs = [video] if video else _plan(photos, output, format) if engine == "local" else []
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
@@ -101,6 +110,20 @@ def stylize(
     stylizer = painter.stylizer
     stylizer.controls(**controls)  # refuses wrong values before any work
     _say_if_ignored(strokes, stylizer, blend)
+    again = command_line(stylize, arguments | {"skip_existing": True}, positional=photos, leave_out=("photos",))
+    if engine == "ray":
+        from nst_lightning.commands.stylize_ray import stylize_on_ray  # which needs an extra
+
+        naming_pictures = partial(name_picture, file_format=format)
+        stylize_on_ray(
+            painter,
+            photos[0],
+            output,
+            name_picture=naming_pictures,
+            workers=workers,
+            skip_existing=skip_existing,
+            again=again,
+        )
     if skip_existing:
         jobs = _leave_out_existing(jobs)
     if video and jobs:
@@ -108,7 +131,6 @@ def stylize(
     elif len(jobs) == 1:
         _stylize_one(painter, jobs[0])
     elif jobs:
-        again = command_line(stylize, arguments | {"skip_existing": True}, positional=photos, leave_out=("photos",))
         plan = plan_workers(painter, jobs, workers=workers)
         with FolderReport(jobs, again) as report, painting(painter, jobs, plan) as outcomes:
             for number, outcome in outcomes:
@@ -159,7 +181,7 @@ def _plan(given_photos: Sequence[str], given_output: str, file_format: str) -> l
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
     jobs = plan_targets(
-        "photos", photos, output, name_target=lambda name: output if file else output / _rename(name, file_format)
+        "photos", photos, output, name_target=lambda name: output if file else output / name_picture(name, file_format)
     )
     refuse_overwriting_inputs(jobs, jobs.values())
     return [(source, target) for target, source in jobs.items()]
@@ -185,9 +207,3 @@ def _names_file(output: Path, photos: Sequence[Path], file_format: str) -> bool:
     with naming("output"):
         writable_format(output)
     return True
-
-
-def _rename(name: Path, file_format: str) -> Path:
-    if file_format != "keep":
-        return name.with_suffix(f".{file_format}")
-    return name if name.suffix.lower() in WRITABLE else name.with_name(f"{name.name}.png")
