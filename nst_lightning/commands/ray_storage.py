@@ -108,10 +108,8 @@ class Storage:
         return str(PurePosixPath(self.path) / path)
 
     def _writes_whole(self) -> bool:
-        handler = getattr(self.filesystem, "handler", None)
-        protocol = getattr(handler, "fs", None) and handler.fs.protocol
-        names = {self.filesystem.type_name, *([protocol] if isinstance(protocol, str) else protocol or ())}
-        return bool(names & _WHOLE)
+        known = self.filesystem.handler.fs.protocol if isinstance(self.filesystem, PyFileSystem) else ()
+        return not _WHOLE.isdisjoint({self.filesystem.type_name, *([known] if isinstance(known, str) else known)})
 
     def _write_beside(self, path: str, file: Path) -> None:
         folder = PurePosixPath(path).parent

@@ -56,7 +56,6 @@ class Found:
     left_out: str
 
 
-@ray.remote(num_cpus=0)
 class Ledger:
     """What all workers of a run have to know: how often the photos that are being painted were begun."""
 
@@ -119,7 +118,7 @@ class Painter:
         painter: what paints photos.
         network: the content of the network's file, which other machines may not have.
         task: what to do with photos.
-        ledger: the run's `Ledger`.
+        ledger: an actor of the class `Ledger`.
     """
 
     def __init__(self, painter: PhotoPainter, network: bytes, task: Task, ledger: Any) -> None:

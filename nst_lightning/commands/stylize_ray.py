@@ -4,8 +4,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import ray
 import ray.data
@@ -54,7 +54,7 @@ def stylize_on_ray(
     task = Task(open_storage("photos", photos), open_storage("output", output), name_picture, skip_existing)
     check_folders(task.photos, task.output)
     with cluster():
-        plan, ledger = plan_for_cluster(painter, workers=workers), Ledger.remote()
+        plan, ledger = plan_for_cluster(painter, workers=workers), ray.remote(num_cpus=0)(Ledger).remote()
         with StreamReport(task, again) as report:
             for outcome in painting_on_ray(painter, plan, task, ledger):
                 if report.found is None:
@@ -63,16 +63,14 @@ def stylize_on_ray(
             report.found = ray.get(ledger.found.remote())
 
 
-def painting_on_ray(
-    painter: PhotoPainter, plan: Plan, task: Task, ledger: "ray.actor.ActorHandle[Ledger]"
-) -> Iterator[Outcome]:
+def painting_on_ray(painter: PhotoPainter, plan: Plan, task: Task, ledger: Any) -> Iterator[Outcome]:
     """Yield what became of each photo as soon as it is known, in any order.
 
     Args:
         painter: what paints photos.
         plan: the number of workers, and the threads of each.
         task: what to do with each photo.
-        ledger: the run's `Ledger`.
+        ledger: an actor of the class `Ledger`.
     """
     shared = None if painter.max_memory is None else painter.max_memory / plan.workers
     network = find_model(painter.model).read_bytes()
@@ -125,7 +123,7 @@ class StreamReport:
     @found.setter
     def found(self, found: Found | None) -> None:
         self._found = found
-        self._progress.total = found and found.photos
+        self._progress.total = found.photos if found else None
 
     def add(self, outcome: Outcome) -> None:
         """Report what became of a photo."""
