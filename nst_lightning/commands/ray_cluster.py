@@ -18,8 +18,6 @@ from nst_lightning.system import STOP_SIGNALS
 
 _OBJECTS = 2**27
 """Bytes of memory for what travels between the workers of a cluster of this machine: names, no pictures."""
-_BLOCK = 256
-"""Bytes of names that a worker gets at once: those of about five photos."""
 
 
 @contextlib.contextmanager
@@ -64,9 +62,9 @@ def plan_for_cluster(painter: PhotoPainter, *, workers: int) -> Plan:
 
 
 def streaming_context() -> ray.data.DataContext:
-    """Ray Data's settings for rows that are few bytes each and take long, without messages."""
+    """Ray Data's settings for few rows that take long, without messages."""
     context = ray.data.DataContext.get_current().copy()
-    context.target_max_block_size = _BLOCK
+    context.target_max_block_size = 1  # byte, or more if a row takes more: each row is shared out by itself
     context.enable_progress_bars = False
     return context
 

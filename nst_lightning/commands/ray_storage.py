@@ -1,9 +1,10 @@
 """Folders of photos and pictures in any file system that Ray reads: of this machine, or of an object store."""
 
 import itertools
+import os
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -65,10 +66,28 @@ class Storage:
         """The files and folders in a folder below this one, sorted; none if there is no such folder.
 
         Raises:
-            OSError: the folder can't be listed.
+            PictureError: the folder can't be listed.
         """
         selector = FileSelector(self._path_of(folder), allow_not_found=True)
-        return sorted(self.filesystem.get_file_info(selector), key=lambda info: info.base_name)
+        try:
+            return sorted(self.filesystem.get_file_info(selector), key=lambda info: info.base_name)
+        except Exception as error:  # of any kind, in file systems that are not Arrow's own
+            raise PictureError(f"{self.name_of(folder)}: can't be listed ({error or type(error).__name__})") from error
+
+    def list_names(self, folder: PurePosixPath) -> set[str]:
+        """The names of files and folders in a folder below this one; none if there is no such folder.
+
+        Raises:
+            PictureError: the folder can't be listed.
+        """
+        if self.local is None:
+            return {info.base_name for info in self.list_folder(folder)}
+        try:
+            return set(os.listdir(self.local / folder))  # noqa: PTH208 - names, not paths
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise PictureError(f"{self.name_of(folder)}: can't be listed ({error.strerror})") from None
 
     def fetch(self, photo: Photo, folder: Path) -> Path:
         """A local file with the content of a photo, in a folder that is given unless the photo is one already.
@@ -194,15 +213,9 @@ class Listing:
             folder = pending.popleft()
             if self._without.surrounds(self._photos / folder):
                 continue
-            entries = [info for info in self._list(folder) if not is_hidden(Path(info.base_name))]
+            entries = [info for info in self._photos.list_folder(folder) if not is_hidden(Path(info.base_name))]
             pending.extend(folder / info.base_name for info in entries if info.type == FileType.Directory)
             yield [folder / info.base_name for info in entries if info.type == FileType.File]
-
-    def _list(self, folder: PurePosixPath) -> Sequence[FileInfo]:
-        try:
-            return self._photos.list_folder(folder)
-        except Exception as error:  # of any kind, in file systems that are not Arrow's own
-            raise PictureError(f"{self._photos.name_of(folder)}: can't be listed ({error})") from error
 
     def _admits(self, file: PurePosixPath) -> bool:
         """Whether a file is a picture that can be read, by its name; others are counted."""

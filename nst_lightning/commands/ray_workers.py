@@ -1,15 +1,15 @@
 """What runs on the machines of a Ray cluster: finding photos, painting them, and counting attempts."""
 
+import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 
 from nst_lightning.commands.ray_storage import Listing, Photo, Storage
@@ -20,6 +20,10 @@ from nst_lightning.system import is_disk_full
 
 Rows = dict[str, Any]
 """Columns of equal lengths, by name."""
+COLUMN = "json"
+"""The name of the only column."""
+AT_ONCE = 4
+"""The most photos that a worker gets at once. Each time takes Ray milliseconds, for all workers together."""
 ATTEMPTS = 3
 """How often a photo is begun at which a worker ends, as Ray begins its work again without limit."""
 
@@ -82,32 +86,42 @@ class Ledger:
 
 
 def find_photos(_: Rows, task: Task, ledger: Any) -> Iterator[Rows]:
-    """Yield names of photos, folder by folder, and problems for those that can't be painted."""
+    """Yield a row for every few photos of a folder: their names, and what is wrong with those that can't be painted.
+
+    Rows hold JSON, as Ray's columns can't hold names that are not UTF-8.
+    """
     listing, count, existing = Listing(task.photos, without=task.output), 0, 0
     try:
         for photos in listing:
-            names = {photo: task.name_picture(photo) for photo in photos}
-            kept = {info.base_name for info in task.output.list_folder(photos[0].parent)} if task.skip_existing else ()
-            missing = [photo for photo in photos if names[photo].name not in kept]
+            missing = _leave_out_existing(task, photos) if task.skip_existing else photos
             existing, count = existing + len(photos) - len(missing), count + len(missing)
-            if missing:
-                problems = _clashes(task, missing)
-                yield _rows(photo=list(map(str, missing)), problem=problems)
+            yield from _rows([*zip(map(str, missing), _clashes(task, missing))])
     except PictureError as error:
         count += 1
-        yield _rows(photo=[""], problem=[str(error)])
+        yield from _rows([("", str(error))])
     ray.get(ledger.set_found.remote(Found(count, existing, listing.describe_left_out())))
 
 
-def _clashes(task: Task, photos: list[Photo]) -> list[str]:
+def _rows(photos: Sequence[tuple[str, str | None]]) -> Iterator[Rows]:
+    for first in range(0, len(photos), AT_ONCE):
+        yield {COLUMN: [json.dumps(photos[first : first + AT_ONCE])]}
+
+
+def _leave_out_existing(task: Task, photos: list[Photo]) -> list[Photo]:
+    """Of the photos of a folder, those that have no pictures yet."""
+    known = task.output.list_names(task.name_picture(photos[0]).parent)
+    return [photo for photo in photos if task.name_picture(photo).name not in known]
+
+
+def _clashes(task: Task, photos: list[Photo]) -> list[str | None]:
     """For each photo of a folder, what is wrong if another one has the same picture."""
     first: dict[Photo, Photo] = {}
-    problems = []
+    problems: list[str | None] = []
     for photo in photos:
         target = task.name_picture(photo)
         other = first.setdefault(target, photo)
         problem = f"{task.photos.name_of(photo)}: would be written to {task.output.name_of(target)}, as {other.name}"
-        problems.append("" if other == photo else problem)
+        problems.append(None if other == photo else problem)
     return problems
 
 
@@ -130,18 +144,16 @@ class Painter:
             _ = self._painter.stylizer  # loads it
 
     def __call__(self, rows: Rows) -> Rows:
-        """Paint photos, while the next ones are fetched. Returns what became of each."""
-        outcomes = []
+        """Paint the photos of each row. Its result is a row of their outcomes."""
+        return {COLUMN: [json.dumps([*map(asdict, self._paint_all(json.loads(row)))]) for row in rows[COLUMN]]}
+
+    def _paint_all(self, photos: Sequence[tuple[str, str | None]]) -> Iterator[Outcome]:
+        """Paint photos, while the next ones are fetched."""
         with tempfile.TemporaryDirectory(prefix="nst-") as folder, ThreadPoolExecutor(1) as pool:
-            work = [(Photo(name), Path(folder) / str(number)) for number, name in enumerate(rows["photo"])]
+            work = [(Photo(name), Path(folder) / str(number)) for number, (name, _) in enumerate(photos)]
             sources = [pool.submit(self._fetch, photo, place) for photo, place in work]
-            for (photo, place), source, problem in zip(work, sources, rows["problem"]):
-                outcomes.append(Outcome(str(problem)) if problem else self._attempt(photo, source, place))
-        return _rows(
-            problem=[outcome.problem or "" for outcome in outcomes],
-            disk_full=[outcome.disk_full for outcome in outcomes],
-            notices=["\n".join(outcome.notices) for outcome in outcomes],
-        )
+            for (photo, place), source, (_, problem) in zip(work, sources, photos):
+                yield Outcome(problem) if problem else self._attempt(photo, source, place)
 
     def _fetch(self, photo: Photo, place: Path) -> Path:
         place.mkdir()
@@ -176,7 +188,3 @@ def _rename(message: str, names: Mapping[str, str]) -> str:
     for copy, name in names.items():
         message = message.replace(copy, name)
     return message
-
-
-def _rows(**columns: list[Any]) -> Rows:
-    return {name: np.array(values) for name, values in columns.items()}

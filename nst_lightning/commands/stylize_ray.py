@@ -1,5 +1,6 @@
 """Stylizing any number of photos on a Ray cluster: names travel through Ray Data, pictures don't."""
 
+import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import ray.data
 from nst_lightning.commands.folder_progress import FolderProgress
 from nst_lightning.commands.ray_cluster import cluster, plan_for_cluster, streaming_context
 from nst_lightning.commands.ray_storage import Photo, check_folders, open_storage
-from nst_lightning.commands.ray_workers import Found, Ledger, Painter, Task, find_photos
+from nst_lightning.commands.ray_workers import COLUMN, Found, Ledger, Painter, Task, find_photos
 from nst_lightning.commands.stylize_photos import PhotoPainter, Plan
 from nst_lightning.commands.worker_pool import Outcome
 from nst_lightning.errors import Notice, WorkError
@@ -87,8 +88,8 @@ def painting_on_ray(painter: PhotoPainter, plan: Plan, task: Task, ledger: Any) 
             num_cpus=plan.threads,
         )
         for batch in outcomes.iter_batches(batch_size=None, prefetch_batches=0):
-            for problem, disk_full, notices in zip(batch["problem"], batch["disk_full"], batch["notices"]):
-                yield Outcome(str(problem) or None, bool(disk_full), str(notices).splitlines())
+            for row in batch[COLUMN]:
+                yield from (Outcome(**outcome) for outcome in json.loads(row))
 
 
 class StreamReport:
