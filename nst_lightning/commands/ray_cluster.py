@@ -24,8 +24,6 @@ _OBJECTS = 2**27
 def cluster() -> Iterator[None]:
     """Connect to the cluster of RAY_ADDRESS, or that `ray start` has started here; else start one, and end it again.
 
-    Ray sends no statistics of its use, unless RAY_USAGE_STATS_ENABLED says so.
-
     Raises:
         WorkError: the cluster can't be reached.
     """
@@ -81,9 +79,7 @@ def _connect() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Ray prints as it starts, which is no error, and later; its errors are raised."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # which a line on standard error mentions
+    """Silence what Ray prints as it starts, such as the variables that it found; its errors are raised."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="ray")
     sys.stderr.flush()

@@ -1,12 +1,18 @@
 """Stylizing any number of photos on a Ray cluster: names travel through Ray Data, pictures don't."""
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
+
+# Ray reads these when it is imported. It sends no statistics of its use, and prints nothing about workers that end.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 
 import ray
 import ray.data
