@@ -24,7 +24,7 @@ COLUMN = "json"
 """The name of the only column."""
 AT_ONCE = 4
 """The most photos that a worker gets at once. Each time takes Ray milliseconds, for all workers together."""
-ATTEMPTS = 3
+ATTEMPTS = 2
 """How often a photo is begun at which a worker ends, as Ray begins its work again without limit."""
 
 
