@@ -61,13 +61,18 @@ def stylize_on_ray(
     task = Task(open_storage("photos", photos), open_storage("output", output), name_picture, skip_existing)
     check_folders(task.photos, task.output)
     with cluster():
-        plan, ledger = plan_for_cluster(painter, workers=workers), ray.remote(num_cpus=0)(Ledger).remote()
+        plan, ledger = plan_for_cluster(painter, workers=workers), start_ledger()
         with StreamReport(task, again) as report:
             for outcome in painting_on_ray(painter, plan, task, ledger):
                 if report.found is None:
                     report.found = ray.get(ledger.found.remote())
                 report.add(outcome)
             report.found = ray.get(ledger.found.remote())
+
+
+def start_ledger() -> Any:
+    """A new actor of the class `Ledger`."""
+    return ray.remote(num_cpus=0)(Ledger).remote()
 
 
 def painting_on_ray(painter: PhotoPainter, plan: Plan, task: Task, ledger: Any) -> Iterator[Outcome]:
