@@ -80,6 +80,8 @@ PARSED_ONLY = (
     "speed styles",
     "clip.mp4",
     "evaluate flicker",
+    "--engine ray",
+    "--ray",
 )
 """Commands with files from elsewhere, or of ten seconds and more."""
 SHORTER = {
