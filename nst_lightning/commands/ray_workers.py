@@ -22,8 +22,10 @@ Rows = dict[str, Any]
 """Columns of equal lengths, by name."""
 COLUMN = "json"
 """The name of the only column."""
-AT_ONCE = 4
-"""The most photos that a worker gets at once. Each time takes Ray milliseconds, for all workers together."""
+AT_ONCE = range(4, 16 + 1)
+"""How many photos a worker gets at once: more, the more there are, as each time takes time and memory of the driver."""
+_FOUND_FOR_ONE_MORE = 250
+"""The number of photos found for which workers get another one at once, so that all are busy until the end."""
 ATTEMPTS = 2
 """How often a photo is begun at which a worker ends, as Ray begins its work again without limit."""
 
@@ -94,17 +96,20 @@ def find_photos(_: Rows, task: Task, ledger: Any) -> Iterator[Rows]:
     try:
         for photos in listing:
             missing = _leave_out_existing(task, photos) if task.skip_existing else photos
+            yield from _rows([*zip(map(str, missing), _clashes(task, missing))], count)
             existing, count = existing + len(photos) - len(missing), count + len(missing)
-            yield from _rows([*zip(map(str, missing), _clashes(task, missing))])
     except PictureError as error:
+        yield from _rows([("", str(error))], count)
         count += 1
-        yield from _rows([("", str(error))])
     ray.get(ledger.set_found.remote(Found(count, existing, listing.describe_left_out())))
 
 
-def _rows(photos: Sequence[tuple[str, str | None]]) -> Iterator[Rows]:
-    for first in range(0, len(photos), AT_ONCE):
-        yield {COLUMN: [json.dumps(photos[first : first + AT_ONCE])]}
+def _rows(photos: Sequence[tuple[str, str | None]], found: int) -> Iterator[Rows]:
+    first = 0
+    while first < len(photos):
+        last = first + min(AT_ONCE[-1], AT_ONCE[0] + (found + first) // _FOUND_FOR_ONE_MORE)
+        yield {COLUMN: [json.dumps(photos[first:last])]}
+        first = last
 
 
 def _leave_out_existing(task: Task, photos: list[Photo]) -> list[Photo]:
