@@ -118,6 +118,17 @@ def test_a_photo_that_kills_its_workers_does_not_stop_the_others(tmp_path, worke
     assert f"nst-lightning: {problem}\n" in capsys.readouterr().err
 
 
+def test_its_speed_is_measured_beside_that_of_one_process(tmp_path, workers, model, picture, capsys):
+    picture(40, 36).save(tmp_path / "photo.png")
+    options = ["--long-side", "40", "--workers", "1", "--count", "3", "--rounds", "1", "--ray"]
+    assert main(["evaluate", "folders", str(tmp_path / "photo.png"), "--model", model, *options]) == 0
+    _, local, on_ray = capsys.readouterr().out.splitlines()
+    assert on_ray.endswith("3 photos of 40x36, Ray")
+    rates, faster, processes, _ = zip(*(map(float, line.split()[:4]) for line in (local, on_ray)))
+    assert processes == (1, 1)
+    assert faster[1] == pytest.approx(rates[1] / rates[0], rel=0.05, abs=0.006)
+
+
 @pytest.mark.parametrize(
     ("source", "output", "message"),
     [
@@ -125,6 +136,7 @@ def test_a_photo_that_kills_its_workers_does_not_stop_the_others(tmp_path, worke
         ("photos/photo0.jpg", "out", "photos: photos/photo0.jpg: no such folder; --engine ray takes a single folder"),
         ("photos", "photos", "output: photos is the folder of photos itself or around it; choose another folder"),
         ("photos/more", ".", "output: . is the folder of photos itself or around it; choose another folder"),
+        ("photos", "photos/photo0.jpg", "output: photos/photo0.jpg must be a folder, but it is a file"),
         ("nothing://photos", "out", "photos: nothing://photos: Protocol not known: nothing"),
     ],
 )
@@ -250,11 +262,13 @@ def test_a_folder_without_pictures_is_refused(task):
         (0, 4, None, (4, 3)),
         (0, 20, None, (20, 1)),
         (0, 0, 3.2e9, (2, 6)),
-        (0, 0, 1e9, (1, 12)),
+        (0, 0, 1e9, (1, 8)),  # a machine has no more
     ],
 )
 def test_processors_and_memory_of_the_cluster_are_shared_out(monkeypatch, threads, workers, max_memory, expected):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 12.0, "memory": 10e9})
+    nodes = [{"Alive": processors != 64, "Resources": {"CPU": float(processors)}} for processors in (4, 8, 64)]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
     painter = PhotoPainter("styles", threads, {}, {}, WritingOptions(), max_memory)
     plan = ray_cluster.plan_for_cluster(painter, workers=workers)
     assert (plan.workers, plan.threads) == expected

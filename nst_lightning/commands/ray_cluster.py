@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -31,12 +32,13 @@ def cluster() -> Iterator[None]:
         yield
         return
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    main_thread = threading.current_thread() is threading.main_thread()
     try:
         with _quiet():
             _connect()
     except (ConnectionError, RuntimeError) as error:
         raise WorkError(f"the Ray cluster can't be reached: {error}") from error
-    for number, handler in handlers.items():  # Ray's own would end the process at once
+    for number, handler in handlers.items() if main_thread else ():  # Ray's own would end the process at once
         signal.signal(number, handler)
     try:
         yield
@@ -47,6 +49,8 @@ def cluster() -> Iterator[None]:
 def plan_for_cluster(painter: PhotoPainter, *, workers: int) -> Plan:
     """Share out the painter's threads, or else all processors of the cluster, and its memory.
 
+    No worker gets more threads than a machine has processors, as none could start.
+
     Args:
         painter: what paints photos.
         workers: number of workers; 0 for one for each thread, as far as the memory of the cluster allows.
@@ -56,7 +60,8 @@ def plan_for_cluster(painter: PhotoPainter, *, workers: int) -> Plan:
     memory = resources.get("memory", 0.0) if painter.max_memory is None else painter.max_memory
     if not workers:
         workers = max(1, min(processors, int(memory // MOST_MEMORY)))
-    return Plan(workers, max(1, processors // workers), memory)
+    largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+    return Plan(workers, max(1, min(largest, processors // workers)), memory)
 
 
 def streaming_context() -> ray.data.DataContext:

@@ -16,7 +16,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, FSSpecHandl
 
 from nst_lightning.commands.pictures import expand_argument
 from nst_lightning.errors import UserError, naming
-from nst_lightning.images import PictureError
+from nst_lightning.images import PictureError, require_folder
 from nst_lightning.images.folders import describe_left_out, is_hidden, reason_to_leave_out, walk_files
 from nst_lightning.images.formats import advice_for, is_readable
 
@@ -243,6 +243,8 @@ def check_folders(photos: Storage, output: Storage) -> None:
         if not found:
             raise PictureError(f"{photos.name}: no such folder; --engine ray takes a single folder")
     local_photos, local_output = photos.local, output.local
+    if local_output:
+        require_folder(local_output)
     if local_photos and local_output:
         around = local_output.resolve() in (local_photos.resolve(), *local_photos.resolve().parents)
     else:
