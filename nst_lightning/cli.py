@@ -104,6 +104,7 @@ COMMANDS = {
         "speed of stylizing a folder, in one process and in several",
         {"photo": None},
         repeatable=("long_side", "workers"),
+        flags=("ray",),
     ),
     "evaluate flicker": Command(
         f"{_HERE}.evaluate_flicker:evaluate_flicker",

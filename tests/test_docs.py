@@ -81,6 +81,8 @@ PARSED_ONLY = (
     "clip.mp4",
     "clip.gif",
     "evaluate flicker",
+    "--engine ray",
+    "--ray",
 )
 """Commands with files from elsewhere, or of ten seconds and more."""
 SHORTER = {

@@ -43,6 +43,12 @@ def test_photos_are_stylized_and_styles_are_listed(tmp_path, photos):
     assert (tmp_path / "styles.png").is_file()
 
 
+def test_clusters_need_an_extra(tmp_path, photos):
+    done = run_command("stylize", photos, "--engine", "ray", "--output", tmp_path / "out")
+    advice = 'ray: pip install "nst-lightning[ray]"'
+    assert (done.returncode, done.stderr) == (2, f"nst-lightning: stylize needs {advice}\n")
+
+
 @pytest.mark.parametrize("name", BASE)
 def test_commands_that_need_no_extra_explain_themselves(name):
     done = run_command(name, "--help")

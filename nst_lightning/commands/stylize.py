@@ -3,8 +3,9 @@
 import os
 import re
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +13,13 @@ from PIL import Image
 
 from nst_lightning.commands.command_line import command_line
 from nst_lightning.commands.folder_report import FolderReport
-from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
+from nst_lightning.commands.pictures import expand_argument, find_pictures, name_picture, plan_targets
 from nst_lightning.commands.stylize_photos import FORESEEN, PhotoPainter, describe, painting, plan_workers
 from nst_lightning.commands.stylize_video import plan_video, write_video
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
 from nst_lightning.commands.worker_pool import Job
 from nst_lightning.errors import Notice, UserError, WorkError, naming, require, require_above
+from nst_lightning.extras import require_extra
 from nst_lightning.images import (
     ANIMATED,
     WRITABLE,
@@ -53,6 +55,7 @@ def stylize(
     workers: NonNegativeInt = 0,
     max_memory: float | None = None,
     skip_existing: bool = False,
+    engine: Literal["local", "ray"] = "local",
 ) -> None:
     """Stylize photos, or a video, with an ONNX file.
 
@@ -87,6 +90,8 @@ def stylize(
             same result. By default 1.1 GB beyond what a process uses, or more where strips need it.
         skip_existing: leave out photos whose pictures exist already, such as after an interruption. Pictures of other
             settings count, too.
+        engine: `ray` paints a folder on a cluster, with Ray Data: that of RAY_ADDRESS, or this machine's processors.
+            The folder and `--output` may be anywhere that Ray reads, such as `s3://bucket/photos`.
     """
     arguments = dict(locals())
     require_above(0, max_memory=max_memory)
@@ -97,7 +102,12 @@ def stylize(
     require("frames", frames, frames == "first" or video is None, "first for a video, which is painted whole")
     require("format", format, format != "gif" or frames == "all", "another one, or frames must be all")
     require("steady", steady, not steady or video is not None or frames == "all", "false for photos")
-    jobs = [video] if video else _plan(photos, output, format, ANIMATED if frames == "all" else {})
+    require("engine", engine, engine == "local" or video is None, "local for a video")
+    if engine == "ray":
+        require_extra("ray")
+        require("photos", photos, len(photos) == 1, "a single folder for --engine ray")
+    animated = ANIMATED if frames == "all" else {}
+    jobs = [video] if video else _plan(photos, output, format, animated) if engine == "local" else []
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
@@ -106,6 +116,20 @@ def stylize(
     stylizer = painter.stylizer
     stylizer.controls(**controls)  # refuses wrong values before any work
     _say_if_ignored(strokes, stylizer, blend)
+    again = command_line(stylize, arguments | {"skip_existing": True}, positional=photos, leave_out=("photos",))
+    if engine == "ray":
+        from nst_lightning.commands.stylize_ray import stylize_on_ray  # which needs an extra
+
+        naming_pictures = partial(name_picture, file_format=format, writable={*WRITABLE, *animated})
+        stylize_on_ray(
+            painter,
+            photos[0],
+            output,
+            name_picture=naming_pictures,
+            workers=workers,
+            skip_existing=skip_existing,
+            again=again,
+        )
     if skip_existing:
         jobs = _leave_out_existing(jobs)
     if video and jobs:
@@ -113,7 +137,6 @@ def stylize(
     elif len(jobs) == 1:
         _stylize_one(painter, jobs[0])
     elif jobs:
-        again = command_line(stylize, arguments | {"skip_existing": True}, positional=photos, leave_out=("photos",))
         plan = plan_workers(painter, jobs, workers=workers)
         with FolderReport(jobs, again) as report, painting(painter, jobs, plan) as outcomes:
             for number, outcome in outcomes:
@@ -171,7 +194,7 @@ def _plan(
         "photos",
         photos,
         output,
-        name_target=lambda name: output if file else output / _rename(name, file_format, {*WRITABLE, *animated}),
+        name_target=lambda name: output if file else output / name_picture(name, file_format, {*WRITABLE, *animated}),
     )
     refuse_overwriting_inputs(jobs, jobs.values())
     return [(source, target) for target, source in jobs.items()]
@@ -198,9 +221,3 @@ def _names_file(output: Path, photos: Sequence[Path], file_format: str, animated
         with naming("output"):
             writable_format(output)
     return True
-
-
-def _rename(name: Path, file_format: str, writable: Collection[str]) -> Path:
-    if file_format != "keep":
-        return name.with_suffix(f".{file_format}")
-    return name if name.suffix.lower() in writable else name.with_name(f"{name.name}.png")

@@ -43,6 +43,8 @@ _PROCESS = 150e6
 _READ = 12  # for a pixel of a photo that is read
 _PAINTED = {True: 400, False: 1500}  # the same for one that is painted by a network of several styles, or of one
 _STRIPS = 1.4e9  # the most for strips, and some more
+MOST_MEMORY = _PROCESS + _STRIPS
+"""The most bytes of memory that it takes to paint a photo, roughly, unless it is larger than most."""
 
 
 @dataclass(frozen=True)
