@@ -1,6 +1,7 @@
 # make fit    trains a new style on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
 # make test   runs the test suite, in PROCESSES processes
 # make test-weights   runs the tests that need the real VGG weights, in the folder that NST_SHARED names
+# make test-cluster   runs the tests that start a Ray cluster
 # make test-lowest   tries the lowest versions of all dependencies that pyproject.toml allows
 # make test-install   tries the wheel in an empty environment, without extras
 # make test-runtimes   runs the ONNX file and its variants in other runtimes, which it installs
@@ -18,7 +19,7 @@ BIN := .venv/bin
 DIST ?= dist
 VARIANT := $(RUNTIME:%=-%)
 
-.PHONY: fit test test-weights test-lowest test-install test-runtimes lint docs wheel
+.PHONY: fit test test-weights test-cluster test-lowest test-install test-runtimes lint docs wheel
 
 fit: examples/photos/CREDITS.txt
 	$(BIN)/python -m nst_lightning fit --config configs/quickstart.yaml --model.style "$(STYLE)" \
@@ -28,10 +29,13 @@ examples/photos/CREDITS.txt: .venv/installed
 	$(BIN)/python -m nst_lightning examples
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights"
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights and not cluster"
 
 test-weights: .venv/installed
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m weights
+
+test-cluster: .venv/installed
+	$(BIN)/python -m pytest -m cluster
 
 test-lowest: .venv/installed
 	.ci/lowest
