@@ -25,6 +25,7 @@ def evaluate_folders(
     workers: list[PositiveInt] | None = None,
     count: PositiveInt = 64,
     rounds: PositiveInt = 3,
+    provider: str | None = None,
 ) -> None:
     """Print how many photos of a folder are painted in a second, and how many times faster than by one process.
 
@@ -39,12 +40,14 @@ def evaluate_folders(
             processors. May be given several times.
         count: number of photos of up to 512 pixels. There are fewer of larger ones, but two for each process at least.
         rounds: number of turns for each setting.
+        provider: what the network runs on, such as `cpu`, `cuda` or `openvino`; the guide to apps lists them. By
+            default CUDA where it is installed and works, or else the CPU.
     """
     sides = long_side or [512, 2000, 4000]
     require_at_least(MINIMUM_SIZE, long_side=min(sides))
     processors = usable_processors()
     numbers = sorted({1, *(workers or (2, processors))})
-    painter = PhotoPainter(model, 0, {"short_side": None, "strokes": 1.0}, {}, WritingOptions())
+    painter = PhotoPainter(model, 0, {"short_side": None, "strokes": 1.0}, {}, WritingOptions(), provider=provider)
     painter.stylizer.controls()  # refuses other kinds of files
     image = read_rgb(find_picture("photo", photo))
     print(f"{'photos/s':>10}{'times faster':>14}{'processes':>11}{'threads each':>14}")

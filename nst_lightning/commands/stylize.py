@@ -47,6 +47,7 @@ def stylize(
     quality: int = 95,
     metadata: Metadata = "keep",
     steady: bool = False,
+    provider: str | None = None,
     threads: NonNegativeInt = 0,
     workers: NonNegativeInt = 0,
     max_memory: float | None = None,
@@ -77,6 +78,8 @@ def stylize(
         metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
             notes; `none` leaves only transparency and sRGB's profile.
         steady: lower the flicker of a video: strokes move with what they were painted on.
+        provider: what the network runs on, such as `cpu`, `cuda` or `openvino`; the guide to apps lists them. By
+            default CUDA where it is installed and works, or else the CPU.
         threads: number of processor threads to use; 0 for all that this process may use.
         workers: number of photos to paint at once, each in a process of its own, which share the threads. 0 for as many
             as pay off and fit the memory.
@@ -97,7 +100,7 @@ def stylize(
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
     limit = None if max_memory is None else max_memory * GB
-    painter = PhotoPainter(model, threads, scaling, controls, writing, limit)
+    painter = PhotoPainter(model, threads, scaling, controls, writing, limit, provider)
     stylizer = painter.stylizer
     stylizer.controls(**controls)  # refuses wrong values before any work
     _say_if_ignored(strokes, stylizer, blend)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import onnxruntime
-
+from nst_lightning.commands.provider import open_stylizer
 from nst_lightning.commands.worker_pool import Job, Outcome, Saving, WorkerPool
 from nst_lightning.errors import UserError, WorkError, collecting_notices
 from nst_lightning.images import PictureError, WritingOptions, read_picture, read_size, write_picture
 from nst_lightning.images.paths import path_beside
-from nst_lightning.inference import Stylizer
+from nst_lightning.inference import CPU, Stylizer
 from nst_lightning.limits import available_memory, usable_processors
 from nst_lightning.system import is_disk_full, keep_freed_memory
 
@@ -45,6 +44,7 @@ class PhotoPainter:
         controls: its other options.
         writing: how pictures are written.
         max_memory: bytes of memory for a process, as the stylizer takes it.
+        provider: what the network runs on, as the stylizer takes it.
     """
 
     model: str
@@ -53,12 +53,13 @@ class PhotoPainter:
     controls: dict[str, Any]
     writing: WritingOptions
     max_memory: float | None = None
+    provider: str | None = None
 
     @cached_property
     def stylizer(self) -> Stylizer:
         """The network, which is loaded once."""
         keep_freed_memory(below=STRIP_BLOCK)
-        return Stylizer(self.model, threads=self.threads, max_memory=self.max_memory)
+        return open_stylizer(self.model, self.provider, threads=self.threads, max_memory=self.max_memory)
 
     def paint(self, job: Job, saving: Saving) -> None:
         """Read a photo, and write its picture within the context `saving`.
@@ -122,12 +123,13 @@ def plan_workers(painter: PhotoPainter, jobs: Sequence[Job], *, workers: int) ->
     Args:
         painter: what paints the photos.
         jobs: the photos, and the pictures to write.
-        workers: number of processes; 0 for as many as pay off. GPUs get one, since each would take its own memory.
+        workers: number of processes; 0 for as many as pay off. Networks that don't run on the CPU get one, since each
+            would take its own memory of a GPU.
     """
     memory, processors = USABLE * available_memory(), painter.threads or usable_processors()
     if painter.max_memory is not None:
         memory = min(memory, painter.max_memory)
-    if not workers and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if not workers and painter.stylizer.providers[0] == CPU:
         workers = min(processors, len(jobs) // PHOTOS_A_WORKER)
         if workers > 1:
             largest = max(map(painter.estimate_memory, jobs[:: -(-len(jobs) // SAMPLE)]))

@@ -5,7 +5,7 @@ from typing import Any
 
 import onnxruntime
 
-from nst_lightning.errors import UserError, require, suggest_names
+from nst_lightning.errors import UserError, require
 
 Provider = str | tuple[str, Mapping[str, Any]]
 """A provider's name, or its name and its options, as ONNX Runtime takes them."""
@@ -91,8 +91,8 @@ def _find_name(name: str) -> str:
     if own in available:
         return own
     if short not in NAMES and own not in onnxruntime.get_all_providers():
-        raise UserError.about("providers", f"there is no {name!r}; {suggest_names(name, NAMES, 'providers')}")
-    here = ", ".join(_SHORT.get(each, each) for each in available)
+        raise UserError.about("providers", f"there is no {name!r}; there are {', '.join(NAMES)}")
+    here = ", ".join(known for each, known in _SHORT.items() if each in available)
     problem = f"this ONNX Runtime, {onnxruntime.__version__}, has no {short if short in NAMES else own}, only {here}"
     raise UserError.about("providers", f"{problem}; {_advise(short)}")
 

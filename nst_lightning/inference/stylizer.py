@@ -130,7 +130,8 @@ class Stylizer:
         Returns:
             An RGB image in sRGB, as large as the upright photo, or as the scaled one; for an array, an array of the
             same type. If a file of a fixed size allows only a smaller picture, it is painted at that size and enlarged.
-            Pictures that are painted in strips have 8 bits, whatever the type.
+            Pictures that are painted in strips have 8 bits, whatever the type. Those of several photos may differ by
+            rounding from those of each.
 
         Raises:
             UserError: the photo, also after it is scaled down for a file of a fixed size, or `short_side` is smaller
