@@ -214,7 +214,7 @@ def _psnr(folder: Path, path: Path) -> float:
 
 
 def provider(folder: Path, name: str) -> None:
-    """Paint with a provider, in one pass and in several, by `Stylizer` and `stylize`; compare with the CPU's picture."""
+    """Paint with a provider, in one pass and in several, by `Stylizer` and `stylize`; compare with the CPU."""
     import onnxruntime
     from PIL import Image
 

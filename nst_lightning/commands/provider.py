@@ -3,7 +3,8 @@
 import warnings
 
 from nst_lightning.errors import Notice, renaming
-from nst_lightning.inference import CPU, Stylizer
+from nst_lightning.inference import Stylizer
+from nst_lightning.inference.providers import CPU
 
 
 def open_stylizer(model: str, provider: str | None, *, threads: int = 0, max_memory: float | None = None) -> Stylizer:

@@ -12,7 +12,8 @@ from nst_lightning.commands.worker_pool import Job, Outcome, Saving, WorkerPool
 from nst_lightning.errors import UserError, WorkError, collecting_notices
 from nst_lightning.images import PictureError, WritingOptions, read_picture, read_size, write_picture
 from nst_lightning.images.paths import path_beside
-from nst_lightning.inference import CPU, Stylizer
+from nst_lightning.inference import Stylizer
+from nst_lightning.inference.providers import CPU
 from nst_lightning.limits import available_memory, usable_processors
 from nst_lightning.system import is_disk_full, keep_freed_memory
 

@@ -2,12 +2,10 @@
 
 from nst_lightning.inference.input_shape import MINIMUM_SIZE, InputShape
 from nst_lightning.inference.models import DEFAULT_MODEL, ModelError, bundled_models, find_model
-from nst_lightning.inference.providers import CPU
 from nst_lightning.inference.steady import Steadier
 from nst_lightning.inference.stylizer import Stylizer, check_short_side, check_strokes
 
 __all__ = [
-    "CPU",
     "DEFAULT_MODEL",
     "MINIMUM_SIZE",
     "InputShape",
