@@ -99,6 +99,12 @@ COMMANDS = {
         "speed of ONNX files, compared with Johnson's network",
         {"models": "+"},
     ),
+    "evaluate latency": Command(
+        f"{_HERE}.evaluate_latency:evaluate_latency",
+        "how long apps wait for a picture",
+        {"model": None},
+        repeatable=("image_size",),
+    ),
     "evaluate folders": Command(
         f"{_HERE}.evaluate_folders:evaluate_folders",
         "speed of stylizing a folder, in one process and in several",

@@ -66,6 +66,7 @@ RUNNABLE = {
     "evaluate network": "--short-side 128 --vgg19 null --compact compact.safetensors --count 1",
     "evaluate optimizer": "--long-side 48 --vgg19 null --compact compact.safetensors --count 1 --seconds [0.1]",
     "evaluate speed": "--image-size 32 --rounds 1",
+    "evaluate latency": "--image-size 32x32 --runs 1",
     "evaluate folders": "--long-side 32 --count 1 --rounds 1",
     "figures explain": "--long-side 48 --iterations 2 --vgg19 null --compact compact.safetensors",
 }

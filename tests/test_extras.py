@@ -12,7 +12,7 @@ from nst_lightning.extras import EXTRAS, advise_install, install_command, requir
 
 ROOT = Path(__file__).parent.parent
 BASE = ["stylize", "styles", "examples"]
-TRAIN = [name for name in COMMANDS if name not in (*BASE, "evaluate folders")]
+TRAIN = [name for name in COMMANDS if name not in (*BASE, "evaluate folders", "evaluate latency")]
 FOLDERS = ["encoders", "losses", "metrics", "networks", "export", "optimization", "training", "distillation"]
 WITHOUT = """
 import importlib, sys

@@ -33,6 +33,7 @@ def evaluate_folders(
     count: PositiveInt = 64,
     rounds: PositiveInt = 3,
     ray: bool = False,
+    provider: str | None = None,
 ) -> None:
     """Print how many photos of a folder are painted in a second, and how many times faster than by one process.
 
@@ -49,6 +50,8 @@ def evaluate_folders(
         rounds: number of turns for each setting.
         ray: also measure `stylize --engine ray` with the same numbers of workers. The start of the cluster isn't
             counted, that of the workers is.
+        provider: what the network runs on, such as `cpu`, `cuda` or `openvino`; the guide to apps lists them. By
+            default CUDA where it is installed and works, or else the CPU.
     """
     if ray:
         require_extra("ray")
@@ -56,7 +59,7 @@ def evaluate_folders(
     require_at_least(MINIMUM_SIZE, long_side=min(sides))
     processors = usable_processors()
     numbers = sorted({1, *(workers or (2, processors))})
-    painter = PhotoPainter(model, 0, {"short_side": None, "strokes": 1.0}, {}, WritingOptions())
+    painter = PhotoPainter(model, 0, {"short_side": None, "strokes": 1.0}, {}, WritingOptions(), provider=provider)
     painter.stylizer.controls()  # refuses other kinds of files
     image = read_rgb(find_picture("photo", photo))
     print(f"{'photos/s':>10}{'times faster':>14}{'processes':>11}{'threads each':>14}")

@@ -51,6 +51,7 @@ def stylize(
     metadata: Metadata = "keep",
     frames: Literal["first", "all"] = "first",
     steady: bool = False,
+    provider: str | None = None,
     threads: NonNegativeInt = 0,
     workers: NonNegativeInt = 0,
     max_memory: float | None = None,
@@ -83,6 +84,8 @@ def stylize(
             notes; `none` leaves only transparency and sRGB's profile.
         frames: paint the first frame or page of an animation (GIF, WebP, PNG) or TIFF, or `all`, with their times.
         steady: lower the flicker of a video, or of all frames: strokes move with what they were painted on.
+        provider: what the network runs on, such as `cpu`, `cuda` or `openvino`; the guide to apps lists them. By
+            default CUDA where it is installed and works, or else the CPU.
         threads: number of processor threads to use; 0 for all that this process may use.
         workers: number of photos to paint at once, each in a process of its own, which share the threads. 0 for as many
             as pay off and fit the memory.
@@ -112,7 +115,7 @@ def stylize(
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
     limit = None if max_memory is None else max_memory * GB
-    painter = PhotoPainter(model, threads, scaling, controls, writing, limit, frames, steady)
+    painter = PhotoPainter(model, threads, scaling, controls, writing, limit, frames, steady, provider)
     stylizer = painter.stylizer
     stylizer.controls(**controls)  # refuses wrong values before any work
     _say_if_ignored(strokes, stylizer, blend)

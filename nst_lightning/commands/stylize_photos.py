@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import onnxruntime
-
+from nst_lightning.commands.provider import open_stylizer
 from nst_lightning.commands.worker_pool import Job, Outcome, Saving, WorkerPool
 from nst_lightning.errors import UserError, WorkError, collecting_notices
 from nst_lightning.images import (
@@ -25,6 +24,7 @@ from nst_lightning.images import (
 )
 from nst_lightning.images.paths import try_to_write
 from nst_lightning.inference import Steadier, Stylizer
+from nst_lightning.inference.providers import CPU
 from nst_lightning.limits import available_memory, usable_processors
 from nst_lightning.system import is_disk_full, keep_freed_memory
 
@@ -60,6 +60,7 @@ class PhotoPainter:
         max_memory: bytes of memory for a process, as the stylizer takes it.
         frames: whether to paint the first frame or page of a file, or all.
         steady: whether to lower the flicker of several frames.
+        provider: what the network runs on, as the stylizer takes it.
     """
 
     model: str
@@ -70,12 +71,13 @@ class PhotoPainter:
     max_memory: float | None = None
     frames: Literal["first", "all"] = "first"
     steady: bool = False
+    provider: str | None = None
 
     @cached_property
     def stylizer(self) -> Stylizer:
         """The network, which is loaded once."""
         keep_freed_memory(below=STRIP_BLOCK)
-        return Stylizer(self.model, threads=self.threads, max_memory=self.max_memory)
+        return open_stylizer(self.model, self.provider, threads=self.threads, max_memory=self.max_memory)
 
     def paint(self, job: Job, saving: Saving) -> None:
         """Read a photo, and write its picture within the context `saving`.
@@ -155,12 +157,13 @@ def plan_workers(painter: PhotoPainter, jobs: Sequence[Job], *, workers: int) ->
     Args:
         painter: what paints the photos.
         jobs: the photos, and the pictures to write.
-        workers: number of processes; 0 for as many as pay off. GPUs get one, since each would take its own memory.
+        workers: number of processes; 0 for as many as pay off. Networks that don't run on the CPU get one, since each
+            would take its own memory of a GPU.
     """
     memory, processors = USABLE * available_memory(), painter.threads or usable_processors()
     if painter.max_memory is not None:
         memory = min(memory, painter.max_memory)
-    if not workers and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if not workers and painter.stylizer.providers[0] == CPU:
         workers = min(processors, len(jobs) // PHOTOS_A_WORKER)
         if workers > 1:
             largest = max(map(painter.estimate_memory, jobs[:: -(-len(jobs) // SAMPLE)]))

@@ -24,7 +24,7 @@ def prepare_run(file: Path, size: tuple[int, int], threads: int) -> Callable[[],
     options.log_severity_level = 4  # errors are exceptions, too
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     photo, *controls = session.get_inputs()
-    pixels = np.random.default_rng(0).random((3, *size[::-1]), np.float32)
+    pixels = np.random.default_rng(0).random((1, 3, *size[::-1]), np.float32)
     shape = InputShape.of(photo, session.get_modelmeta().custom_metadata_map)
     feed = {photo.name: shape.fill(pixels)}
     feed |= {node.name: np.full(node.shape, 1 / node.shape[0], np.float32) for node in controls}
