@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import multiprocessing
 import os
 import signal
 import sys
@@ -33,9 +34,9 @@ class Options(BaseModel, extra="forbid"):
     """What stands after the question mark. Smaller photos than `short_side` are not enlarged."""
 
     style: str | None = None
-    strength: float = 1
-    preserve_color: float = 0
-    strokes: float | Literal["native"] = 1
+    strength: float = 1.0
+    preserve_color: float = 0.0
+    strokes: float | Literal["native"] = 1.0
     short_side: Annotated[int, Query(ge=32, le=2048)] = 1024
     format: Literal["jpeg", "png"] = "jpeg"
 
@@ -58,7 +59,9 @@ def read_photo(body: Annotated[bytes, Depends(read_body)], options: Annotated[Op
             if width * height <= MAX_PIXELS and max(width, height) <= MAX_SIDE:
                 short_side = min(options.short_side, width, height)
                 image.draft("RGB", [side * short_side // min(width, height) for side in (width, height)])
-                return np.asarray(resize_short_side(flatten(image), short_side)), options.model_dump(exclude={"short_side"})
+                return np.asarray(resize_short_side(flatten(image), short_side)), options.model_dump(
+                    exclude={"short_side"}
+                )
     except Exception:  # decoders raise exceptions of any kind
         raise HTTPException(422, "the body must be an undamaged JPEG, PNG or WebP file, and no form") from None
     raise HTTPException(413, f"{width}x{height} pixels are too many: at most {MAX_PIXELS}, and {MAX_SIDE} a side")
@@ -68,13 +71,16 @@ class StylizeAPI(ls.LitAPI):
     """Paints photos of equal size and options together."""
 
     def setup(self, device: str) -> None:
+        """Load the network, in each worker."""
         self.stylizer = Stylizer(MODEL, threads=max(1, usable_processors() // WORKERS))
         self.stylizer.warm_up((256, 256))
 
     def decode_request(self, request: Annotated[tuple[Any, ...], Depends(read_photo)]) -> tuple[Any, ...]:
+        """What `read_photo` has read, before it joined the queue."""
         return request
 
     def predict(self, jobs: list[tuple[Any, ...]]) -> list[Response]:
+        """The answers to the photos and options of a batch."""
         groups = defaultdict(list)
         for number, (photo, options) in enumerate(jobs):
             groups[photo.shape, tuple(options.items())].append(number)
@@ -84,6 +90,7 @@ class StylizeAPI(ls.LitAPI):
         return [answers[number] for number in range(len(jobs))]
 
     def paint(self, photos: list[np.ndarray], format: str, **options: Any) -> list[Response]:
+        """The answers to photos of equal size and options."""
         try:
             pictures = self.stylizer(np.stack(photos), **options)
         except (UserError, WorkError) as error:  # both would be of all of them
@@ -92,6 +99,7 @@ class StylizeAPI(ls.LitAPI):
         return [encode(picture, format) for picture in pictures]
 
     def encode_response(self, output: Response) -> Response:
+        """The answer as it is."""
         return output
 
 
@@ -124,8 +132,15 @@ def build_server() -> ls.LitServer:
     return server
 
 
+def stop(*_: object) -> None:
+    """End as at Ctrl-C: LitServe's other processes, which inherit this, would outlive the one that is killed."""
+    if multiprocessing.parent_process() is None:
+        raise KeyboardInterrupt
+    sys.exit()
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # or LitServe's processes would outlive this one
+    signal.signal(signal.SIGTERM, stop)
     host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", 8000))
     server = build_server()
     server.run(host, port, num_api_servers=1, generate_client_file=False, limit_concurrency=2 * MAX_WAITING)
