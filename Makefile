@@ -5,6 +5,7 @@
 # make test-lowest   tries the lowest versions of all dependencies that pyproject.toml allows
 # make test-install   tries the wheel in an empty environment, without extras
 # make test-runtimes   runs the ONNX file and its variants in other runtimes, which it installs
+# make test-server   installs the server as its Dockerfile does, without torch, and loads it
 # make lint   checks the code's style and types
 # make docs   builds the documentation in site/, and fails on warnings
 # Each makes .venv and installs into it first, if that hasn't been done.
@@ -19,7 +20,7 @@ BIN := .venv/bin
 DIST ?= dist
 VARIANT := $(RUNTIME:%=-%)
 
-.PHONY: fit test test-weights test-cluster test-lowest test-install test-runtimes lint docs wheel
+.PHONY: fit test test-weights test-cluster test-lowest test-install test-runtimes test-server lint docs wheel
 
 fit: examples/photos/CREDITS.txt
 	$(BIN)/python -m nst_lightning fit --config configs/quickstart.yaml --model.style "$(STYLE)" \
@@ -45,6 +46,9 @@ test-install: .venv/installed
 
 test-runtimes: .venv/installed
 	.ci/runtimes
+
+test-server: .venv/installed
+	.ci/server
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from nst_lightning.errors import UserError, WorkError
 from nst_lightning.images import flatten, resize_short_side
@@ -47,8 +48,8 @@ async def read_body(request: Request) -> bytes:
         raise HTTPException(503, "too many photos are waiting, try again later")
     try:
         return await asyncio.wait_for(request.body(), SECONDS)
-    except asyncio.TimeoutError:
-        raise HTTPException(408, f"the photo took longer than {SECONDS} seconds") from None
+    except (asyncio.TimeoutError, ClientDisconnect):
+        raise HTTPException(408, f"the photo did not arrive within {SECONDS} seconds") from None
 
 
 def read_photo(body: Annotated[bytes, Depends(read_body)], options: Annotated[Options, Query()]) -> tuple[Any, ...]:
@@ -59,9 +60,8 @@ def read_photo(body: Annotated[bytes, Depends(read_body)], options: Annotated[Op
             if width * height <= MAX_PIXELS and max(width, height) <= MAX_SIDE:
                 short_side = min(options.short_side, width, height)
                 image.draft("RGB", [side * short_side // min(width, height) for side in (width, height)])
-                return np.asarray(resize_short_side(flatten(image), short_side)), options.model_dump(
-                    exclude={"short_side"}
-                )
+                photo = resize_short_side(flatten(image), short_side)
+                return np.asarray(photo), options.model_dump(exclude={"short_side"})
     except Exception:  # decoders raise exceptions of any kind
         raise HTTPException(422, "the body must be an undamaged JPEG, PNG or WebP file, and no form") from None
     raise HTTPException(413, f"{width}x{height} pixels are too many: at most {MAX_PIXELS}, and {MAX_SIDE} a side")
