@@ -254,8 +254,3 @@ def test_no_process_is_left():
     assert not alive
     with pytest.raises(ConnectionRefusedError):
         request(port, "GET", "/health")
-
-
-def test_the_guide_shows_the_example():
-    page = (FOLDER.parent / "docs/guide/server.md").read_text(encoding="utf-8")
-    assert f"```py\n{(FOLDER / 'server.py').read_text(encoding='utf-8')}```" in page
