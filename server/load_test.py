@@ -59,7 +59,7 @@ def request(port: int, method: str, path: str, body: bytes | Iterator[bytes] | N
     """The status and the content of an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STARTING)
     with contextlib.closing(connection):
-        connection.request(method, path, body)
+        connection.request(method, path, body, {"X-API-Key": os.environ.get("LIT_SERVER_API_KEY", "")})
         answer = connection.getresponse()
         return answer.status, answer.read()
 
@@ -78,6 +78,12 @@ def measure_memory(process: psutil.Process) -> float:
     return sum(each.memory_full_info().uss for each in (process, *process.children(recursive=True))) / 1e6
 
 
+def measure_work(process: psutil.Process) -> float:
+    """The processor time that the server's processes have taken, in milliseconds."""
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(1000 * (time.user + time.system) for time in times)
+
+
 def load(port: int, process: psutil.Process, *, requests: int, clients: int, size: int) -> None:
     """Send the photos, and print the figures."""
     photo, seconds, statuses = draw_photo(size), [], []
@@ -89,19 +95,18 @@ def load(port: int, process: psutil.Process, *, requests: int, clients: int, siz
 
     send(0)
     memory, elapsed, rounds = [measure_memory(process)], 0.0, 10
+    work = -measure_work(process)
     with ThreadPoolExecutor(clients) as pool:
         for _ in range(rounds):
             start = time.perf_counter()
             list(pool.map(send, range(requests // rounds)))
             elapsed += time.perf_counter() - start
             memory.append(measure_memory(process))
+    work += measure_work(process)
     times = np.array(seconds[1:]) * 1000
-    print(
-        f"{len(times)} photos of {size}x{size} pixels from {clients} clients, {statuses.count(200) - 1} of them painted"
-    )
-    print(
-        f"{len(times) / elapsed:.1f} a second; median {np.median(times):.0f} ms, 95 % {np.quantile(times, 0.95):.0f} ms"
-    )
+    print(f"{len(times)} photos of {size}x{size} from {clients} clients, {statuses.count(200) - 1} of them painted")
+    print(f"{len(times) / elapsed:.1f} a second, {work / len(times):.0f} ms of processor time each")
+    print(f"waiting: {np.median(times):.0f} ms (median), {np.quantile(times, 0.95):.0f} ms (95th percentile)")
     print("MB after the first and after each tenth:", *(f"{megabytes:.0f}" for megabytes in memory))
     if {*statuses} != {200}:
         sys.exit(f"not all were painted: {sorted({*statuses})}")

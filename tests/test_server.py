@@ -239,11 +239,12 @@ def test_the_load_test_prints_its_figures(running, capsys):
     port, process = running
     load(port, process, requests=20, clients=2, size=64)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "20 photos of 64x64 pixels from 2 clients, 20 of them painted"
-    rate, median, slow = map(float, re.findall(r"[\d.]+(?= a second| ms)", lines[1]))
+    assert lines[0] == "20 photos of 64x64 from 2 clients, 20 of them painted"
+    rate, work = map(float, re.findall(r"[\d.]+(?= a second| ms)", lines[1]))
+    median, slow = map(float, re.findall(r"\d+(?= ms)", lines[2]))
     assert 0 < median <= slow
-    assert rate < 2 * 1000 / median + 100
-    assert len(re.findall(r" \d+", lines[2])) == 11
+    assert rate > 0 and 0 < work < 10_000
+    assert len(re.findall(r" \d+", lines[3])) == 11
 
 
 def test_no_process_is_left():
