@@ -25,7 +25,7 @@ async function buildPage() {
     legalComments: "linked",
   });
   await build({ entryPoints: ["src/page.css"], outdir: "page", bundle: true, minify: true, logLevel: "warning" });
-  await cp("src/index.html", "page/index.html");
+  for (const name of ["index.html", "icon.svg", "sample.jpg"]) await cp(`src/${name}`, `page/${name}`);
   await mkdir("page/runtime");
   for (const kind of ["", ".asyncify"]) {
     for (const ending of ["mjs", "wasm"]) {
