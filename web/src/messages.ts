@@ -40,5 +40,5 @@ export type FromWorker =
   | { type: "preview"; look: Look; painted: ImageBitmap; recolored: ImageBitmap; final: boolean }
   | { type: "progress"; share: number }
   | { type: "saved"; picture: Blob; seconds: number }
-  | { type: "cancelled" }
+  | { type: "cancelled"; task: ToWorker["type"] }
   | { type: "failed"; task: ToWorker["type"]; problem: string };

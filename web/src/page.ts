@@ -81,10 +81,11 @@ function receive(message: FromWorker): void {
       download(message.picture);
       return say(`Saved after ${message.seconds.toFixed(1)} s.`);
     case "cancelled":
-      if (saving) say("Cancelled.");
-      return setSaving(false);
-    case "failed":
+      if (message.task !== "save") return;
       setSaving(false);
+      return say("Cancelled.");
+    case "failed":
+      if (message.task === "save") setSaving(false);
       return say(message.problem, true);
   }
 }

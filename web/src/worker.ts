@@ -96,7 +96,7 @@ function put(task: ToWorker["type"], job: Job): void {
     try {
       await job(signal);
     } catch (error) {
-      if (signal.aborted) post({ type: "cancelled" });
+      if (signal.aborted) post({ type: "cancelled", task });
       else fail(task, error);
     }
   });

@@ -4,15 +4,15 @@ import { button, input } from "./elements";
 export function takeFiles(take: (file: File) => void): void {
   connect("open", "photo-file", take);
   connect("open-network", "network-file", take);
-  addEventListener("paste", (event) => takeFirst(event.clipboardData, take));
-  addEventListener("dragover", (event) => {
+  document.addEventListener("paste", (event) => takeFirst(event.clipboardData, take));
+  document.addEventListener("dragover", (event) => {
     event.preventDefault();
     document.body.classList.add("dropping");
   });
-  addEventListener("dragleave", (event) => {
+  document.addEventListener("dragleave", (event) => {
     if (!event.relatedTarget) document.body.classList.remove("dropping");
   });
-  addEventListener("drop", (event) => {
+  document.addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("dropping");
     takeFirst(event.dataTransfer, take);
