@@ -27,15 +27,15 @@ export interface Size {
 }
 
 export type ToWorker =
-  | { type: "network"; source: string | Blob; name: string }
-  | { type: "photo"; source: Blob | ImageBitmap; display: Size }
+  | { type: "network"; url: string; name: string }
+  | { type: "photo"; source: Blob | ImageBitmap; name: string; display: Size }
   | { type: "preview"; look: Look }
   | { type: "save"; look: Look; mix: Mix; format: Format }
   | { type: "cancel" };
 
 export type FromWorker =
-  | { type: "network"; name: string; styles: StyleInfo[]; blends: boolean; backend: string }
-  | { type: "photo"; bitmap: ImageBitmap; size: Size }
+  | { type: "network"; name: string; url: string; styles: StyleInfo[]; blends: boolean; backend: string }
+  | { type: "photo"; name: string; bitmap: ImageBitmap; size: Size }
   | { type: "thumbnail"; index: number; bitmap: ImageBitmap }
   | { type: "preview"; look: Look; painted: ImageBitmap; recolored: ImageBitmap; final: boolean }
   | { type: "progress"; share: number }

@@ -16,11 +16,11 @@ interface Model {
 const worker = new Worker(`worker.js${location.search}`, { type: "module" });
 let styles: StyleInfo[] = [];
 let hasPhoto = false;
-let photoName = "cat";
+let photoName = "";
 let saving = false;
 
 worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => receive(data));
-worker.addEventListener("error", () => say("This browser can't run the painter.", true));
+worker.addEventListener("error", () => say("This browser can't run the painter.", "failed"));
 
 element("controls", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
@@ -34,7 +34,7 @@ select("second").addEventListener("change", paint);
 select("network").addEventListener("change", () => openNetwork(select("network").value, chosenText("network")));
 button("cancel").addEventListener("click", () => send({ type: "cancel" }));
 takeFiles(takeFile);
-offerCamera((bitmap) => openPhoto(bitmap, "camera", [bitmap]), (problem) => say(problem, true));
+offerCamera((bitmap) => openPhoto(bitmap, "camera", [bitmap]), (problem) => say(problem, "failed"));
 showMix();
 showValues();
 void begin();
@@ -46,23 +46,25 @@ async function begin(): Promise<void> {
       fetch("sample.jpg").then((response) => response.blob()),
     ]);
     select("network").replaceChildren(...models.map(({ name, title, file }) => new Option(title ?? readable(name), file)));
-    if (!models[0]) return say("There is no network here: open one.", true);
+    if (!models[0]) return say("There is no network here: open one.", "failed");
     openNetwork(models[0].file, models[0].name);
     openPhoto(sample, "cat");
   } catch {
-    say("The page's files could not be loaded.", true);
+    say("The page's files could not be loaded.", "failed");
   }
 }
 
 function receive(message: FromWorker): void {
   switch (message.type) {
     case "network":
+      chooseNetwork(message.url, message.name);
       styles = message.styles;
       listStyles(styles, message.blends);
       document.documentElement.dataset.backend = message.backend;
       return paint();
     case "photo":
       hasPhoto = true;
+      photoName = message.name.replace(/\.[^.]*$/, "");
       showPhoto(message.bitmap, photoName);
       button("save").textContent = `Download ${message.size.width} × ${message.size.height}`;
       return paint();
@@ -72,7 +74,7 @@ function receive(message: FromWorker): void {
       if (JSON.stringify(message.look) !== JSON.stringify(look())) return;
       showPainting(message.painted, message.recolored, styleText());
       button("save").disabled = false;
-      return say(message.final ? "" : "Adding finer strokes…");
+      return message.final ? say("", "painted") : say("Adding finer strokes…", "painting");
     case "progress":
       element("progress", HTMLProgressElement).value = message.share;
       return;
@@ -86,7 +88,7 @@ function receive(message: FromWorker): void {
       return say("Cancelled.");
     case "failed":
       if (message.task === "save") setSaving(false);
-      return say(message.problem, true);
+      return say(message.problem, "failed");
   }
 }
 
@@ -94,28 +96,33 @@ function receive(message: FromWorker): void {
 function takeFile(file: File): void {
   if (saving) return;
   if (file.name.toLowerCase().endsWith(".onnx")) {
-    select("network").add(new Option(file.name, "", false, true));
-    openNetwork(file, file.name);
+    openNetwork(URL.createObjectURL(file), file.name);
   } else {
-    openPhoto(file, file.name.replace(/\.[^.]*$/, ""));
+    openPhoto(file, file.name);
   }
 }
 
-function openNetwork(source: string | Blob, name: string): void {
-  say("Loading the network…");
-  send({ type: "network", source, name });
+function openNetwork(url: string, name: string): void {
+  say("Loading the network…", "loading");
+  send({ type: "network", url, name });
+}
+
+/** Show the network in use; one of the visitor's own can be chosen again later. */
+function chooseNetwork(url: string, name: string): void {
+  const offered = select("network");
+  if (![...offered.options].some(({ value }) => value === url)) offered.add(new Option(name, url));
+  offered.value = url;
 }
 
 function openPhoto(source: Blob | ImageBitmap, name: string, moved: Transferable[] = []): void {
-  photoName = name;
-  say("Opening the photo…");
-  send({ type: "photo", source, display: displaySize() }, moved);
+  say("Opening the photo…", "loading");
+  send({ type: "photo", source, name, display: displaySize() }, moved);
 }
 
 function paint(): void {
   showValues();
   if (!hasPhoto || !styles.length) return;
-  say("Painting…");
+  say("Painting…", "painting");
   send({ type: "preview", look: look() });
 }
 
@@ -187,10 +194,10 @@ function setSaving(now: boolean): void {
   element("progress", HTMLProgressElement).value = 0;
 }
 
-function say(text: string, problem = false): void {
-  const status = element("status", HTMLParagraphElement);
-  status.textContent = text;
-  status.classList.toggle("problem", problem);
+/** Say what goes on, and note for style sheets and tests what the page is at. */
+function say(text: string, state?: "loading" | "painting" | "painted" | "failed"): void {
+  element("status", HTMLParagraphElement).textContent = text;
+  if (state) document.documentElement.dataset.state = state;
 }
 
 function send(message: ToWorker, moved: Transferable[] = []): void {

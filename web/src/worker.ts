@@ -26,6 +26,8 @@ let photo: ImageBitmap | null = null;
 let display: Size = { width: 0, height: 0 };
 let missing: number[] = [];
 let full: FullPicture | null = null;
+/** How often a photo or a network was asked for: only the last one counts. */
+const asked = { photo: 0, network: 0 };
 const runtime = loadRuntime(new URL(self.location.href).searchParams.get("backend"));
 runtime.catch(() => undefined); // reported by the task that needs it
 const desk = new Desk(nextThumbnail, (error) => fail("preview", error));
@@ -36,9 +38,9 @@ async function receive(message: ToWorker): Promise<void> {
   try {
     switch (message.type) {
       case "network":
-        return await openNetwork(message.source, message.name);
+        return await openNetwork(message.url, message.name);
       case "photo":
-        return await openPhoto(message.source, message.display);
+        return await openPhoto(message.source, message.name, message.display);
       case "preview":
         return put("preview", preview(message.look));
       case "save":
@@ -51,31 +53,40 @@ async function receive(message: ToWorker): Promise<void> {
   }
 }
 
-async function openNetwork(source: string | Blob, name: string): Promise<void> {
-  const file = await (typeof source === "string" ? download(source) : source.arrayBuffer());
+async function openNetwork(url: string, name: string): Promise<void> {
+  const ticket = ++asked.network;
+  const file = await download(url, name);
   const { backend, openSession } = await runtime;
-  network = await Network.open(new Uint8Array(file), openSession);
+  const opened = await Network.open(file, openSession).catch((error: Error) => {
+    throw new Error(`${name}: ${error.message}`);
+  });
+  if (ticket !== asked.network) return;
+  desk.stop();
+  network = opened;
   full = null;
   const styles = network.styles.map(({ name, credit }) => ({ name, credit }));
-  post({ type: "network", name, styles, blends: network.adjustable && styles.length > 1, backend });
+  post({ type: "network", name, url, styles, blends: network.adjustable && styles.length > 1, backend });
   askForThumbnails();
 }
 
-async function download(url: string): Promise<ArrayBuffer> {
+async function download(url: string, name: string): Promise<Uint8Array> {
   const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url} could not be loaded (${response.status}).`);
-  return response.arrayBuffer();
+  if (!response.ok) throw new Error(`${name} could not be loaded (${response.status}).`);
+  return new Uint8Array(await response.arrayBuffer());
 }
 
-async function openPhoto(source: Blob | ImageBitmap, wanted: Size): Promise<void> {
-  const opened = await decode(source);
+async function openPhoto(source: Blob | ImageBitmap, name: string, wanted: Size): Promise<void> {
+  const ticket = ++asked.photo;
+  const opened = await decode(source, name);
+  if (ticket !== asked.photo) return;
+  desk.stop();
   photo = opened;
   display = wanted;
   full = null;
   const size = { width: opened.width, height: opened.height };
   const shown = withShortSide(size, displayedShortSide(size));
   const bitmap = await createImageBitmap(opened, { resizeWidth: shown.width, resizeHeight: shown.height, resizeQuality: "high" });
-  post({ type: "photo", bitmap, size }, [bitmap]);
+  post({ type: "photo", name, bitmap, size }, [bitmap]);
   askForThumbnails();
 }
 
@@ -106,12 +117,14 @@ function put(task: ToWorker["type"], job: Job): void {
 function preview(look: Look): Job {
   return async (signal) => {
     if (!network || !photo) return;
-    const own = Math.min(photo.width, photo.height);
+    const [painter, given] = [network, photo];
+    const own = Math.min(given.width, given.height);
     const first = Math.min(own, Math.round(FIRST_SHORT_SIDE / look.strokes));
-    const shortSides = [...new Set([first, Math.max(first, displayedShortSide(photo))])];
+    const shortSides = [...new Set([first, Math.max(first, displayedShortSide(given))])];
     for (const [i, shortSide] of shortSides.entries()) {
-      const pixels = readPixels(photo, withShortSide(photo, shortSide));
-      const painted = await network.paint(pixels, { ...look, signal });
+      const pixels = readPixels(given, withShortSide(given, shortSide));
+      const painted = await painter.paint(pixels, { ...look, signal });
+      if (painter !== network || given !== photo) return;
       const [bitmap, recolored] = [toBitmap(painted), toBitmap(recolor(painted, pixels))];
       const final = i === shortSides.length - 1;
       post({ type: "preview", look, painted: bitmap, recolored, final }, [bitmap, recolored]);

@@ -8,12 +8,11 @@ const ROWS = 512;
 export class PhotoError extends Error {}
 
 /** Decode a photo, upright as its EXIF orientation says, in sRGB. */
-export async function decode(source: Blob | ImageBitmap): Promise<ImageBitmap> {
+export async function decode(source: Blob | ImageBitmap, name: string): Promise<ImageBitmap> {
   if (source instanceof ImageBitmap) return source;
   try {
     return await createImageBitmap(source, { imageOrientation: "from-image" });
   } catch {
-    const name = source instanceof File ? source.name : "The file";
     throw new PhotoError(`${name} is not a picture that this browser can read.`);
   }
 }

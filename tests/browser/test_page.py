@@ -1,0 +1,219 @@
+"""The page, as people use it: in Chromium, through its controls."""
+
+import io
+
+import numpy as np
+import pytest
+from conftest import AXE, PAINTED, SOFTWARE_GPU
+from PIL import Image
+
+from nst_lightning.inference import Stylizer
+from nst_lightning.images import to_rgb
+
+
+def choose_photo(page, folder, photo, name="photo.png", **options):
+    photo.save(folder / name, **options)
+    page.set_input_files("#photo-file", folder / name)
+    page.wait_for_function(f"document.querySelector('#photo').ariaLabel === 'The photo {name.split('.')[0]}' && {PAINTED}")
+
+
+def choose_style(page, name):
+    page.get_by_role("radio", name=name, exact=True).check(force=True)
+    page.wait_for_function(PAINTED)
+
+
+def move(page, slider, value):
+    """Let go of a slider at a value."""
+    page.locator(slider).evaluate(
+        "(slider, value) => { slider.value = value; for (const kind of ['input', 'change']) slider.dispatchEvent(new Event(kind, { bubbles: true })) }",
+        str(value),
+    )
+    page.wait_for_function(PAINTED)
+
+
+def save(page, *, timeout=30_000):
+    page.select_option("#format", "image/png")
+    with page.expect_download(timeout=timeout) as download:
+        page.click("#save")
+    return Image.open(io.BytesIO(download.value.path().read_bytes())), download.value.suggested_filename
+
+
+def decibels(picture, other):
+    error = np.square(np.asarray(picture.convert("RGB"), float) - np.asarray(other, float)).mean()
+    return 10 * np.log10(255**2 / error)
+
+
+@pytest.mark.parametrize("model", ["styles", "styles_fp16", "johnson_great_wave"])
+@pytest.mark.parametrize("size", [(333, 257), (700, 520)])
+def test_it_paints_what_the_stylizer_paints(open_page, draw, tmp_path, model, size):
+    page = open_page()
+    page.select_option("#network", f"models/{model}.onnx")
+    page.wait_for_function(PAINTED)
+    photo = draw(*size)
+    choose_photo(page, tmp_path, photo)
+    picture, name = save(page)
+    assert name.startswith("photo_") and name.endswith(".png")
+    assert picture.size == size
+    assert decibels(picture, Stylizer(model)(photo)) > 40
+    assert not page.problems
+
+
+def test_a_blend_with_other_strokes_is_the_stylizers(open_page, draw, tmp_path):
+    page = open_page()
+    photo = draw(720, 560)
+    choose_photo(page, tmp_path, photo)
+    choose_style(page, "Udnie")
+    page.select_option("#second", label="Ink wash")
+    move(page, "#share", 25)
+    move(page, "#strokes", 1)
+    picture, name = save(page)
+    assert name == "photo_udnie_and_ink_wash.png"
+    assert decibels(picture, Stylizer("styles")(photo, style={"udnie": 3, "ink_wash": 1}, strokes=2)) > 40
+
+
+def test_strength_and_colors_are_mixed_without_painting_anew(open_page, draw, tmp_path):
+    page = open_page()
+    photo = draw(400, 300)
+    choose_photo(page, tmp_path, photo)
+    whole, _ = save(page)
+    page.evaluate("window.before = document.querySelector('#painted').getContext('bitmaprenderer')")
+    page.evaluate(
+        "window.changes = 0; new MutationObserver(() => window.changes++)"
+        ".observe(document.documentElement, { attributes: true, attributeFilter: ['data-state'] })"
+    )
+    move(page, "#strength", 40)
+    half, _ = save(page)
+    move(page, "#preserve-color", 100)
+    assert page.evaluate("getComputedStyle(document.querySelector('#layers')).opacity") == "0.4"
+    assert page.evaluate("getComputedStyle(document.querySelector('#recolored')).opacity") == "1"
+    assert page.evaluate("window.changes") == 0
+    assert decibels(half, Image.blend(photo, whole.convert("RGB"), 0.4)) > 50
+    move(page, "#strength", 100)
+    recolored, _ = save(page)
+    assert decibels(recolored, Stylizer("styles")(photo, preserve_color=1)) > 35
+
+
+def test_twelve_megapixels_leave_the_page_responsive(open_page, draw, tmp_path):
+    page = open_page()
+    page.evaluate(
+        "window.long = []; new PerformanceObserver((list) => window.long.push(...list.getEntries().map((e) => e.duration)))"
+        ".observe({ type: 'longtask' })"
+    )
+    photo = draw(4000, 3000)
+    choose_photo(page, tmp_path, photo)
+    shares = []
+    page.expose_function("note", shares.append)
+    page.evaluate(
+        "new MutationObserver(() => note(document.querySelector('#progress').value))"
+        ".observe(document.querySelector('#progress'), { attributes: true })"
+    )
+    picture, _ = save(page, timeout=180_000)
+    assert decibels(picture, Stylizer("styles")(photo)) > 40
+    assert len(set(shares)) > 10 and shares == sorted(shares)
+    assert page.evaluate("window.long") == []
+
+
+def test_a_picture_in_full_size_can_be_cancelled(open_page, draw, tmp_path):
+    page = open_page()
+    choose_photo(page, tmp_path, draw(3000, 2000))
+    page.click("#save")
+    page.wait_for_function("document.querySelector('#progress').value > 0")
+    page.click("#cancel")
+    page.wait_for_function("document.querySelector('#status').textContent === 'Cancelled.'", timeout=5000)
+    assert page.locator("#cancel").is_hidden()
+    choose_style(page, "Udnie")  # it goes on
+    assert not page.problems
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.gif", "network.onnx", "network.ONNX"])
+@pytest.mark.parametrize("content", [b"", b"no picture, no network", b"\x89PNG\r\n\x1a\n" + bytes(99)])
+def test_wrong_files_are_named_and_change_nothing(open_page, tmp_path, name, content):
+    page = open_page()
+    (tmp_path / name).write_bytes(content)
+    page.set_input_files("#network-file" if name.lower().endswith("onnx") else "#photo-file", tmp_path / name)
+    page.wait_for_function("document.documentElement.dataset.state === 'failed'")
+    assert name in page.inner_text("#status")
+    choose_style(page, "Starry night")
+    assert save(page)[0].size == (902, 600)
+    assert not page.problems
+
+
+def test_photos_are_turned_upright(open_page, draw, tmp_path):
+    page = open_page()
+    photo = draw(300, 200)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    choose_photo(page, tmp_path, photo, "photo.jpg", exif=exif, quality=97, subsampling=0)
+    move(page, "#strength", 0)
+    upright = to_rgb(Image.open(tmp_path / "photo.jpg"))
+    assert decibels(save(page)[0], upright) > 45
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_photos_and_networks_can_be_dropped_and_pasted(open_page, draw, tmp_path, way):
+    page = open_page()
+    photo = io.BytesIO()
+    draw(320, 240).save(photo, "PNG")
+    network = (AXE.parents[3] / "export" / "johnson_wheat_field.onnx").read_bytes()
+    for name, content in (("mine.png", photo.getvalue()), ("mine.onnx", network)):
+        page.evaluate(
+            """([name, content, way]) => {
+                const data = new DataTransfer();
+                data.items.add(new File([new Uint8Array(content)], name));
+                const event = way === "drop" ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })
+                    : new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+                document.body.dispatchEvent(event);
+            }""",
+            [name, list(content), way],
+        )
+        page.wait_for_timeout(100)
+        page.wait_for_function(PAINTED)
+    picture, name = save(page)
+    assert picture.size == (320, 240) and name == "mine_johnson_wheat_field.png"
+    assert page.get_by_role("radio").count() == 1 and "Gogh" in page.inner_text("#credit")
+
+
+def test_nothing_leaves_the_origin(open_page, address, draw, tmp_path):
+    page = open_page()
+    choose_photo(page, tmp_path, draw(320, 240))
+    save(page)
+    assert page.requested and all(url.startswith((address, "blob:" + address)) for url in page.requested)
+    assert page.evaluate("crossOriginIsolated")
+    assert not page.problems
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(390, 844), (1280, 800)])
+def test_it_is_accessible(open_page, size, scheme):
+    page = open_page(viewport=dict(zip(("width", "height"), size)), color_scheme=scheme)
+    page.wait_for_function("document.querySelectorAll('.style canvas[width]').length === 12")
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_keyboard_is_enough(open_page):
+    page = open_page()
+    page.get_by_role("radio", name="Great wave").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("radio", name="Starry night").is_checked()
+    page.wait_for_function(PAINTED)
+    page.locator("#divider").focus()
+    page.keyboard.press("Home")
+    assert page.locator("#divider").get_attribute("aria-valuetext") == "0 % photo"
+    page.locator("#save").focus()
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "cat_starry_night.jpg"
+
+
+def test_webgpu_paints_the_same(launch, address, draw, tmp_path):
+    photo = draw(96, 64)
+    with launch(*SOFTWARE_GPU) as browser:
+        page = browser.new_page()
+        page.goto(f"{address}?backend=webgpu")
+        page.wait_for_selector(".style")
+        choose_photo(page, tmp_path, photo)
+        assert page.evaluate("document.documentElement.dataset.backend") == "webgpu"
+        assert decibels(save(page)[0], Stylizer("styles")(photo)) > 40
