@@ -28,7 +28,7 @@ examples/photos/CREDITS.txt: .venv/installed
 	$(BIN)/python -m nst_lightning examples
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights"
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights and not browser"
 
 test-weights: .venv/installed
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m weights
