@@ -25,7 +25,7 @@ METADATA = {"size": "128", "style": "ink", "painter": "A painter"}
 IN_STRIPS = {"memory": 1}
 COARSE_TO_FINE = {"strokes": 4}
 BLEND = {"style": {"ink": 1, "wood": 2}, "strength": 0.6, "preserveColor": 0.5}
-SCALINGS = [((97, 62), (181, 124)), ((97, 62), (40, 31)), ((97, 62), (97, 31)), ((64, 48), (127, 48)), ((33, 41), (34, 7))]
+SCALINGS = [((97, 62), (181, 124)), ((97, 62), (40, 31)), ((97, 62), (97, 31)), ((64, 48), (127, 48)), ((97, 62), (34, 22))]
 
 
 class Darkened(nn.Module):
