@@ -1,0 +1,231 @@
+/** Networks in ONNX files that `fit` or `export` wrote, which paint photos as `Stylizer` does. */
+import type { InferenceSession } from "onnxruntime-web";
+import { paintCoarseToFine, planShortSides, type Picture } from "./coarse-to-fine";
+import { mixColor } from "./colors";
+import { NetworkError, PaintingError, firstLine } from "./errors";
+import { MINIMUM_SIZE, fitInto, isFixed, readInputShape, type InputShape } from "./input-shape";
+import { scalePixels } from "./lanczos";
+import { parseModel, readMetadata } from "./model";
+import { makePace, type Pace } from "./pace";
+import { Passes } from "./passes";
+import { setRows, toBytes, type Pixels, type Planes } from "./pixels";
+import { rasterOfPixels, rasterOfPlanes, setSamples, stripsOf, type Raster } from "./rasters";
+import { sessionOpener, type OpenSession, type Runtime, type Tensors } from "./runtime";
+import { fitShortSide, isSame, shortSide, type Size } from "./sizes";
+import type { StripPlan } from "./strips";
+import { readStyle, readStyles, trainedShortSide, type Style } from "./styles";
+
+export { NetworkError, PaintingError } from "./errors";
+export type { Pixels } from "./pixels";
+export type { Runtime } from "./runtime";
+export type { Style } from "./styles";
+
+/** How to paint a photo. */
+export interface PaintOptions {
+  /** Weights of the network's styles, of any sum above 0; by default only the first. */
+  readonly style?: readonly number[];
+  /** The size of strokes in large photos, relative to the painting's; `native` is a single pass, with tiny ones. */
+  readonly strokes?: number | "native";
+  /** From 0, the painting's colors, to 1, the photo's own. */
+  readonly preserveColor?: number;
+  /** From 0, the photo itself, to 1. */
+  readonly strength?: number;
+  /** Stops the work, between two runs of the network; the promise is rejected with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Receives the share of the work that is done, from 0 to 1. */
+  readonly onProgress?: (share: number) => void;
+  /** Bytes that may be taken; photos that need more are painted in strips, with the same result. */
+  readonly memory?: number;
+}
+
+/** One pass over the photo. */
+interface Pass {
+  readonly size: Size;
+  readonly plan: StripPlan | undefined;
+}
+
+const CONTROLS = "style,strength,preserve_color";
+/** Least short side of the first pass, in pixels, at strokes of size 1: at less, pictures lack details. */
+const LEAST_FIRST_SIDE = 512;
+const DEFAULT_MEMORY = 1e9;
+/** The work of scaling and mixing pictures for each pixel of a pass after the first, in the unit of `Stage.work`. */
+const SCALING = 10_000;
+
+/** A transfer network. It paints one photo at a time. */
+export class Network {
+  private constructor(
+    /** The network's styles: one without a weight for a network that is not adjustable. */
+    readonly styles: readonly Style[],
+    /** Whether the network has several styles, and weights for them. */
+    readonly adjustable: boolean,
+    /** What the file says of itself, by its own names. */
+    readonly metadata: ReadonlyMap<string, string>,
+    private readonly shape: InputShape,
+    private readonly passes: Passes,
+    private readonly runtime: Runtime,
+    private readonly sessions: readonly InferenceSession[],
+  ) {}
+
+  /**
+   * Open a network.
+   *
+   * @param file the bytes of an ONNX file.
+   * @param runtime the module of `onnxruntime-web`.
+   * @param options options for its sessions, such as `executionProviders`.
+   * @throws NetworkError the file is damaged or not a transfer network.
+   */
+  static async open(file: Uint8Array, runtime: Runtime, options?: InferenceSession.SessionOptions): Promise<Network> {
+    const sessions: InferenceSession[] = [];
+    const openAny = sessionOpener(runtime, options);
+    const open: OpenSession = async (model) => {
+      const session = await openAny(model);
+      sessions.push(session);
+      return session;
+    };
+    const [metadata, session] = await openFile(file, open);
+    const shape = readInputShape(session, metadata);
+    const adjustable = session.inputNames.slice(1).join() === CONTROLS;
+    if (!shape || !(adjustable || session.inputNames.length === 1)) {
+      await session.release();
+      const names = `takes ${session.inputNames.join(", ")} and returns ${session.outputNames.join(", ")}`;
+      throw new NetworkError(`The file is not a transfer network for photos: it ${names}.`);
+    }
+    const styles = adjustable ? readStyles(metadata, weightCount(session)) : [readStyle(metadata)];
+    if (!styles) throw new NetworkError("The network takes weights of styles, but its file doesn't name them.");
+    const passes = new Passes(file, session, shape, runtime, open);
+    return new Network(styles, adjustable, metadata, shape, passes, runtime, sessions);
+  }
+
+  /**
+   * Paint a photo, coarse to fine if it is larger than the photos of the training, and than 512 pixels.
+   *
+   * @returns the picture, of the photo's size and with its opacity.
+   * @throws PaintingError the photo is too small, or too large for the memory.
+   */
+  async paint(photo: Pixels, options: PaintOptions = {}): Promise<Pixels> {
+    const { strength = 1, preserveColor = 0, memory = DEFAULT_MEMORY, signal, onProgress } = options;
+    const weights = normalize(options.style ?? [1], this.styles.length);
+    const input = this.scaleDown(photo);
+    const first = this.firstShortSide(shortSide(input), weights, options.strokes ?? 1);
+    const controls = (value: number) => this.controls(weights, value);
+    signal?.throwIfAborted();
+    const passes: Pass[] = [];
+    for (const side of planShortSides(shortSide(input), first)) {
+      const size = fitShortSide(input, side);
+      passes.push({ size, plan: await this.passes.plan(size, memory, controls(1)) });
+    }
+    const pace = makePace(await this.workOf(passes), signal, onProgress);
+    const paint = (raster: Raster, value: number) => {
+      const pass = passes.find(({ size }) => isSame(size, raster))!;
+      return this.paintPass(raster, pass, controls(value), this.adjustable ? 1 : value, pace);
+    };
+    const given = rasterOfPixels(input);
+    const sizes = passes.map(({ size }) => size);
+    const picture = await paintCoarseToFine(given, sizes, paint, strength, pace);
+    const painted = scalePixels(await withColor(picture, given, preserveColor, pace), photo);
+    for (let i = 3; i < painted.data.length; i += 4) painted.data[i] = photo.data[i]!;
+    onProgress?.(1);
+    return painted;
+  }
+
+  /** Give the memory back; the network can't be used any more. */
+  async close(): Promise<void> {
+    for (const session of this.sessions) await session.release();
+  }
+
+  /** The photo, scaled down if it is too large for a file of a fixed size. */
+  private scaleDown(photo: Pixels): Pixels {
+    const size = fitInto(this.shape, photo);
+    if (shortSide(size) < MINIMUM_SIZE) {
+      const least = `at least ${MINIMUM_SIZE}x${MINIMUM_SIZE} pixels`;
+      throw new PaintingError(`A photo of ${photo.width}x${photo.height} is too small for the network: ${least}.`);
+    }
+    return scalePixels(photo, size);
+  }
+
+  /** The short side at which a photo with some short side is painted first: its own, for a single pass. */
+  private firstShortSide(side: number, weights: readonly number[], strokes: number | "native"): number {
+    const trained = trainedShortSide(this.styles, weights);
+    if (strokes === "native" || isFixed(this.shape) || trained === undefined) return side;
+    return Math.max(MINIMUM_SIZE, Math.round(Math.min(Math.max(trained, LEAST_FIRST_SIDE) / strokes, side)));
+  }
+
+  /** The network's inputs besides the photo, whose own colors aren't mixed before all passes are done. */
+  private controls(weights: readonly number[], strength: number): Tensors {
+    if (!this.adjustable) return {};
+    const values = { style: weights, strength: [strength], preserve_color: [0] };
+    const tensors = Object.entries(values).map(([name, numbers]) => {
+      return [name, new this.runtime.Tensor("float32", Float32Array.from(numbers), [numbers.length])] as const;
+    });
+    return Object.fromEntries(tensors);
+  }
+
+  private async workOf(passes: readonly Pass[]): Promise<number> {
+    let work = 0;
+    for (const { size, plan } of passes) work += (await this.passes.work(size, plan)) + scalingWork(size);
+    return work;
+  }
+
+  /** Run the network, and mix its picture with the photo at a strength. */
+  private async paintPass(photo: Raster, pass: Pass, controls: Tensors, strength: number, pace: Pace): Promise<Picture> {
+    const { width, height } = photo;
+    const picture = { width, height, data: new Uint16Array(3 * width * height) };
+    for await (const { start, rows } of this.passes.paint(photo, pass.plan, controls, pace)) {
+      if (strength < 1) mix(rows, photo.read(start, start + rows.height), strength);
+      setSamples(picture, start, rows);
+    }
+    await pace(scalingWork(photo));
+    return picture;
+  }
+}
+
+async function openFile(
+  file: Uint8Array,
+  open: OpenSession,
+): Promise<[ReadonlyMap<string, string>, InferenceSession]> {
+  try {
+    return [readMetadata(parseModel(file)), await open(file)];
+  } catch (error) {
+    throw new NetworkError(`The file is damaged or not an ONNX file (${firstLine(error)}).`);
+  }
+}
+
+/** The number of styles for which a network takes weights. */
+function weightCount(session: InferenceSession): number {
+  const style = session.inputMetadata[1];
+  const count = style?.isTensor ? style.shape[0] : 0;
+  return typeof count === "number" ? count : 0;
+}
+
+/** Weights of all styles, whose sum is 1. */
+function normalize(weights: readonly number[], count: number): number[] {
+  const all = Array.from({ length: count }, (_, i) => weights[i] ?? 0);
+  const sum = all.reduce((a, b) => a + b, 0);
+  if (!(sum > 0) || all.some((weight) => !(weight >= 0)) || weights.length > count) {
+    throw new RangeError(`style must be up to ${count} weights >= 0, one of them above 0, got ${weights.join(", ")}`);
+  }
+  return all.map((weight) => weight / sum);
+}
+
+function scalingWork(size: Size): number {
+  return SCALING * size.width * size.height;
+}
+
+/** Mix rows of a picture, in place, with those of the photo, as a network of several styles does at a low strength. */
+function mix(rows: Planes, photo: Planes, strength: number): void {
+  for (let i = 0; i < rows.data.length; i++) {
+    rows.data[i] = photo.data[i]! + strength * (rows.data[i]! - photo.data[i]!);
+  }
+}
+
+/** The pixels of a picture with a share of the photo's colors. */
+async function withColor(picture: Picture, photo: Raster, share: number, pace: Pace): Promise<Pixels> {
+  const { width, height } = picture;
+  const pixels = { width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) };
+  for (const { start, rows } of stripsOf(rasterOfPlanes(picture))) {
+    if (share) mixColor(rows, photo.read(start, start + rows.height), share);
+    setRows(pixels, start, toBytes(rows));
+    await pace(0);
+  }
+  return pixels;
+}

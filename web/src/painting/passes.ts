@@ -1,0 +1,142 @@
+/** A network's passes over photos: whole, or strip by strip where a photo would take too much memory. */
+import type { InferenceSession } from "onnxruntime-web";
+import { filledSize, fromBatch, isFixed, toBatch, type InputShape } from "./input-shape";
+import { makePace, type Pace } from "./pace";
+import type { Planes } from "./pixels";
+import { filled, rasterOfPlanes, storedInFloats, type Raster, type Strip } from "./rasters";
+import { lazily, run, type OpenSession, type Runtime, type Tensors } from "./runtime";
+import type { Size } from "./sizes";
+import { StagedNetwork } from "./stages";
+import { StripPainter, workInStrips, type StripPlan } from "./strips";
+
+/** Bytes for each pixel of a photo that is painted whole, which are enough for networks that aren't known yet. */
+const UNKNOWN_NETWORK = 1500;
+/** Memory that a photo takes that is painted whole, relative to the features in use: operators copy some of them. */
+const WHOLE_OVERHEAD = 1.5;
+/** The same for a strip. */
+const STRIP_OVERHEAD = 2;
+/** Bytes for each pixel of a photo: the photo, its picture, and arrays that are made of them. */
+const ARRAYS = 44;
+const SESSIONS = 60e6;
+/** Pixels up to which a photo is painted whole: the run takes seconds, in which nothing else is done. */
+const MIDDLING = 2 ** 21;
+/** Bytes for the features of a strip, by preference: small strips are mostly borders. */
+const WORKING = [64e6, 32e6, 16e6, 8e6];
+const TYPICAL_WORK = 30_000;
+
+const TRIED = { width: 64, height: 192 };
+const LARGEST_ERROR = 10 ** -4.5; // 45 dB
+
+/** Paints photos with the network in the bytes of an ONNX file. */
+export class Passes {
+  private readonly staged: () => Promise<StagedNetwork | undefined>;
+  private readonly tried = new Map<number, boolean>();
+
+  constructor(
+    file: Uint8Array,
+    private readonly session: InferenceSession,
+    private readonly shape: InputShape,
+    private readonly runtime: Runtime,
+    open: OpenSession,
+  ) {
+    const cuttable = !isFixed(shape) && (shape.batch ?? 1) === 1;
+    const cut = () => StagedNetwork.of(file, shape.inBytes, runtime, open).catch(() => undefined);
+    this.staged = lazily(async () => (cuttable ? cut() : undefined));
+  }
+
+  /** How to paint a photo in strips; undefined if it is to be painted whole, or if strips would not look the same. */
+  async plan(size: Size, memory: number, controls: Tensors): Promise<StripPlan | undefined> {
+    const pixels = size.width * size.height;
+    if (pixels <= MIDDLING && pixels * UNKNOWN_NETWORK <= memory) return undefined;
+    const network = await this.staged();
+    if (!network) return undefined;
+    if (pixels <= MIDDLING && pixels * (network.working * WHOLE_OVERHEAD + ARRAYS) <= memory) return undefined;
+    const plans = await this.cut(network, filledSize(this.shape, size).height, controls);
+    return plans.find((plan) => needed(network, plan, pixels) <= memory) ?? plans.at(-1);
+  }
+
+  /** The work of a pass, in the unit of `Stage.work`. */
+  async work(size: Size, plan: StripPlan | undefined): Promise<number> {
+    const all = filledSize(this.shape, size);
+    const network = plan && (await this.staged());
+    return network ? workInStrips(plan, all, network.rows.step) : TYPICAL_WORK * all.width * all.height;
+  }
+
+  /** Paint a photo; the strips of the picture. */
+  async *paint(photo: Raster, plan: StripPlan | undefined, controls: Tensors, pace: Pace): AsyncGenerator<Strip> {
+    const all = filled(photo, filledSize(this.shape, photo));
+    const network = plan && (await this.staged());
+    if (!network) {
+      yield { start: 0, rows: await this.paintWhole(all, photo, controls, pace) };
+      return;
+    }
+    for await (const { start, rows } of new StripPainter(network, plan, all, controls, this.runtime, pace).paint()) {
+      const size = { width: photo.width, height: Math.min(rows.height, photo.height - start) };
+      if (size.height > 0) yield { start, rows: crop(rows, size) };
+    }
+  }
+
+  private async paintWhole(photo: Raster, size: Size, controls: Tensors, pace: Pace): Promise<Planes> {
+    const photos = toBatch(this.shape, await storedInFloats(photo, pace), this.runtime);
+    const results = await run(this.session, { [this.session.inputNames[0]!]: photos, ...controls });
+    const pictures = results[this.session.outputNames[0]!]!;
+    if (pictures.dims.join() !== photos.dims.join()) throw new RangeError(`the picture has the shape ${pictures.dims}`);
+    await pace(TYPICAL_WORK * photo.width * photo.height);
+    return fromBatch(this.shape, pictures, size);
+  }
+
+  /** Plans for photos of a height, by preference; none if strips would not look the same, or can't be painted. */
+  private async cut(network: StagedNetwork, height: number, controls: Tensors): Promise<StripPlan[]> {
+    const remainder = height % network.rows.step;
+    await network.rows.prepare(height);
+    const scales = [...network.scales].reverse();
+    const plans = scales.flatMap((scale) => {
+      const stages = network.stages(height, scale);
+      return WORKING.map((working) => ({ stages, working }));
+    });
+    const narrow = { stages: plans.at(-1)!.stages, working: 0 };
+    const same = this.tried.get(remainder) ?? (await this.equalsWhole(narrow, remainder, controls).catch(() => false));
+    this.tried.set(remainder, same);
+    return same ? plans : [];
+  }
+
+  /** Whether a small photo looks the same in narrow strips; networks may have operators that see all of it. */
+  private async equalsWhole(plan: StripPlan, remainder: number, controls: Tensors): Promise<boolean> {
+    const size = { width: TRIED.width, height: TRIED.height + remainder };
+    const photo = rasterOfPlanes(noise(size));
+    const pace = makePace(1);
+    const whole = await this.paintWhole(photo, size, controls, pace);
+    let error = 0;
+    for await (const { start, rows } of this.paint(photo, plan, controls, pace)) {
+      const expected = rasterOfPlanes(whole).read(start, start + rows.height).data;
+      rows.data.forEach((value, i) => (error += (value - expected[i]!) ** 2));
+    }
+    return error / whole.data.length <= LARGEST_ERROR;
+  }
+}
+
+/** Bytes that a plan needs at once. */
+function needed(network: StagedNetwork, plan: StripPlan, pixels: number): number {
+  return SESSIONS + pixels * (Math.max(...network.keptBytes(plan.stages)) + ARRAYS) + STRIP_OVERHEAD * plan.working;
+}
+
+/** A picture of noise that gets stronger towards the bottom, so that no strip is like another. */
+function noise(size: Size): Planes {
+  const data = Float32Array.from({ length: 3 * size.width * size.height }, (_, i) => {
+    const row = Math.floor(i / size.width) % size.height;
+    const wave = 43758.5 * Math.sin(12.9898 * i);
+    return (row / size.height) * (wave - Math.floor(wave));
+  });
+  return { ...size, data };
+}
+
+/** The upper left part of some rows. */
+function crop(rows: Planes, size: Size): Planes {
+  if (rows.width === size.width && rows.height === size.height) return rows;
+  const data = new Float32Array(3 * size.width * size.height);
+  for (let row = 0; row < 3 * size.height; row++) {
+    const from = (Math.floor(row / size.height) * rows.height + (row % size.height)) * rows.width;
+    data.set(rows.data.subarray(from, from + size.width), row * size.width);
+  }
+  return { ...size, data };
+}
