@@ -94,7 +94,6 @@ function receive(message: FromWorker): void {
 
 /** Photos are painted, networks paint: both may be chosen, dropped or pasted anywhere. */
 function takeFile(file: File): void {
-  if (saving) return;
   if (file.name.toLowerCase().endsWith(".onnx")) {
     openNetwork(URL.createObjectURL(file), file.name);
   } else {
@@ -103,6 +102,7 @@ function takeFile(file: File): void {
 }
 
 function openNetwork(url: string, name: string): void {
+  if (saving) return;
   say("Loading the network…", "loading");
   send({ type: "network", url, name });
 }
@@ -115,6 +115,7 @@ function chooseNetwork(url: string, name: string): void {
 }
 
 function openPhoto(source: Blob | ImageBitmap, name: string, moved: Transferable[] = []): void {
+  if (saving) return;
   say("Opening the photo…", "loading");
   send({ type: "photo", source, name, display: displaySize() }, moved);
 }
@@ -134,8 +135,9 @@ function save(): void {
 
 function download(picture: Blob): void {
   const link = document.createElement("a");
+  const words = `${photoName} ${styleText().toLowerCase()}`.match(/[\p{L}\p{N}.-]+/gu) ?? ["picture"];
   link.href = URL.createObjectURL(picture);
-  link.download = `${photoName}_${styleText().toLowerCase().replaceAll(/\W+/g, "_")}.${picture.type === "image/png" ? "png" : "jpg"}`;
+  link.download = `${words.join("_")}.${picture.type === "image/png" ? "png" : "jpg"}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -28,8 +28,8 @@ let missing: number[] = [];
 let full: FullPicture | null = null;
 /** How often a photo or a network was asked for: only the last one counts. */
 const asked = { photo: 0, network: 0 };
-const runtime = loadRuntime(new URL(self.location.href).searchParams.get("backend"));
-runtime.catch(() => undefined); // reported by the task that needs it
+const backend = loadRuntime(new URL(self.location.href).searchParams.get("backend"));
+backend.catch(() => undefined); // reported by the task that needs it
 const desk = new Desk(nextThumbnail, (error) => fail("preview", error));
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => void receive(data);
@@ -56,16 +56,18 @@ async function receive(message: ToWorker): Promise<void> {
 async function openNetwork(url: string, name: string): Promise<void> {
   const ticket = ++asked.network;
   const file = await download(url, name);
-  const { backend, openSession } = await runtime;
-  const opened = await Network.open(file, openSession).catch((error: Error) => {
+  const { name: backendName, runtime, options } = await backend;
+  const opened = await Network.open(file, runtime, options).catch((error: Error) => {
     throw new Error(`${name}: ${error.message}`);
   });
-  if (ticket !== asked.network) return;
-  desk.stop();
+  if (ticket !== asked.network) return opened.close();
+  missing = [];
+  await desk.clear();
+  await network?.close();
   network = opened;
   full = null;
   const styles = network.styles.map(({ name, credit }) => ({ name, credit }));
-  post({ type: "network", name, url, styles, blends: network.adjustable && styles.length > 1, backend });
+  post({ type: "network", name, url, styles, blends: styles.length > 1, backend: backendName });
   askForThumbnails();
 }
 
@@ -79,7 +81,8 @@ async function openPhoto(source: Blob | ImageBitmap, name: string, wanted: Size)
   const ticket = ++asked.photo;
   const opened = await decode(source, name);
   if (ticket !== asked.photo) return;
-  desk.stop();
+  missing = [];
+  await desk.clear();
   photo = opened;
   display = wanted;
   full = null;

@@ -5,7 +5,7 @@ export type Job = (signal: AbortSignal) => Promise<void>;
 export class Desk {
   private wanted: Job | null = null;
   private controller = new AbortController();
-  private busy = false;
+  private working: Promise<void> | null = null;
 
   /**
    * @param lesser the next job for an idle time, or null.
@@ -20,7 +20,7 @@ export class Desk {
   put(job: Job): void {
     this.wanted = job;
     this.stop();
-    if (!this.busy) void this.work();
+    this.wake();
   }
 
   /** Stop the job on the desk. */
@@ -28,13 +28,20 @@ export class Desk {
     this.controller.abort();
   }
 
+  /** Stop the job on the desk, forget the one that was waiting, and wait until the desk is free. */
+  async clear(): Promise<void> {
+    this.wanted = null;
+    this.stop();
+    await this.working;
+  }
+
   /** Do lesser jobs, if the desk is idle. */
   wake(): void {
-    if (!this.busy) void this.work();
+    this.working ??= this.work();
   }
 
   private async work(): Promise<void> {
-    this.busy = true;
+    await null; // so that `working` is set before it is reset
     for (let job = this.next(); job; job = this.next()) {
       this.controller = new AbortController();
       const { signal } = this.controller;
@@ -44,7 +51,7 @@ export class Desk {
         if (!signal.aborted) this.report(error);
       }
     }
-    this.busy = false;
+    this.working = null;
   }
 
   private next(): Job | null {

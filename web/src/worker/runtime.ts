@@ -1,9 +1,11 @@
-import type { OpenSession } from "../painting/network";
+import type { InferenceSession } from "onnxruntime-web";
+import type { Runtime } from "../painting/network";
 
 /** ONNX Runtime on one of the browser's backends. */
-export interface Runtime {
-  readonly backend: "webgpu" | "wasm";
-  readonly openSession: OpenSession;
+export interface Backend {
+  readonly name: "webgpu" | "wasm";
+  readonly runtime: Runtime;
+  readonly options: InferenceSession.SessionOptions;
 }
 
 const MOST_THREADS = 8;
@@ -14,15 +16,15 @@ const MOST_THREADS = 8;
  *
  * @param wanted "wasm" or "webgpu" to use that one all the same.
  */
-export async function loadRuntime(wanted?: string | null): Promise<Runtime> {
-  const backend = wanted === "webgpu" || (wanted !== "wasm" && (await hasGraphicsProcessor())) ? "webgpu" : "wasm";
-  const { env, InferenceSession } =
-    backend === "webgpu" ? await import("onnxruntime-web/webgpu") : await import("onnxruntime-web/wasm");
+export async function loadRuntime(wanted?: string | null): Promise<Backend> {
+  const name = wanted === "webgpu" || (wanted !== "wasm" && (await hasGraphicsProcessor())) ? "webgpu" : "wasm";
+  const runtime = name === "webgpu" ? await import("onnxruntime-web/webgpu") : await import("onnxruntime-web/wasm");
+  const { env } = runtime;
   env.logLevel = "error";
   env.wasm.wasmPaths = new URL("runtime/", self.location.href).href;
   env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
-  const options = { executionProviders: backend === "webgpu" ? ["webgpu", "wasm"] : ["wasm"], logSeverityLevel: 3 } as const;
-  return { backend, openSession: (model) => InferenceSession.create(model, options) };
+  const executionProviders = name === "webgpu" ? ["webgpu", "wasm"] : ["wasm"];
+  return { name, runtime, options: { executionProviders, logSeverityLevel: 3 } };
 }
 
 interface Adapter {
