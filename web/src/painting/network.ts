@@ -1,6 +1,6 @@
 /** Networks in ONNX files that `fit` or `export` wrote, which paint photos as `Stylizer` does. */
 import type { InferenceSession } from "onnxruntime-web";
-import { paintCoarseToFine, planShortSides, type Picture } from "./coarse-to-fine";
+import { paintCoarseToFine, planShortSides, scalingWork, type Picture } from "./coarse-to-fine";
 import { mixColor } from "./colors";
 import { NetworkError, PaintingError, firstLine } from "./errors";
 import { MINIMUM_SIZE, fitInto, isFixed, readInputShape, type InputShape } from "./input-shape";
@@ -48,8 +48,6 @@ const CONTROLS = "style,strength,preserve_color";
 /** Least short side of the first pass, in pixels, at strokes of size 1: at less, pictures lack details. */
 const LEAST_FIRST_SIDE = 512;
 const DEFAULT_MEMORY = 1e9;
-/** The work of scaling and mixing pictures for each pixel of a pass after the first, in the unit of `Stage.work`. */
-const SCALING = 10_000;
 
 /** A transfer network. It paints one photo at a time. */
 export class Network {
@@ -162,7 +160,8 @@ export class Network {
 
   private async workOf(passes: readonly Pass[]): Promise<number> {
     let work = 0;
-    for (const { size, plan } of passes) work += (await this.passes.work(size, plan)) + scalingWork(size);
+    for (const { size, plan } of passes) work += await this.passes.work(size, plan);
+    for (const { size } of passes.slice(1)) work += scalingWork(size);
     return work;
   }
 
@@ -174,7 +173,6 @@ export class Network {
       if (strength < 1) mix(rows, photo.read(start, start + rows.height), strength);
       setSamples(picture, start, rows);
     }
-    await pace(scalingWork(photo));
     return picture;
   }
 }
@@ -207,10 +205,6 @@ function normalize(weights: readonly number[], count: number): number[] {
   return all.map((weight) => weight / sum);
 }
 
-function scalingWork(size: Size): number {
-  return SCALING * size.width * size.height;
-}
-
 /** Mix rows of a picture, in place, with those of the photo, as a network of several styles does at a low strength. */
 function mix(rows: Planes, photo: Planes, strength: number): void {
   for (let i = 0; i < rows.data.length; i++) {
@@ -222,10 +216,9 @@ function mix(rows: Planes, photo: Planes, strength: number): void {
 async function withColor(picture: Picture, photo: Raster, share: number, pace: Pace): Promise<Pixels> {
   const { width, height } = picture;
   const pixels = { width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) };
-  for (const { start, rows } of stripsOf(rasterOfPlanes(picture))) {
+  for await (const { start, rows } of stripsOf(rasterOfPlanes(picture), pace)) {
     if (share) mixColor(rows, photo.read(start, start + rows.height), share);
     setRows(pixels, start, toBytes(rows));
-    await pace(0);
   }
   return pixels;
 }

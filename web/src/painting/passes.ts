@@ -12,17 +12,18 @@ import { StripPainter, workInStrips, type StripPlan } from "./strips";
 /** Bytes for each pixel of a photo that is painted whole, which are enough for networks that aren't known yet. */
 const UNKNOWN_NETWORK = 1500;
 /** Memory that a photo takes that is painted whole, relative to the features in use: operators copy some of them. */
-const WHOLE_OVERHEAD = 1.5;
+const WHOLE_OVERHEAD = 2;
 /** The same for a strip. */
 const STRIP_OVERHEAD = 2;
 /** Bytes for each pixel of a photo: the photo, its picture, and arrays that are made of them. */
-const ARRAYS = 44;
+const ARRAYS = 30;
 const SESSIONS = 60e6;
-/** Pixels up to which a photo is painted whole: the run takes seconds, in which nothing else is done. */
-const MIDDLING = 2 ** 21;
+/** Pixels up to which a photo is painted whole: nothing else can be done, nor the work be stopped, during the run. */
+const MIDDLING = 2 ** 19;
 /** Bytes for the features of a strip, by preference: small strips are mostly borders. */
-const WORKING = [64e6, 32e6, 16e6, 8e6];
-const TYPICAL_WORK = 30_000;
+const WORKING = [32e6, 16e6, 8e6, 4e6];
+/** The work of a network that isn't known yet, for each pixel. */
+const TYPICAL_WORK = 20_000;
 
 const TRIED = { width: 64, height: 192 };
 const LARGEST_ERROR = 10 ** -4.5; // 45 dB
