@@ -22,7 +22,10 @@ for (const { network, file, width, height, options, photo, picture } of readJson
     context.diagnostic(`${found.toFixed(1)} dB, ${seconds.toFixed(2)} s, ${shares.length} steps`);
     assert.ok(found > (ROUNDED.includes(network) ? 45 : 55), `${found} dB`);
     if ("memory" in options && network !== PAINTED_WHOLE) assert.ok(shares.length > 10);
-    assert.deepEqual(shares, shares.toSorted((a, b) => a - b));
+    assert.deepEqual(
+      shares,
+      shares.toSorted((a, b) => a - b),
+    );
     assert.equal(shares.at(-1), 1);
     await opened.close();
   });

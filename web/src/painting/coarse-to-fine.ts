@@ -59,7 +59,11 @@ export async function paintCoarseToFine(
   for (const size of sizes.slice(1)) {
     const further = strength * FURTHER_STRENGTH * Math.log2(shortSide(size) / shortSide(picture));
     const area = size.width * size.height;
-    const canvas = await stored(addDetail(picture, photo, size, 1 - strength * (1 - PHOTO_DETAIL)), pace, area * WORK.canvas);
+    const canvas = await stored(
+      addDetail(picture, photo, size, 1 - strength * (1 - PHOTO_DETAIL)),
+      pace,
+      area * WORK.canvas,
+    );
     picture = await paint(rasterOfPlanes(canvas), further);
     await keepAllButStrokes(picture, canvas, pace);
   }

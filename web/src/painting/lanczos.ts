@@ -98,7 +98,9 @@ function sinc(x: number): number {
 }
 
 function quantize(filter: Filter): Filter {
-  const weights = filter.weights.map((weight) => Math.trunc(weight * PRECISION + (weight < 0 ? -0.5 : 0.5)) / PRECISION);
+  const weights = filter.weights.map(
+    (weight) => Math.trunc(weight * PRECISION + (weight < 0 ? -0.5 : 0.5)) / PRECISION,
+  );
   return { ...filter, weights };
 }
 
