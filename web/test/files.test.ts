@@ -46,6 +46,15 @@ test("a network of other shapes is refused", async () => {
   await assert.rejects(Network.open(writeModel(gray), ort), /isn't a transfer network for photos/);
 });
 
+test("a runtime that can't be loaded is not taken for a damaged file", async () => {
+  const options = { executionProviders: ["webnn"] };
+  await assert.rejects(Network.open(one, ort, options), (error: Error) => {
+    assert.ok(!(error instanceof NetworkError));
+    assert.match(error.message, /backend/);
+    return true;
+  });
+});
+
 test("styles, credits and sizes are read", async () => {
   const many = await Network.open(readNetwork("../export/styles.onnx"), ort);
   assert.ok(many.adjustable);
@@ -62,14 +71,19 @@ test("styles, credits and sizes are read", async () => {
   );
 });
 
-test("a photo that is too small is refused", async () => {
-  const network = await Network.open(one, ort);
-  await assert.rejects(network.paint(noise(31, 80)), (error) => {
-    assert.ok(error instanceof PaintingError);
-    assert.match(error.message, /31x80 is too small for the network: at least 32x32 pixels/);
-    return true;
+for (const [name, width, height, message] of [
+  ["one", 31, 80, /^A photo of 31x80 is too small for the network: at least 32x32 pixels\.$/],
+  ["fixed", 500, 100, /^A photo of 500x100 is .*, 128x26 after it is scaled down for its file: at least/],
+] as const) {
+  test(`a photo of ${width}x${height} is too small for ${name}`, async () => {
+    const network = await Network.open(readNetwork(name), ort);
+    await assert.rejects(network.paint(noise(width, height)), (error) => {
+      assert.ok(error instanceof PaintingError);
+      assert.match(error.message, message);
+      return true;
+    });
   });
-});
+}
 
 for (const style of [[], [0, 0, 0], [1, -1, 0], [1, 0, 0, 1], [NaN]]) {
   test(`weights of ${style} are refused`, async () => {

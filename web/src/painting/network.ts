@@ -11,7 +11,7 @@ import { Passes } from "./passes";
 import { setRows, toBytes, type Pixels, type Planes } from "./pixels";
 import { rasterOfPixels, rasterOfPlanes, setSamples, stripsOf, type Raster } from "./rasters";
 import { sessionOpener, type OpenSession, type Runtime, type Tensors } from "./runtime";
-import { fitShortSide, isSame, shortSide, type Size } from "./sizes";
+import { fitShortSide, isSame, roundHalfToEven, shortSide, type Size } from "./sizes";
 import type { StripPlan } from "./strips";
 import { readStyle, readStyles, trainedShortSide, type Style } from "./styles";
 
@@ -48,6 +48,8 @@ const CONTROLS = "style,strength,preserve_color";
 /** Least short side of the first pass, in pixels, at strokes of size 1: at less, pictures lack details. */
 const LEAST_FIRST_SIDE = 512;
 const DEFAULT_MEMORY = 1e9;
+/** What ONNX Runtime says if it can't be loaded itself, whatever the file. */
+const NO_RUNTIME = "no available backend found";
 
 /** A transfer network. It paints one photo at a time. */
 export class Network {
@@ -131,8 +133,10 @@ export class Network {
   private scaleDown(photo: Pixels): Pixels {
     const size = fitInto(this.shape, photo);
     if (shortSide(size) < MINIMUM_SIZE) {
+      const given = `${photo.width}x${photo.height}`;
+      const inside = isSame(size, photo) ? "" : `, ${size.width}x${size.height} after it is scaled down for its file`;
       const least = `at least ${MINIMUM_SIZE}x${MINIMUM_SIZE} pixels`;
-      throw new PaintingError(`A photo of ${photo.width}x${photo.height} is too small for the network: ${least}.`);
+      throw new PaintingError(`A photo of ${given} is too small for the network${inside}: ${least}.`);
     }
     return scalePixels(photo, size);
   }
@@ -141,7 +145,8 @@ export class Network {
   private firstShortSide(side: number, weights: readonly number[], strokes: number | "native"): number {
     const trained = trainedShortSide(this.styles, weights);
     if (strokes === "native" || isFixed(this.shape) || trained === undefined) return side;
-    return Math.max(MINIMUM_SIZE, Math.round(Math.min(Math.max(trained, LEAST_FIRST_SIDE) / strokes, side)));
+    const first = Math.min(Math.max(trained, LEAST_FIRST_SIDE) / strokes, side);
+    return Math.max(MINIMUM_SIZE, roundHalfToEven(first));
   }
 
   /** The network's inputs besides the photo, whose own colors aren't mixed before all passes are done. */
@@ -192,6 +197,7 @@ async function openFile(file: Uint8Array, open: OpenSession): Promise<[ReadonlyM
   try {
     return [readMetadata(parseModel(file)), await open(file)];
   } catch (error) {
+    if (firstLine(error).startsWith(NO_RUNTIME)) throw error;
     throw new NetworkError(`The file is damaged or not an ONNX file (${firstLine(error)}).`);
   }
 }

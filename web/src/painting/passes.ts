@@ -10,14 +10,15 @@ import { StagedNetwork } from "./stages";
 import { StripPainter, workInStrips, type StripPlan } from "./strips";
 
 /** Bytes for each pixel of a photo that is painted whole, which are enough for networks that aren't known yet. */
-const UNKNOWN_NETWORK = 1500;
+const UNKNOWN_NETWORK = 1000;
 /** Memory that a photo takes that is painted whole, relative to the features in use: operators copy some of them. */
 const WHOLE_OVERHEAD = 2;
 /** The same for a strip. */
 const STRIP_OVERHEAD = 2;
 /** Bytes for each pixel of a photo: the photo, its picture, and arrays that are made of them. */
 const ARRAYS = 30;
-const SESSIONS = 60e6;
+/** Bytes for ONNX Runtime, the sessions of all stages, and memory that is free but can't be used. */
+const RUNTIME = 250e6;
 /** Pixels up to which a photo is painted whole: nothing else can be done, nor the work be stopped, during the run. */
 const MIDDLING = 2 ** 19;
 /** Bytes for the features of a strip, by preference: small strips are mostly borders. */
@@ -48,10 +49,10 @@ export class Passes {
   /** How to paint a photo in strips; undefined if it is to be painted whole, or if strips would not look the same. */
   async plan(size: Size, memory: number, controls: Tensors): Promise<StripPlan | undefined> {
     const pixels = size.width * size.height;
-    if (pixels <= MIDDLING && pixels * UNKNOWN_NETWORK <= memory) return undefined;
+    const fits = (bytes: number) => pixels <= MIDDLING && RUNTIME + pixels * bytes <= memory;
+    if (fits(UNKNOWN_NETWORK)) return undefined;
     const network = await this.staged();
-    if (!network) return undefined;
-    if (pixels <= MIDDLING && pixels * (network.working * WHOLE_OVERHEAD + ARRAYS) <= memory) return undefined;
+    if (!network || fits(network.working * WHOLE_OVERHEAD + ARRAYS)) return undefined;
     const { height } = filledSize(this.shape, size);
     await network.rows.prepare(height);
     const plan = choosePlan(network, height, pixels, memory);
@@ -126,7 +127,7 @@ function choosePlan(network: StagedNetwork, height: number, pixels: number, memo
 
 /** Bytes that a plan needs at once. */
 function needed(network: StagedNetwork, plan: StripPlan, pixels: number): number {
-  return SESSIONS + pixels * (Math.max(...network.keptBytes(plan.stages)) + ARRAYS) + STRIP_OVERHEAD * plan.working;
+  return RUNTIME + pixels * (Math.max(...network.keptBytes(plan.stages)) + ARRAYS) + STRIP_OVERHEAD * plan.working;
 }
 
 /** A picture of noise that gets stronger towards the bottom, so that no strip is like another. */
