@@ -1,11 +1,11 @@
 /**
  * Painting large photos coarse to fine: large strokes at a small size first, then finer ones at each doubled size.
  *
- * A network paints strokes of a fixed size in pixels, so a large photo that is painted in a single pass is covered with
- * tiny strokes, all alike. Here the first pass is at the size that the network was trained for. Each further pass paints
- * what it has made, enlarged, with a part of the photo's own detail. It changes only strokes and edges: what is larger
- * than a few pixels, and so the whole picture's colors and composition, stays as the first pass made it. The numbers are
- * those of `nst_lightning/inference/coarse_to_fine.py`, which says where they come from.
+ * A network paints strokes of a fixed size in pixels, so a large photo that is painted in a single pass is covered
+ * with tiny strokes, all alike. Here the first pass is at the size that the network was trained for. Each further
+ * pass paints what it has made, enlarged, with a part of the photo's own detail. It changes only strokes and edges:
+ * what is larger than a few pixels, and so the whole picture's colors and composition, stays as the first pass made
+ * it. The numbers are those of `nst_lightning/inference/coarse_to_fine.py`, which says where they come from.
  */
 import type { Pace } from "./pace";
 import type { Planes } from "./pixels";

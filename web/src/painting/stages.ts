@@ -38,7 +38,7 @@ export interface Resizing {
   readonly linear: boolean;
 }
 
-/** A network whose photos have the shape (1, 3, H, W), cut into stages; they take numbers, also where it takes bytes. */
+/** A network of photos of the shape (1, 3, H, W), cut into stages; they take numbers, also where it takes bytes. */
 export class StagedNetwork {
   readonly photo: string;
   readonly picture: string;
