@@ -23,8 +23,12 @@ for (const [what, file, message] of [
   ["cut off", one.subarray(0, one.length / 2), /damaged or not an ONNX file/],
   ["cut off at its end", one.subarray(0, -7), /damaged or not an ONNX file/],
   ["a picture", Uint8Array.of(0xff, 0xd8, 0xff, 0xe0, 0, 16, 0x4a, 0x46, 0x49, 0x46), /damaged or not an ONNX file/],
-  ["of another network", writeModel({ ...model, inputs }), /not a transfer network for photos: it takes photo, style /],
-  ["without the names of its styles", writeModel(without("many", 14)), /its file doesn't name them/],
+  [
+    "of another network",
+    writeModel({ ...model, inputs }),
+    /isn't a transfer network for photos: it takes photo, style and returns picture\.$/,
+  ],
+  ["without the names of its styles", writeModel(without("many", 14)), /its styles aren't named in it/],
 ] as const) {
   test(`a file that is ${what} is refused in one line`, async () => {
     await assert.rejects(Network.open(file, ort), (error: Error) => {
@@ -39,7 +43,16 @@ for (const [what, file, message] of [
 test("a network of other shapes is refused", async () => {
   const gray = { ...model, outputs: [makeValue("gray")], nodes: [...model.nodes] };
   gray.nodes.push(makeNode("ReduceMean", [model.outputs[0]!.name], "gray", { keepdims: 1 }));
-  await assert.rejects(Network.open(writeModel(gray), ort), /not a transfer network for photos/);
+  await assert.rejects(Network.open(writeModel(gray), ort), /isn't a transfer network for photos/);
+});
+
+test("a runtime that can't be loaded is not taken for a damaged file", async () => {
+  const options = { executionProviders: ["webnn"] };
+  await assert.rejects(Network.open(one, ort, options), (error: Error) => {
+    assert.ok(!(error instanceof NetworkError));
+    assert.match(error.message, /backend/);
+    return true;
+  });
 });
 
 test("styles, credits and sizes are read", async () => {
@@ -52,22 +65,45 @@ test("styles, credits and sizes are read", async () => {
   assert.ok(!single.adjustable);
   assert.deepEqual(single.styles, [{ name: "ink", credit: "A painter", size: 128 }]);
   const baked = await Network.open(readNetwork("half"), ort);
-  assert.deepEqual(baked.styles.map(({ name }) => name), ["wood, ink"]);
+  assert.deepEqual(
+    baked.styles.map(({ name }) => name),
+    ["wood, ink"],
+  );
 });
 
-test("a photo that is too small is refused", async () => {
-  const network = await Network.open(one, ort);
-  await assert.rejects(network.paint(noise(31, 80)), (error) => {
-    assert.ok(error instanceof PaintingError);
-    assert.match(error.message, /31x80 is too small for the network: at least 32x32 pixels/);
-    return true;
+for (const [name, width, height, message] of [
+  ["one", 31, 80, /^A photo of 31x80 is too small for the network: at least 32x32 pixels\.$/],
+  ["fixed", 500, 100, /^A photo of 500x100 is .*, 128x26 after it is scaled down for its file: at least/],
+] as const) {
+  test(`a photo of ${width}x${height} is too small for ${name}`, async () => {
+    const network = await Network.open(readNetwork(name), ort);
+    await assert.rejects(network.paint(noise(width, height)), (error) => {
+      assert.ok(error instanceof PaintingError);
+      assert.match(error.message, message);
+      return true;
+    });
   });
-});
+}
 
 for (const style of [[], [0, 0, 0], [1, -1, 0], [1, 0, 0, 1], [NaN]]) {
   test(`weights of ${style} are refused`, async () => {
     const network = await Network.open(readNetwork("many"), ort);
     await assert.rejects(network.paint(noise(40, 40), { style }), /style must be up to 3 weights >= 0/);
+  });
+}
+
+for (const [name, value] of [
+  ["strength", 1.5],
+  ["preserveColor", -1],
+  ["strokes", 0],
+  ["strokes", NaN],
+] as const) {
+  test(`${name} of ${value} is refused`, async () => {
+    const network = await Network.open(one, ort);
+    await assert.rejects(
+      network.paint(noise(40, 40), { [name]: value }),
+      new RegExp(`^RangeError: ${name} must be .*, got`),
+    );
   });
 }
 

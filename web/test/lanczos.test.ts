@@ -14,7 +14,11 @@ for (const { from, to, photo, bytes, floats } of readJson<Scaling[]>("scaled.jso
 
   test(`floats of ${from} are scaled to ${to} as Pillow does it, also some rows at a time`, () => {
     const expected = readFloats(floats);
-    for (const [start, stop] of [[0, height], [0, 1], [3, height - 1]] as const) {
+    for (const [start, stop] of [
+      [0, height],
+      [0, 1],
+      [3, height - 1],
+    ] as const) {
       const rows = scaled(rasterOfPixels(pixels), { width, height }).read(start, stop);
       assert.equal(rows.height, stop - start);
       rows.data.forEach((value, i) => {

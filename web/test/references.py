@@ -25,13 +25,20 @@ METADATA = {"size": "128", "style": "ink", "painter": "A painter"}
 IN_STRIPS = {"memory": 1}
 COARSE_TO_FINE = {"strokes": 4}
 BLEND = {"style": {"ink": 1, "wood": 2}, "strength": 0.6, "preserveColor": 0.5}
-SCALINGS = [((97, 62), (181, 124)), ((97, 62), (40, 31)), ((97, 62), (97, 31)), ((64, 48), (127, 48)), ((97, 62), (34, 22))]
+SCALINGS = [
+    ((97, 62), (181, 124)),
+    ((97, 62), (40, 31)),
+    ((97, 62), (97, 31)),
+    ((64, 48), (127, 48)),
+    ((97, 62), (34, 22)),
+]
 
 
 class Darkened(nn.Module):
     """A network that sees the whole photo without an instance normalization."""
 
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        """Darken photos, shape (N, 3, H, W)."""
         return photos * photos.mean((2, 3), keepdim=True)
 
 
@@ -39,6 +46,7 @@ class Numbered(nn.Module):
     """A network that numbers rows by `Range`."""
 
     def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        """Shade photos, shape (N, 3, H, W), in bands of 51 rows."""
         return photos * (torch.arange(photos.shape[2])[:, None] % 51) / 51
 
 
@@ -103,10 +111,11 @@ def cases() -> list[Case]:
     made += [Case(name, size) for name in ("fixed", "batch") for size in ((200, 120), (80, 150))]
     made += [Case(name, large, {**IN_STRIPS, **COARSE_TO_FINE}) for name in files() if name not in ("fixed", "batch")]
     for options in (BLEND, {"strength": 0}, {"preserveColor": 1}):
-        made += [Case("many", (131, 171), {**options, "strokes": "native"}), Case("many", large, {**options, **IN_STRIPS})]
+        made.append(Case("many", (131, 171), {**options, "strokes": "native"}))
+        made.append(Case("many", (701, 500), {**options, **IN_STRIPS}))
     for name in bundled_models():
         made += [Case(name, (700, 500), options) for options in ({"strokes": 2}, {**IN_STRIPS, "strokes": "native"})]
-    return made + [Case("styles", (1030, 701), {**IN_STRIPS, **BLEND, "style": {"udnie": 1, "ink_wash": 3}})]
+    return [*made, Case("styles", (1030, 701), {**IN_STRIPS, **BLEND, "style": {"udnie": 1, "ink_wash": 3}})]
 
 
 def write_networks(folder: Path) -> dict[str, Path]:

@@ -48,7 +48,7 @@ export function fitInto(shape: InputShape, size: Size): Size {
   return { width: fit(limits.width, size.width), height: fit(limits.height, size.height) };
 }
 
-/** The size to which a photo is enlarged by its reflections: unlike an empty area, they leave its statistics as they are. */
+/** The size to which a photo is enlarged by its reflections, which leave its statistics as they are. */
 export function filledSize(shape: InputShape, size: Size): Size {
   const fill = (length: number) => Math.ceil(length / shape.multiple) * shape.multiple;
   return { width: shape.width ?? fill(size.width), height: shape.height ?? fill(size.height) };

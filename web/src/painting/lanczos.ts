@@ -1,8 +1,8 @@
 /**
- * Scaling with Lanczos' filter, with the same result as Pillow's `Image.resize`, by which `Stylizer` scales pictures: see
- * Resample.c in its source. Floats are filtered as its mode F, bytes as its mode RGB, whose weights are whole multiples
- * of 2^-22, and which is rounded in between. The width is scaled first; recent versions of Pillow begin with the height
- * for some sizes, which makes a difference by that rounding.
+ * Scaling with Lanczos' filter, with the same result as Pillow's `Image.resize`, by which `Stylizer` scales
+ * pictures: see Resample.c in its source. Floats are filtered as its mode F, bytes as its mode RGB, whose weights
+ * are whole multiples of 2^-22, and which is rounded in between. The width is scaled first; recent versions of
+ * Pillow begin with the height for some sizes, which makes a difference by that rounding.
  */
 import type { Pixels, Planes } from "./pixels";
 import { bytesOf, setRows } from "./pixels";
@@ -98,7 +98,9 @@ function sinc(x: number): number {
 }
 
 function quantize(filter: Filter): Filter {
-  const weights = filter.weights.map((weight) => Math.trunc(weight * PRECISION + (weight < 0 ? -0.5 : 0.5)) / PRECISION);
+  const weights = filter.weights.map(
+    (weight) => Math.trunc(weight * PRECISION + (weight < 0 ? -0.5 : 0.5)) / PRECISION,
+  );
   return { ...filter, weights };
 }
 

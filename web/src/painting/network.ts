@@ -1,6 +1,6 @@
 /** Networks in ONNX files that `fit` or `export` wrote, which paint photos as `Stylizer` does. */
 import type { InferenceSession } from "onnxruntime-web";
-import { paintCoarseToFine, planShortSides, type Picture } from "./coarse-to-fine";
+import { paintCoarseToFine, planShortSides, scalingWork, type Picture } from "./coarse-to-fine";
 import { mixColor } from "./colors";
 import { NetworkError, PaintingError, firstLine } from "./errors";
 import { MINIMUM_SIZE, fitInto, isFixed, readInputShape, type InputShape } from "./input-shape";
@@ -11,7 +11,7 @@ import { Passes } from "./passes";
 import { setRows, toBytes, type Pixels, type Planes } from "./pixels";
 import { rasterOfPixels, rasterOfPlanes, setSamples, stripsOf, type Raster } from "./rasters";
 import { sessionOpener, type OpenSession, type Runtime, type Tensors } from "./runtime";
-import { fitShortSide, isSame, shortSide, type Size } from "./sizes";
+import { fitShortSide, isSame, roundHalfToEven, shortSide, type Size } from "./sizes";
 import type { StripPlan } from "./strips";
 import { readStyle, readStyles, trainedShortSide, type Style } from "./styles";
 
@@ -48,8 +48,8 @@ const CONTROLS = "style,strength,preserve_color";
 /** Least short side of the first pass, in pixels, at strokes of size 1: at less, pictures lack details. */
 const LEAST_FIRST_SIDE = 512;
 const DEFAULT_MEMORY = 1e9;
-/** The work of scaling and mixing pictures for each pixel of a pass after the first, in the unit of `Stage.work`. */
-const SCALING = 10_000;
+/** What ONNX Runtime says if it can't be loaded itself, whatever the file. */
+const NO_RUNTIME = "no available backend found";
 
 /** A transfer network. It paints one photo at a time. */
 export class Network {
@@ -83,15 +83,15 @@ export class Network {
       return session;
     };
     const [metadata, session] = await openFile(file, open);
-    const shape = readInputShape(session, metadata);
     const adjustable = session.inputNames.slice(1).join() === CONTROLS;
-    if (!shape || !(adjustable || session.inputNames.length === 1)) {
-      await session.release();
-      const names = `takes ${session.inputNames.join(", ")} and returns ${session.outputNames.join(", ")}`;
-      throw new NetworkError(`The file is not a transfer network for photos: it ${names}.`);
-    }
+    const shape = adjustable || session.inputNames.length === 1 ? readInputShape(session, metadata) : undefined;
     const styles = adjustable ? readStyles(metadata, weightCount(session)) : [readStyle(metadata)];
-    if (!styles) throw new NetworkError("The network takes weights of styles, but its file doesn't name them.");
+    if (!shape || !styles) {
+      await session.release();
+      const names = `it takes ${session.inputNames.join(", ")} and returns ${session.outputNames.join(", ")}`;
+      const problem = shape ? "its styles aren't named in it" : `it isn't a transfer network for photos: ${names}`;
+      throw new NetworkError(`The file can't be used: ${problem}.`);
+    }
     const passes = new Passes(file, session, shape, runtime, open);
     return new Network(styles, adjustable, metadata, shape, passes, runtime, sessions);
   }
@@ -101,26 +101,22 @@ export class Network {
    *
    * @returns the picture, of the photo's size and with its opacity.
    * @throws PaintingError the photo is too small, or too large for the memory.
+   * @throws RangeError an option is out of range.
    */
   async paint(photo: Pixels, options: PaintOptions = {}): Promise<Pixels> {
-    const { strength = 1, preserveColor = 0, memory = DEFAULT_MEMORY, signal, onProgress } = options;
+    const { strength = 1, preserveColor = 0, strokes = 1, memory = DEFAULT_MEMORY, signal, onProgress } = options;
+    check("strength", strength, strength >= 0 && strength <= 1, "from 0 to 1");
+    check("preserveColor", preserveColor, preserveColor >= 0 && preserveColor <= 1, "from 0 to 1");
+    check("strokes", strokes, strokes === "native" || (strokes > 0 && strokes < Infinity), "> 0, or native");
     const weights = normalize(options.style ?? [1], this.styles.length);
-    const input = this.scaleDown(photo);
-    const first = this.firstShortSide(shortSide(input), weights, options.strokes ?? 1);
-    const controls = (value: number) => this.controls(weights, value);
     signal?.throwIfAborted();
-    const passes: Pass[] = [];
-    for (const side of planShortSides(shortSide(input), first)) {
-      const size = fitShortSide(input, side);
-      passes.push({ size, plan: await this.passes.plan(size, memory, controls(1)) });
-    }
+    const input = this.scaleDown(photo);
+    const sides = planShortSides(shortSide(input), this.firstShortSide(shortSide(input), weights, strokes));
+    const sizes = sides.map((side) => fitShortSide(input, side));
+    const passes = await this.planPasses(sizes, weights, memory);
     const pace = makePace(await this.workOf(passes), signal, onProgress);
-    const paint = (raster: Raster, value: number) => {
-      const pass = passes.find(({ size }) => isSame(size, raster))!;
-      return this.paintPass(raster, pass, controls(value), this.adjustable ? 1 : value, pace);
-    };
+    const paint = (raster: Raster, share: number) => this.paintPass(raster, passes, weights, share, pace);
     const given = rasterOfPixels(input);
-    const sizes = passes.map(({ size }) => size);
     const picture = await paintCoarseToFine(given, sizes, paint, strength, pace);
     const painted = scalePixels(await withColor(picture, given, preserveColor, pace), photo);
     for (let i = 3; i < painted.data.length; i += 4) painted.data[i] = photo.data[i]!;
@@ -137,8 +133,10 @@ export class Network {
   private scaleDown(photo: Pixels): Pixels {
     const size = fitInto(this.shape, photo);
     if (shortSide(size) < MINIMUM_SIZE) {
+      const given = `${photo.width}x${photo.height}`;
+      const inside = isSame(size, photo) ? "" : `, ${size.width}x${size.height} after it is scaled down for its file`;
       const least = `at least ${MINIMUM_SIZE}x${MINIMUM_SIZE} pixels`;
-      throw new PaintingError(`A photo of ${photo.width}x${photo.height} is too small for the network: ${least}.`);
+      throw new PaintingError(`A photo of ${given} is too small for the network${inside}: ${least}.`);
     }
     return scalePixels(photo, size);
   }
@@ -147,7 +145,8 @@ export class Network {
   private firstShortSide(side: number, weights: readonly number[], strokes: number | "native"): number {
     const trained = trainedShortSide(this.styles, weights);
     if (strokes === "native" || isFixed(this.shape) || trained === undefined) return side;
-    return Math.max(MINIMUM_SIZE, Math.round(Math.min(Math.max(trained, LEAST_FIRST_SIDE) / strokes, side)));
+    const first = Math.min(Math.max(trained, LEAST_FIRST_SIDE) / strokes, side);
+    return Math.max(MINIMUM_SIZE, roundHalfToEven(first));
   }
 
   /** The network's inputs besides the photo, whose own colors aren't mixed before all passes are done. */
@@ -160,32 +159,45 @@ export class Network {
     return Object.fromEntries(tensors);
   }
 
+  private async planPasses(sizes: readonly Size[], weights: readonly number[], memory: number): Promise<Pass[]> {
+    const passes: Pass[] = [];
+    for (const size of sizes) {
+      passes.push({ size, plan: await this.passes.plan(size, memory, this.controls(weights, 1)) });
+    }
+    return passes;
+  }
+
   private async workOf(passes: readonly Pass[]): Promise<number> {
     let work = 0;
-    for (const { size, plan } of passes) work += (await this.passes.work(size, plan)) + scalingWork(size);
+    for (const { size, plan } of passes) work += await this.passes.work(size, plan);
+    for (const { size } of passes.slice(1)) work += scalingWork(size);
     return work;
   }
 
-  /** Run the network, and mix its picture with the photo at a strength. */
-  private async paintPass(photo: Raster, pass: Pass, controls: Tensors, strength: number, pace: Pace): Promise<Picture> {
+  /** Run the network at a strength, by mixing its picture with the photo if it has no strength of its own. */
+  private async paintPass(
+    photo: Raster,
+    passes: readonly Pass[],
+    weights: readonly number[],
+    strength: number,
+    pace: Pace,
+  ): Promise<Picture> {
     const { width, height } = photo;
     const picture = { width, height, data: new Uint16Array(3 * width * height) };
-    for await (const { start, rows } of this.passes.paint(photo, pass.plan, controls, pace)) {
-      if (strength < 1) mix(rows, photo.read(start, start + rows.height), strength);
+    const { plan } = passes.find(({ size }) => isSame(size, photo))!;
+    for await (const { start, rows } of this.passes.paint(photo, plan, this.controls(weights, strength), pace)) {
+      if (strength < 1 && !this.adjustable) mix(rows, photo.read(start, start + rows.height), strength);
       setSamples(picture, start, rows);
     }
-    await pace(scalingWork(photo));
     return picture;
   }
 }
 
-async function openFile(
-  file: Uint8Array,
-  open: OpenSession,
-): Promise<[ReadonlyMap<string, string>, InferenceSession]> {
+async function openFile(file: Uint8Array, open: OpenSession): Promise<[ReadonlyMap<string, string>, InferenceSession]> {
   try {
     return [readMetadata(parseModel(file)), await open(file)];
   } catch (error) {
+    if (firstLine(error).startsWith(NO_RUNTIME)) throw error;
     throw new NetworkError(`The file is damaged or not an ONNX file (${firstLine(error)}).`);
   }
 }
@@ -197,18 +209,17 @@ function weightCount(session: InferenceSession): number {
   return typeof count === "number" ? count : 0;
 }
 
+function check(name: string, value: unknown, good: boolean, allowed: string): void {
+  if (!good) throw new RangeError(`${name} must be ${allowed}, got ${value}`);
+}
+
 /** Weights of all styles, whose sum is 1. */
 function normalize(weights: readonly number[], count: number): number[] {
   const all = Array.from({ length: count }, (_, i) => weights[i] ?? 0);
   const sum = all.reduce((a, b) => a + b, 0);
-  if (!(sum > 0) || all.some((weight) => !(weight >= 0)) || weights.length > count) {
-    throw new RangeError(`style must be up to ${count} weights >= 0, one of them above 0, got ${weights.join(", ")}`);
-  }
+  const good = sum > 0 && all.every((weight) => weight >= 0) && weights.length <= count;
+  check("style", weights.join(", "), good, `up to ${count} weights >= 0, one of them above 0`);
   return all.map((weight) => weight / sum);
-}
-
-function scalingWork(size: Size): number {
-  return SCALING * size.width * size.height;
 }
 
 /** Mix rows of a picture, in place, with those of the photo, as a network of several styles does at a low strength. */
@@ -222,10 +233,9 @@ function mix(rows: Planes, photo: Planes, strength: number): void {
 async function withColor(picture: Picture, photo: Raster, share: number, pace: Pace): Promise<Pixels> {
   const { width, height } = picture;
   const pixels = { width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) };
-  for (const { start, rows } of stripsOf(rasterOfPlanes(picture))) {
+  for await (const { start, rows } of stripsOf(rasterOfPlanes(picture), pace)) {
     if (share) mixColor(rows, photo.read(start, start + rows.height), share);
     setRows(pixels, start, toBytes(rows));
-    await pace(0);
   }
   return pixels;
 }

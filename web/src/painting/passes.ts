@@ -10,19 +10,21 @@ import { StagedNetwork } from "./stages";
 import { StripPainter, workInStrips, type StripPlan } from "./strips";
 
 /** Bytes for each pixel of a photo that is painted whole, which are enough for networks that aren't known yet. */
-const UNKNOWN_NETWORK = 1500;
+const UNKNOWN_NETWORK = 1000;
 /** Memory that a photo takes that is painted whole, relative to the features in use: operators copy some of them. */
-const WHOLE_OVERHEAD = 1.5;
+const WHOLE_OVERHEAD = 2;
 /** The same for a strip. */
 const STRIP_OVERHEAD = 2;
 /** Bytes for each pixel of a photo: the photo, its picture, and arrays that are made of them. */
-const ARRAYS = 44;
-const SESSIONS = 60e6;
-/** Pixels up to which a photo is painted whole: the run takes seconds, in which nothing else is done. */
-const MIDDLING = 2 ** 21;
+const ARRAYS = 30;
+/** Bytes for ONNX Runtime, the sessions of all stages, and memory that is free but can't be used. */
+const RUNTIME = 250e6;
+/** Pixels up to which a photo is painted whole: nothing else can be done, nor the work be stopped, during the run. */
+const MIDDLING = 2 ** 19;
 /** Bytes for the features of a strip, by preference: small strips are mostly borders. */
-const WORKING = [64e6, 32e6, 16e6, 8e6];
-const TYPICAL_WORK = 30_000;
+const WORKING = [32e6, 16e6, 8e6];
+/** The work of a network that isn't known yet, for each pixel. */
+const TYPICAL_WORK = 20_000;
 
 const TRIED = { width: 64, height: 192 };
 const LARGEST_ERROR = 10 ** -4.5; // 45 dB
@@ -41,18 +43,20 @@ export class Passes {
   ) {
     const cuttable = !isFixed(shape) && (shape.batch ?? 1) === 1;
     const cut = () => StagedNetwork.of(file, shape.inBytes, runtime, open).catch(() => undefined);
-    this.staged = lazily(async () => (cuttable ? cut() : undefined));
+    this.staged = lazily(() => (cuttable ? cut() : Promise.resolve(undefined)));
   }
 
   /** How to paint a photo in strips; undefined if it is to be painted whole, or if strips would not look the same. */
   async plan(size: Size, memory: number, controls: Tensors): Promise<StripPlan | undefined> {
     const pixels = size.width * size.height;
-    if (pixels <= MIDDLING && pixels * UNKNOWN_NETWORK <= memory) return undefined;
+    const fits = (bytes: number) => pixels <= MIDDLING && RUNTIME + pixels * bytes <= memory;
+    if (fits(UNKNOWN_NETWORK)) return undefined;
     const network = await this.staged();
-    if (!network) return undefined;
-    if (pixels <= MIDDLING && pixels * (network.working * WHOLE_OVERHEAD + ARRAYS) <= memory) return undefined;
-    const plans = await this.cut(network, filledSize(this.shape, size).height, controls);
-    return plans.find((plan) => needed(network, plan, pixels) <= memory) ?? plans.at(-1);
+    if (!network || fits(network.working * WHOLE_OVERHEAD + ARRAYS)) return undefined;
+    const { height } = filledSize(this.shape, size);
+    await network.rows.prepare(height);
+    const plan = choosePlan(network, height, pixels, memory);
+    return (await this.isExact(plan, height % network.rows.step, controls)) ? plan : undefined;
   }
 
   /** The work of a pass, in the unit of `Stage.work`. */
@@ -85,39 +89,45 @@ export class Passes {
     return fromBatch(this.shape, pictures, size);
   }
 
-  /** Plans for photos of a height, by preference; none if strips would not look the same, or can't be painted. */
-  private async cut(network: StagedNetwork, height: number, controls: Tensors): Promise<StripPlan[]> {
-    const remainder = height % network.rows.step;
-    await network.rows.prepare(height);
-    const scales = [...network.scales].reverse();
-    const plans = scales.flatMap((scale) => {
-      const stages = network.stages(height, scale);
-      return WORKING.map((working) => ({ stages, working }));
-    });
-    const narrow = { stages: plans.at(-1)!.stages, working: 0 };
-    const same = this.tried.get(remainder) ?? (await this.equalsWhole(narrow, remainder, controls).catch(() => false));
-    this.tried.set(remainder, same);
-    return same ? plans : [];
+  /** Whether strips look the same as a whole photo, for heights with some remainder. */
+  private async isExact(plan: StripPlan, remainder: number, controls: Tensors): Promise<boolean> {
+    const size = { width: TRIED.width, height: TRIED.height + remainder };
+    const exact = this.tried.get(remainder) ?? (await this.error(plan, size, controls)) <= LARGEST_ERROR;
+    this.tried.set(remainder, exact);
+    return exact;
   }
 
-  /** Whether a small photo looks the same in narrow strips; networks may have operators that see all of it. */
-  private async equalsWhole(plan: StripPlan, remainder: number, controls: Tensors): Promise<boolean> {
-    const size = { width: TRIED.width, height: TRIED.height + remainder };
+  /** The mean squared error of narrow strips of a small photo: networks may have operators that see all of it. */
+  private async error(plan: StripPlan, size: Size, controls: Tensors): Promise<number> {
     const photo = rasterOfPlanes(noise(size));
     const pace = makePace(1);
-    const whole = await this.paintWhole(photo, size, controls, pace);
     let error = 0;
-    for await (const { start, rows } of this.paint(photo, plan, controls, pace)) {
-      const expected = rasterOfPlanes(whole).read(start, start + rows.height).data;
-      rows.data.forEach((value, i) => (error += (value - expected[i]!) ** 2));
+    try {
+      const whole = await this.paint(photo, undefined, controls, pace).next();
+      const expected = rasterOfPlanes((whole.value as Strip).rows);
+      for await (const { start, rows } of this.paint(photo, { ...plan, working: 0 }, controls, pace)) {
+        const other = expected.read(start, start + rows.height).data;
+        rows.data.forEach((value, i) => (error += (value - other[i]!) ** 2));
+      }
+    } catch {
+      return Infinity; // of any kind, depending on what operators a network has
     }
-    return error / whole.data.length <= LARGEST_ERROR;
+    return error / (3 * size.width * size.height);
   }
+}
+
+/** The first plan, by preference, for which there is memory; the one that needs the least if there is none. */
+function choosePlan(network: StagedNetwork, height: number, pixels: number, memory: number): StripPlan {
+  const plans = [...network.scales].reverse().flatMap((scale) => {
+    const stages = network.stages(height, scale);
+    return WORKING.map((working) => ({ stages, working }));
+  });
+  return plans.find((plan) => needed(network, plan, pixels) <= memory) ?? plans.at(-1)!;
 }
 
 /** Bytes that a plan needs at once. */
 function needed(network: StagedNetwork, plan: StripPlan, pixels: number): number {
-  return SESSIONS + pixels * (Math.max(...network.keptBytes(plan.stages)) + ARRAYS) + STRIP_OVERHEAD * plan.working;
+  return RUNTIME + pixels * (Math.max(...network.keptBytes(plan.stages)) + ARRAYS) + STRIP_OVERHEAD * plan.working;
 }
 
 /** A picture of noise that gets stronger towards the bottom, so that no strip is like another. */

@@ -78,33 +78,29 @@ function reflect(index: number, length: number): number {
   return Math.min(index % period, period - (index % period));
 }
 
-/** All rows of a picture, in strips. */
-export function* stripsOf(raster: Raster): Generator<Strip> {
+/** All rows of a picture, in strips, each of which accounts for its share of some work. */
+export async function* stripsOf(raster: Raster, pace: Pace, work = 0): AsyncGenerator<Strip> {
   const rows = Math.max(1, Math.floor(STRIP_PIXELS / raster.rowPixels));
   for (let start = 0; start < raster.height; start += rows) {
-    yield { start, rows: raster.read(start, Math.min(start + rows, raster.height)) };
+    const stop = Math.min(start + rows, raster.height);
+    yield { start, rows: raster.read(start, stop) };
+    await pace((work * (stop - start)) / raster.height);
   }
 }
 
 /** The whole picture in memory, in whole numbers up to 65535. */
-export async function stored(raster: Raster, pace: Pace): Promise<Planes<Uint16Array>> {
+export async function stored(raster: Raster, pace: Pace, work = 0): Promise<Planes<Uint16Array>> {
   const { width, height } = raster;
   const planes = { width, height, data: new Uint16Array(3 * width * height) };
-  for (const { start, rows } of stripsOf(raster)) {
-    setSamples(planes, start, rows);
-    await pace(0);
-  }
+  for await (const { start, rows } of stripsOf(raster, pace, work)) setSamples(planes, start, rows);
   return planes;
 }
 
 /** The whole picture in memory, in floats. */
-export async function storedInFloats(raster: Raster, pace: Pace): Promise<Planes> {
+export async function storedInFloats(raster: Raster, pace: Pace, work = 0): Promise<Planes> {
   const { width, height } = raster;
   const data = new Float32Array(3 * width * height);
-  for (const { start, rows } of stripsOf(raster)) {
-    copyRows(rows, data, height, start);
-    await pace(0);
-  }
+  for await (const { start, rows } of stripsOf(raster, pace, work)) copyRows(rows, data, height, start);
   return { width, height, data };
 }
 

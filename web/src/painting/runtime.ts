@@ -14,11 +14,7 @@ export type OpenSession = (model: Uint8Array) => Promise<InferenceSession>;
 /** Tensors by the names of a session's inputs or outputs. */
 export type Tensors = Readonly<Record<string, Tensor>>;
 
-/**
- * Makes a function that opens sessions.
- *
- * They set no memory aside, for there are many: those of all parts of a network.
- */
+/** Makes a function that opens sessions, which set no memory aside: there are those of all parts of a network. */
 export function sessionOpener(runtime: Runtime, options: InferenceSession.SessionOptions = {}): OpenSession {
   const all = { enableCpuMemArena: false, enableMemPattern: false, logSeverityLevel: 3 as const, ...options };
   return (model) => runtime.InferenceSession.create(model, all);
@@ -37,8 +33,14 @@ export async function run(session: InferenceSession, inputs: Tensors): Promise<T
   }
 }
 
-/** What is made when it is first asked for, and only once. */
+/** What is made when it is first asked for, and again only if that fails. */
 export function lazily<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;
-  return () => (made ??= make());
+  return () => {
+    made ??= make().catch((error: unknown) => {
+      made = undefined;
+      throw error;
+    });
+    return made;
+  };
 }

@@ -38,16 +38,15 @@ export interface Resizing {
   readonly linear: boolean;
 }
 
-/** A network whose photos have the shape (1, 3, H, W), cut into stages; they take numbers, also where it takes bytes. */
+/** A network of photos of the shape (1, 3, H, W), cut into stages; they take numbers, also where it takes bytes. */
 export class StagedNetwork {
   readonly photo: string;
   readonly picture: string;
   readonly resizings: ReadonlyMap<string, Resizing>;
   /** The scales, from the coarsest on, up to which features may be kept. */
   readonly scales: readonly number[];
-  /** Bytes in use at once, and work, for each pixel of a photo that is painted whole. */
+  /** Bytes in use at once for each pixel of a photo that is painted whole. */
   readonly working: number;
-  readonly work: number;
   private readonly makers = new Map<string, number>();
   private readonly normalized: readonly string[];
   private readonly stagesMade = new Map<string, Stage[]>();
@@ -62,11 +61,12 @@ export class StagedNetwork {
     this.picture = model.outputs[0]!.name;
     nodes.forEach((node, i) => node.outputs.filter(Boolean).forEach((name) => this.makers.set(name, i)));
     this.normalized = nodes.filter((node) => node.op === "InstanceNormalization").map((node) => node.inputs[0]!);
-    this.resizings = new Map(nodes.filter((node) => node.op === "Resize").map((node) => [node.outputs[0]!, resizing(node)]));
+    this.resizings = new Map(
+      nodes.filter((node) => node.op === "Resize").map((node) => [node.outputs[0]!, resizing(node)]),
+    );
     const scales = new Set(this.normalized.map((name) => rows.scales.get(name) ?? 1));
     this.scales = scales.size ? [...scales].sort((a, b) => a - b) : [1];
     this.working = this.workingOf(nodes);
-    this.work = this.workOf(nodes);
   }
 
   /** Cut the network in the bytes of an ONNX file; rejects if it has unexpected parts. */
@@ -181,7 +181,7 @@ export class StagedNetwork {
     return most;
   }
 
-  /** The multiplications of convolutions, and the bytes that all nodes write, for each pixel. */
+  /** The multiplications of convolutions, and the values that all nodes write, for each pixel. */
   private workOf(nodes: readonly Node[]): number {
     const shapes = new Map(this.model.weights.map(({ name, shape }) => [name, shape]));
     const works = nodes.map((node) => {
@@ -193,7 +193,7 @@ export class StagedNetwork {
   }
 }
 
-/** Work of writing a value, in multiplications: a run is as slow by its operators' passes over the memory. */
+/** Work of writing a value, in multiplications of a convolution, which are fast beside it. */
 const WRITING = 10;
 
 /** The kept tensors that are taken after some stage. */

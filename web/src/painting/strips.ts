@@ -80,34 +80,33 @@ export class StripPainter {
 
   /** The value of an input of a stage for some section of the photo. */
   private input(name: string, stage: Stage, section: Section): Tensor {
-    const { network, runtime } = this;
     const control = this.controls[name];
     if (control) return control;
-    if (name === network.photo) return this.photoRows(stage, section);
+    if (name === this.network.photo) return this.photoRows(stage, section);
     const slash = name.lastIndexOf("/");
     const [tensor, role] = [name.slice(0, slash), name.slice(slash + 1)];
-    const seen = section.last - section.first;
     switch (role) {
       case "axis":
         return this.integers([2]);
       case "mean":
-      case "variance": {
-        const values = this.moments.get(tensor)![role];
-        return new runtime.Tensor("float32", values, [values.length]);
-      }
+      case "variance":
+        return this.floats(this.moments.get(tensor)![role]);
       case "above":
       case "below":
       case "weight":
         return this.resizing(tensor, section)[role];
       case "first":
         return this.integers([this.row(tensor, section.first)], []);
-      case "kept": {
-        const first = this.row(tensor, section.first);
-        return this.kept.get(tensor)!.rows(first, first + network.rows.of(tensor, seen), runtime);
-      }
+      case "kept":
+        return this.keptRows(tensor, section);
       default:
         return this.integers([this.ownRows(tensor, section)[role === "from" ? 0 : 1]]);
     }
+  }
+
+  private keptRows(tensor: string, { first, last }: Section): Tensor {
+    const start = this.row(tensor, first);
+    return this.kept.get(tensor)!.rows(start, start + this.network.rows.of(tensor, last - first), this.runtime);
   }
 
   private photoRows(stage: Stage, { first, last }: Section): Tensor {
@@ -123,7 +122,8 @@ export class StripPainter {
 
   /** The first row that is the section's own, and the one after the last, among those that a stage computes. */
   private ownRows(tensor: string, { start, stop, first, last }: Section): [number, number] {
-    const end = stop === this.photo.height ? this.network.rows.of(tensor, last - first) : this.row(tensor, stop - first);
+    const end =
+      stop === this.photo.height ? this.network.rows.of(tensor, last - first) : this.row(tensor, stop - first);
     return [this.row(tensor, start - first), end];
   }
 
@@ -141,9 +141,15 @@ export class StripPainter {
     const first = this.row(small, section.first);
     const index = (below: number) =>
       this.integers(places.map((place) => clamp(Math.floor(place) + below - first, counts.of(small, seen) - 1)));
-    const weights = Float32Array.from(places, (place) => place - Math.floor(place));
-    const weight = new this.runtime.Tensor("float32", weights, [weights.length, 1]);
+    const weight = this.floats(
+      Float32Array.from(places, (place) => place - Math.floor(place)),
+      [places.length, 1],
+    );
     return { above: index(0), below: index(1), weight };
+  }
+
+  private floats(values: Float32Array, dims: readonly number[] = [values.length]): Tensor {
+    return new this.runtime.Tensor("float32", values, dims);
   }
 
   private integers(values: readonly number[], dims: readonly number[] = [values.length]): Tensor {

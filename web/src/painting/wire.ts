@@ -1,6 +1,6 @@
 /**
- * The wire format of Google's Protobuf, in which ONNX files are written: as far as it is needed, and so that fields which
- * aren't looked at are kept as they are. See https://protobuf.dev/programming-guides/encoding/
+ * The wire format of Google's Protobuf, in which ONNX files are written: as far as it is needed, and so that fields
+ * which aren't looked at are kept as they are. See https://protobuf.dev/programming-guides/encoding/
  */
 
 /** A field of a message. */
