@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -14,7 +15,7 @@ from nst_lightning import cli
 from nst_lightning.commands import serve as command
 from nst_lightning.errors import UserError
 from nst_lightning.inference import ModelError
-from nst_lightning.serving import PageServer, build_site, read_models, server, site
+from nst_lightning.serving import PageServer, build_site, read_models, site
 
 POLICY = {"default-src": "'none'", "script-src": "'self' 'wasm-unsafe-eval'", "frame-ancestors": "'none'"}
 
@@ -108,8 +109,7 @@ def test_networks_and_their_list(running, page, model, many_model, tmp_path, sta
         response = ask(running, f"/{listed['file']}")
         assert response.headers["Content-Type"] == "application/octet-stream"
         assert len(response.body) == listed["bytes"]
-        with open(path, "rb") as file:
-            assert response.body == file.read()
+        assert response.body == Path(path).read_bytes()
 
 
 def test_bundled_networks_by_default(page):
@@ -262,7 +262,7 @@ def test_a_connection_serves_several_requests(running):
 
 
 def test_slow_clients_do_not_keep_others_waiting(running, page, monkeypatch, capfd):
-    monkeypatch.setattr(server._Handler, "timeout", 0.3)
+    monkeypatch.setattr(PageServer, "client_timeout", 0.3)
     (page / "runtime/ort.wasm").write_bytes(bytes(2**24))
     address = ("127.0.0.1", running.port)
     silent, broken, greedy = (socket.create_connection(address, timeout=5) for _ in range(3))

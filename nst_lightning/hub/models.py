@@ -79,7 +79,7 @@ def _describe_network(model: OfferedModel) -> dict[str, Any]:
         "inputs": ["photo", *controls],
         "output": "picture",
         "styles": model.styles,
-        "metadata": model.metadata,
+        "license": model.metadata.get("license"),
     }
 
 

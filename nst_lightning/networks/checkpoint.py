@@ -189,10 +189,9 @@ def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def to_safetensors(checkpoint: Mapping[str, Any]) -> bytes:
     """The network of a checkpoint as a file in the format of safetensors, with its record as metadata in JSON."""
-    state = {
-        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in network_state(checkpoint).items()
-    }
-    return safetensors.torch.save(state, {"format": "pt", RECORD: json.dumps(checkpoint[RECORD])})
+    state = network_state(checkpoint).items()
+    separate = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state}
+    return safetensors.torch.save(separate, {"format": "pt", RECORD: json.dumps(checkpoint[RECORD])})
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
@@ -206,7 +205,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {})[RECORD])
-            state = {PREFIX + name: file.get_tensor(name) for name in file.keys()}
+            state = {PREFIX + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: damaged, or not a network of this package ({type(error).__name__})") from None
     return {RECORD: record, "state_dict": state}
