@@ -66,14 +66,14 @@ def check_repository(repo_id: str, argument: str = "repo_id") -> None:
 @contextlib.contextmanager
 def explaining(repo_id: str) -> Iterator[None]:
     """Say in one line what the Hub's errors mean for a repository."""
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, HTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, RemoteEntryNotFoundError
 
     try:
         yield
     except HFValidationError as error:
         raise UserError.about("repo_id", _first_line(error)) from None
-    except EntryNotFoundError as error:
-        raise UserError.about("repo_id", f"{repo_id} has no such file ({_first_line(error)})") from None
+    except RemoteEntryNotFoundError as error:
+        raise UserError.about("repo_id", f"{repo_id} has no network of this package ({_first_line(error)})") from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403, 404):

@@ -128,8 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # a file's beginning would wait for the client to confirm the headers
 
     def setup(self) -> None:
-        self.timeout = self.server.client_timeout
         super().setup()
+        self.connection.settimeout(self.server.client_timeout)
 
     def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
