@@ -19,6 +19,7 @@ PROCESSES ?= 2
 BIN := .venv/bin
 DIST ?= dist
 VARIANT := $(RUNTIME:%=-%)
+BUILD_PAGE = $(MAKE) --silent web  # with $(MAKE) in its own lines, a recipe would run in dry runs, too
 
 .PHONY: fit test test-weights test-lowest test-install test-runtimes lint docs web wheel
 .DELETE_ON_ERROR:
@@ -64,7 +65,7 @@ wheel:
 	rm -rf build/wheel
 	mkdir -p build/wheel/web/page
 	cp -R nst_lightning checkpoints export README.md LICENSE NOTICE build/wheel
-	if $(MAKE) --silent web; then cp -R web/page build/wheel/web; \
+	if $(BUILD_PAGE); then cp -R web/page build/wheel/web; \
 		else echo "left out: the page that serve and publish need, which could not be built" >&2; fi
 	sed -e 's/^name = "nst-lightning"/name = "nst-lightning$(VARIANT)"/' \
 		-e 's/"onnxruntime>=/"onnxruntime$(VARIANT)>=/' pyproject.toml >build/wheel/pyproject.toml
