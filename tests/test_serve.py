@@ -2,7 +2,12 @@
 
 import http.client
 import json
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -326,6 +331,29 @@ def test_the_command_serves_until_it_is_interrupted(page, model, monkeypatch, ca
     assert opened.wait(5)
     assert seen[1] == seen[2]
     assert capsys.readouterr().out == f"{seen[1]}, and at this computer's other addresses (Ctrl-C ends it)\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interruption_ends_it_at_once_whatever_clients_do(page, model):
+    (page / "runtime/ort.wasm").write_bytes(bytes(2**24))
+    code = """
+import pathlib, sys
+from nst_lightning import cli
+from nst_lightning.serving import site
+site.PAGE_FOLDERS = (pathlib.Path(sys.argv.pop(1)),)
+sys.exit(cli.main())
+"""
+    words = [sys.executable, "-c", code, page, "serve", "--port", "0", "--model", model]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        port = int(re.match(r"http://127\.0\.0\.1:(\d+)/ ", process.stdout.readline())[1])
+        clients = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(2)]
+        clients[0].sendall(b"GET /runtime/ort.wasm HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert clients[0].recv(8) == b"HTTP/1.1"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
+        assert process.stderr.read() == ""
+    for client in clients:
+        client.close()
 
 
 def test_without_a_built_page_the_command_says_how_to_build_it(monkeypatch, tmp_path, capsys):

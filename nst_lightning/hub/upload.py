@@ -66,23 +66,23 @@ def check_repository(repo_id: str, argument: str = "repo_id") -> None:
 @contextlib.contextmanager
 def explaining(repo_id: str) -> Iterator[None]:
     """Say in one line what the Hub's errors mean for a repository."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, RemoteEntryNotFoundError
+    from huggingface_hub import errors as hub
 
     try:
         yield
-    except HFValidationError as error:
-        raise UserError.about("repo_id", _first_line(error)) from None
-    except RemoteEntryNotFoundError as error:
-        raise UserError.about("repo_id", f"{repo_id} has no network of this package ({_first_line(error)})") from None
-    except HfHubHTTPError as error:
+    except hub.HFValidationError as error:
+        raise UserError.about("repo_id", _one_line(error)) from None
+    except hub.RemoteEntryNotFoundError as error:
+        raise UserError.about("repo_id", f"{repo_id} has no network of this package ({_one_line(error)})") from None
+    except hub.HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403, 404):
             advice = "log in with `hf auth login`, or set HF_TOKEN, as somebody who may read or write it"
             raise UserError.about("repo_id", f"the Hub says {status} of {repo_id}: {advice}") from None
-        raise WorkError(f"{repo_id}: {_first_line(error)}") from None
-    except (HTTPError, OSError) as error:
-        raise WorkError(f"{repo_id}: the Hub can't be reached ({_first_line(error)})") from None
+        raise WorkError(f"{repo_id}: {_one_line(error)}") from None
+    except (hub.HTTPError, hub.LocalEntryNotFoundError, ConnectionError) as error:
+        raise WorkError(f"{repo_id}: the Hub can't be reached ({_one_line(error)})") from None
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
