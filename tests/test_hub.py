@@ -240,7 +240,7 @@ def test_publications_are_replaced_but_nothing_else(tmp_path):
         other = folder / name
         other.parent.mkdir(exist_ok=True)
         other.write_text("mine")
-        with pytest.raises(UserError, match=f"folder: .* changed since it was published: {name}"):
+        with pytest.raises(UserError, match=f"folder: .* was changed since it was published: {name}"):
             write_publication(folder, {"model": {}})
         other.unlink()
     (folder / "model/a/b.onnx").write_bytes(b"edited")
@@ -251,13 +251,15 @@ def test_publications_are_replaced_but_nothing_else(tmp_path):
 
 def test_folders_that_are_not_publications_are_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=r"folder: .* has file; choose a new folder"):
+    with pytest.raises(UserError, match=r"folder: .* is not empty, it has file; choose a new folder"):
         write_publication(tmp_path, {"model": {}})
     with pytest.raises(UserError, match=r"folder: .* must be a folder"):
         write_publication(tmp_path / "file", {"model": {}})
-    (tmp_path / "publication.json").write_text("[not ours")
-    with pytest.raises(UserError, match=r"folder: .* has file"):
-        write_publication(tmp_path, {"model": {}})
+    (tmp_path / "file").unlink()
+    for content in ("[not JSON", "[]", "{}"):
+        (tmp_path / "publication.json").write_text(content)
+        with pytest.raises(UserError, match=r"folder: .* is not empty, it has publication\.json"):
+            write_publication(tmp_path, {"model": {}})
 
 
 def test_a_failure_leaves_the_former_publication(tmp_path):

@@ -52,20 +52,22 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         UserError: it has something else; the message names the argument `folder`, and a file.
     """
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
+    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     known, found = _read_manifest(folder / MANIFEST), _hashes(folder)
     changed = sorted(path for path in known.keys() | found.keys() if known.get(path) != found.get(path))
-    if changed or not known:
-        what = "has" if not known else "has been changed since it was published:"
-        raise UserError.about("folder", f"{folder} {what} {changed[0]}; choose a new folder, or empty this one")
+    advice = "choose a new folder, or empty this one"
+    if present and not known:
+        raise UserError.about("folder", f"{folder} is not empty, it has {present[0]}; {advice}")
+    if changed:
+        raise UserError.about("folder", f"{folder} was changed since it was published: {changed[0]}; {advice}")
 
 
 def _read_manifest(path: Path) -> dict[str, str]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none, or not ours
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _hashes(folder: Path) -> dict[str, str]:
