@@ -89,7 +89,7 @@ def describe_networks(entries: Sequence[CardEntry]) -> str:
     ]
     styles = dict.fromkeys(row for entry in entries for row in _style_rows(entry))
     return (
-        "Each network repaints photos of any size, in a single pass for each. They were trained with nst-lightning.\n\n"
+        "Each network repaints a photo in a single pass, and was trained with nst-lightning.\n\n"
         f"{_table(('network', 'styles', 'license'), rows)}\n"
         f"## Styles\n\n{_table(('style', 'picture', 'trained at'), [*styles])}"
     )
