@@ -128,6 +128,13 @@ COMMANDS = {
         repeatable=("model",),
         flags=("open",),
     ),
+    "publish": Command(
+        f"{_HERE}.publish:publish",
+        "write the page and networks as repositories for the Hugging Face Hub",
+        {"folder": None},
+        repeatable=("model",),
+        flags=("private",),
+    ),
     "examples": Command(f"{_HERE}.examples:examples", "write example photos and style pictures to a folder"),
 }
 FAMILIES = {name.split()[0] for name in COMMANDS if " " in name}

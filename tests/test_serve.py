@@ -2,9 +2,15 @@
 
 import http.client
 import json
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -14,7 +20,7 @@ from nst_lightning import cli
 from nst_lightning.commands import serve as command
 from nst_lightning.errors import UserError
 from nst_lightning.inference import ModelError
-from nst_lightning.serving import PageServer, build_site, read_models, server, site
+from nst_lightning.serving import PageServer, build_site, read_models, site
 
 POLICY = {"default-src": "'none'", "script-src": "'self' 'wasm-unsafe-eval'", "frame-ancestors": "'none'"}
 
@@ -108,8 +114,7 @@ def test_networks_and_their_list(running, page, model, many_model, tmp_path, sta
         response = ask(running, f"/{listed['file']}")
         assert response.headers["Content-Type"] == "application/octet-stream"
         assert len(response.body) == listed["bytes"]
-        with open(path, "rb") as file:
-            assert response.body == file.read()
+        assert response.body == Path(path).read_bytes()
 
 
 def test_bundled_networks_by_default(page):
@@ -262,7 +267,7 @@ def test_a_connection_serves_several_requests(running):
 
 
 def test_slow_clients_do_not_keep_others_waiting(running, page, monkeypatch, capfd):
-    monkeypatch.setattr(server._Handler, "timeout", 0.3)
+    monkeypatch.setattr(PageServer, "client_timeout", 0.3)
     (page / "runtime/ort.wasm").write_bytes(bytes(2**24))
     address = ("127.0.0.1", running.port)
     silent, broken, greedy = (socket.create_connection(address, timeout=5) for _ in range(3))
@@ -326,6 +331,29 @@ def test_the_command_serves_until_it_is_interrupted(page, model, monkeypatch, ca
     assert opened.wait(5)
     assert seen[1] == seen[2]
     assert capsys.readouterr().out == f"{seen[1]}, and at this computer's other addresses (Ctrl-C ends it)\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interruption_ends_it_at_once_whatever_clients_do(page, model):
+    (page / "runtime/ort.wasm").write_bytes(bytes(2**24))
+    code = """
+import pathlib, sys
+from nst_lightning import cli
+from nst_lightning.serving import site
+site.PAGE_FOLDERS = (pathlib.Path(sys.argv.pop(1)),)
+sys.exit(cli.main())
+"""
+    words = [sys.executable, "-c", code, page, "serve", "--port", "0", "--model", model]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        port = int(re.match(r"http://127\.0\.0\.1:(\d+)/ ", process.stdout.readline())[1])
+        clients = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(2)]
+        clients[0].sendall(b"GET /runtime/ort.wasm HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert clients[0].recv(8) == b"HTTP/1.1"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
+        assert process.stderr.read() == ""
+    for client in clients:
+        client.close()
 
 
 def test_without_a_built_page_the_command_says_how_to_build_it(monkeypatch, tmp_path, capsys):

@@ -39,7 +39,8 @@ def read_models(models: Sequence[str | Path] = ()) -> list[OfferedModel]:
         UserError: two networks have the same name.
     """
     found: dict[str, OfferedModel] = {}
-    for model in models or sorted(bundled_models(), key=lambda name: (not name.startswith(DEFAULT_MODEL), name)):
+    bundled = sorted(bundled_models(), key=lambda name: (not name.startswith(DEFAULT_MODEL), name))
+    for model in models or bundled:
         path, stylizer = find_model(model), Stylizer(model)
         name = normalize_name(path.stem)
         if name in found:

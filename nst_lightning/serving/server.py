@@ -64,8 +64,6 @@ CONTENT_TYPES = {
 }
 """Content types by the endings of files; the computer's own table may lack some or be wrong."""
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-TIMEOUT = 20.0
-"""Seconds that a client may leave a connection without reading or writing anything."""
 
 
 class PageServer(ThreadingHTTPServer):
@@ -85,6 +83,8 @@ class PageServer(ThreadingHTTPServer):
     """
 
     allow_reuse_address = os.name == "posix"  # on Windows, it would let two servers share a port
+    client_timeout = 20.0
+    """Seconds after which a client that neither writes nor reads is disconnected."""
     daemon_threads = True
     request_queue_size = 64
 
@@ -98,7 +98,7 @@ class PageServer(ThreadingHTTPServer):
         except OSError as error:
             raise _explain(error, host, port) from None
         self.host, self.port = host, self.server_address[1]
-        is_private = ip_address(self.server_address[0]).is_loopback
+        is_private = ip_address(str(self.server_address[0])).is_loopback
         self.allowed_hosts = {*LOOPBACK_NAMES, host.lower()} if is_private else None
 
     @property
@@ -126,9 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     protocol_version, default_request_version = "HTTP/1.1", "HTTP/1.0"
     disable_nagle_algorithm = True  # a file's beginning would wait for the client to confirm the headers
-    timeout = TIMEOUT
 
-    def do_GET(self) -> None:  # noqa: N802
+    def setup(self) -> None:
+        super().setup()
+        self.connection.settimeout(self.server.client_timeout)
+
+    def do_GET(self) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # what follows would be taken for the next request
         if self.server.allowed_hosts is not None and self._host() not in self.server.allowed_hosts:
