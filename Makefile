@@ -1,6 +1,8 @@
 # make fit    trains a new style on pictures that need no download; STYLE, STEPS and PHOTOS choose what and how long
 # make test   runs the test suite, in PROCESSES processes
 # make test-weights   runs the tests that need the real VGG weights, in the folder that NST_SHARED names
+# make test-cluster   runs the tests that start a Ray cluster
+# make test-page      tries the page in Chromium, which has to be installed, and what it paints with in node
 # make test-lowest   tries the lowest versions of all dependencies that pyproject.toml allows
 # make test-install   tries the wheel in an empty environment, without extras
 # make test-runtimes   runs the ONNX file and its variants in other runtimes, which it installs
@@ -21,7 +23,7 @@ DIST ?= dist
 VARIANT := $(RUNTIME:%=-%)
 BUILD_PAGE = $(MAKE) --silent web  # with $(MAKE) in its own lines, a recipe would run in dry runs, too
 
-.PHONY: fit test test-weights test-lowest test-install test-runtimes lint docs web wheel
+.PHONY: fit test test-weights test-cluster test-page test-lowest test-install test-runtimes lint docs web wheel
 .DELETE_ON_ERROR:
 
 fit: examples/photos/CREDITS.txt
@@ -32,10 +34,17 @@ examples/photos/CREDITS.txt: .venv/installed
 	$(BIN)/python -m nst_lightning examples
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights and not browser"
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights and not cluster and not browser"
 
 test-weights: .venv/installed
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m weights
+
+test-cluster: .venv/installed
+	$(BIN)/python -m pytest -m cluster
+
+test-page: .venv/installed web
+	cd web && PATH="$$PATH:$(CURDIR)/build/node/bin" && npm run --silent check && npm test --silent
+	$(BIN)/python -m pytest -m browser
 
 test-lowest: .venv/installed
 	.ci/lowest

@@ -41,6 +41,7 @@ TAKEN = {"OpenCV 4": {"baked, fixed size", "all options"}, "classic engine": {"b
 """What runtimes whose names have these words have to take; others take everything."""
 LEAST_PSNR = 25  # of the quantized file's picture, in dB
 SAME_PSNR = 40  # of pictures that look the same
+LEVELS = {"styles": 2, "styles_fp16": 6, "johnson_great_wave": 6}  # of 255 by which providers' pictures may differ
 
 
 def export(folder: Path) -> None:
@@ -211,6 +212,29 @@ def _psnr(folder: Path, path: Path) -> float:
     (picture,) = onnxruntime.InferenceSession(path).run(None, {"photo": photo})
     expected = np.fromfile(folder / "styles.picture", np.float32).reshape(picture.shape)
     return -10 * np.log10(np.square(picture - expected).mean())
+
+
+def provider(folder: Path, name: str) -> None:
+    """Paint with a provider, in one pass and in several, by `Stylizer` and `stylize`; compare with the CPU."""
+    import onnxruntime
+    from PIL import Image
+
+    from nst_lightning.cli import main
+    from nst_lightning.inference import Stylizer
+
+    for file, limit in LEVELS.items():
+        for side in (250, 600):
+            arguments = ["photo.jpg", "--model", str(folder / f"{file}.onnx"), "--short-side", str(side)]
+            if main(["stylize", *arguments, "--output", "painted.png", "--provider", name]):
+                sys.exit(1)
+            photo, painted = Image.open("photo.jpg"), np.asarray(Image.open("painted.png"))
+            stylizers = [Stylizer(folder / f"{file}.onnx", providers=chosen) for chosen in (name, "cpu")]
+            own, expected = (np.asarray(stylizer(photo, short_side=side), int) for stylizer in stylizers)
+            largest = np.abs(own - expected).max()
+            label = f"onnxruntime-{name} {onnxruntime.__version__}, {file}, {own.shape[1]}x{own.shape[0]} pixels"
+            print(f"{label}: {stylizers[0].providers}, {largest} of 255 from the CPU's picture")
+            if stylizers[0].providers[0] != name or largest > limit or (painted != own).any():
+                sys.exit("that is not as it should be")
 
 
 def snippets(folder: Path) -> None:

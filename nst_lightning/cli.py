@@ -99,11 +99,18 @@ COMMANDS = {
         "speed of ONNX files, compared with Johnson's network",
         {"models": "+"},
     ),
+    "evaluate latency": Command(
+        f"{_HERE}.evaluate_latency:evaluate_latency",
+        "how long apps wait for a picture",
+        {"model": None},
+        repeatable=("image_size",),
+    ),
     "evaluate folders": Command(
         f"{_HERE}.evaluate_folders:evaluate_folders",
         "speed of stylizing a folder, in one process and in several",
         {"photo": None},
         repeatable=("long_side", "workers"),
+        flags=("ray",),
     ),
     "evaluate flicker": Command(
         f"{_HERE}.evaluate_flicker:evaluate_flicker",
@@ -211,6 +218,7 @@ def _notices_on_screen() -> Iterator[None]:
     """Print each `Notice` once, in one line; other warnings look as always."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", Notice)
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged files, about which an error says enough
         show_other, shown = warnings.showwarning, set()
 
         def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:

@@ -20,6 +20,7 @@ EXTRAS = {
     "heic": ("pillow_heif",),
     "video": ("av",),
     "hub": ("huggingface_hub",),
+    "ray": ("ray", "pyarrow", "fsspec"),
 }
 """Import names of packages, by extra."""
 

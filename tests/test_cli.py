@@ -137,7 +137,7 @@ def raise_in_styles(monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("nst_lightning.commands.styles.Stylizer", fail)
+    monkeypatch.setattr("nst_lightning.commands.styles.open_stylizer", fail)
 
 
 def test_printed_config_can_be_used_again(capsys, monkeypatch):

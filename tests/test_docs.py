@@ -66,6 +66,7 @@ RUNNABLE = {
     "evaluate network": "--short-side 128 --vgg19 null --compact compact.safetensors --count 1",
     "evaluate optimizer": "--long-side 48 --vgg19 null --compact compact.safetensors --count 1 --seconds [0.1]",
     "evaluate speed": "--image-size 32 --rounds 1",
+    "evaluate latency": "--image-size 32x32 --runs 1",
     "evaluate folders": "--long-side 32 --count 1 --rounds 1",
     "figures explain": "--long-side 48 --iterations 2 --vgg19 null --compact compact.safetensors",
 }
@@ -79,7 +80,10 @@ PARSED_ONLY = (
     "--optimized",
     "speed styles",
     "clip.mp4",
+    "clip.gif",
     "evaluate flicker",
+    "--engine ray",
+    "--ray",
 )
 """Commands with files from elsewhere, or of ten seconds and more."""
 SHORTER = {

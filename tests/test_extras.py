@@ -12,7 +12,8 @@ from nst_lightning.extras import EXTRAS, advise_install, install_command, requir
 
 ROOT = Path(__file__).parent.parent
 BASE = {"stylize": "--output OUTPUT", "styles": "--output OUTPUT", "examples": "--output OUTPUT"}
-BASE |= {"serve": "--port PORT", "publish": "--push PUSH", "evaluate folders": "--workers WORKERS"}
+BASE |= {"serve": "--port PORT", "publish": "--push PUSH"}
+BASE |= {"evaluate folders": "--workers WORKERS", "evaluate latency": "--runs RUNS"}
 TRAIN = [name for name in COMMANDS if name not in BASE]
 FOLDERS = ["encoders", "losses", "metrics", "networks", "export", "optimization", "training", "distillation"]
 WITHOUT = """
@@ -42,6 +43,12 @@ def test_photos_are_stylized_and_styles_are_listed(tmp_path, photos):
     assert (done.returncode, done.stderr) == (0, "")
     assert "great_wave" in done.stdout
     assert (tmp_path / "styles.png").is_file()
+
+
+def test_clusters_need_an_extra(tmp_path, photos):
+    done = run_command("stylize", photos, "--engine", "ray", "--output", tmp_path / "out")
+    advice = 'ray: pip install "nst-lightning[ray]"'
+    assert (done.returncode, done.stderr) == (2, f"nst-lightning: stylize needs {advice}\n")
 
 
 @pytest.mark.parametrize(("name", "option"), BASE.items())

@@ -224,7 +224,10 @@ def test_photos_are_shared_out_over_processors_and_memory(monkeypatch, given, th
     monkeypatch.setattr(stylize_photos, "usable_processors", lambda: 8)
     monkeypatch.setattr(stylize_photos, "available_memory", lambda: free)
     painter = SimpleNamespace(
-        threads=threads, max_memory=None, estimate_memory=lambda job: each if job[0].name == "large" else 0.1
+        stylizer=SimpleNamespace(providers=["cpu"]),
+        threads=threads,
+        max_memory=None,
+        estimate_memory=lambda job: each if job[0].name == "large" else 0.1,
     )
     jobs = [(Path("large" if number == 0 else "small"), Path("picture")) for number in range(count)]
     plan = plan_workers(painter, jobs, workers=given)
@@ -234,12 +237,8 @@ def test_photos_are_shared_out_over_processors_and_memory(monkeypatch, given, th
 
 def test_a_gpu_is_not_shared_unless_asked_for(monkeypatch):
     monkeypatch.setattr(stylize_photos, "usable_processors", lambda: 8)
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr(stylize_photos.onnxruntime, "get_available_providers", lambda: providers)
-    painter, jobs = (
-        SimpleNamespace(threads=0, max_memory=None, estimate_memory=lambda job: 0.1),
-        [(Path("a"), Path("b"))] * 100,
-    )
+    stylizer, jobs = SimpleNamespace(providers=["cuda", "cpu"]), [(Path("a"), Path("b"))] * 100
+    painter = SimpleNamespace(stylizer=stylizer, threads=0, max_memory=None, estimate_memory=lambda job: 0.1)
     assert [plan_workers(painter, jobs, workers=given).workers for given in (0, 2)] == [1, 2]
 
 

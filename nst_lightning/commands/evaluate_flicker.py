@@ -11,12 +11,13 @@ from torch import Tensor
 from nst_lightning.commands.evaluation import choose_evenly, format_header, format_rows
 from nst_lightning.commands.paintings import choose_styles, find_paintings
 from nst_lightning.commands.pictures import expand_argument, find_files
+from nst_lightning.commands.provider import open_stylizer
 from nst_lightning.commands.types import PositiveInt
 from nst_lightning.encoders import image_to_tensor
 from nst_lightning.encoders.weights import BUNDLED
 from nst_lightning.errors import UserError, naming, require_at_least
 from nst_lightning.images import is_video, read_rgb, resize_short_side
-from nst_lightning.inference import Stylizer, check_short_side
+from nst_lightning.inference import check_short_side
 from nst_lightning.inference.flicker import LARGEST_SHIFT, measure_clip, measure_shaken, shake
 from nst_lightning.inference.steady import Steadier
 from nst_lightning.metrics import SHORT_SIDE, EvaluatorGroup, build_yardstick
@@ -32,6 +33,7 @@ def evaluate_flicker(
     frames: PositiveInt = 5,
     paint_short_side: int = 512,
     only: list[str] | None = None,
+    provider: str | None = None,
 ) -> None:
     """Print the flicker of photos and of a network's pictures, without and with `stylize --steady`, and their style.
 
@@ -52,11 +54,13 @@ def evaluate_flicker(
         frames: number of frames of each clip, at least 2; of a video, the first ones.
         paint_short_side: short side in pixels to scale photos and frames to.
         only: the styles to evaluate; by default all styles of the network.
+        provider: what the network runs on, such as `cpu`, `cuda` or `openvino`; the guide to apps lists them. By
+            default CUDA where it is installed and works, or else the CPU.
     """
     require_at_least(1, count=count)
     require_at_least(2, frames=frames)
     check_short_side(paint_short_side, "paint_short_side")
-    stylizer, yardstick = Stylizer(model), build_yardstick(vgg19, compact)
+    stylizer, yardstick = open_stylizer(model, provider), build_yardstick(vgg19, compact)
     files = find_paintings(stylizer.styles, paintings, only=choose_styles(stylizer.styles, only))
     with naming("paintings"):
         images = {style: read_rgb(file) for style, file in files.items()}

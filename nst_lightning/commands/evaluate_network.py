@@ -17,6 +17,7 @@ from nst_lightning.commands.evaluation import (
 )
 from nst_lightning.commands.paintings import choose_styles, find_paintings
 from nst_lightning.commands.pictures import find_files
+from nst_lightning.commands.provider import open_stylizer
 from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.encoders import Encoder, build_encoder, image_to_tensor
 from nst_lightning.encoders.weights import BUNDLED
@@ -49,6 +50,7 @@ def evaluate_network(
     paint_short_side: int | None = None,
     only: list[str] | None = None,
     sheet: str | None = None,
+    provider: str | None = None,
 ) -> None:
     """Print content, style across scales, grit and color grit of a network's pictures, photos and optimized pictures.
 
@@ -75,6 +77,8 @@ def evaluate_network(
             painted coarse to fine.
         only: the styles to evaluate; by default all styles of the network.
         sheet: picture file to write, with the network's pictures beside the optimized ones.
+        provider: what the network runs on, such as `cpu`, `cuda` or `openvino`; the guide to apps lists them. By
+            default CUDA where it is installed and works, or else the CPU.
     """
     require_at_least(1, count=count)
     choose_short_sides(short_side, SHORT_SIDE)  # refused before anything is read
@@ -84,7 +88,7 @@ def evaluate_network(
     with naming("sheet"):
         target = None if sheet is None else check_writable(expand_path(sheet))
     keep_freed_memory()
-    stylizer, yardstick, judging = Stylizer(model), build_yardstick(vgg19, compact), load_judge(judge)
+    stylizer, yardstick, judging = open_stylizer(model, provider), build_yardstick(vgg19, compact), load_judge(judge)
     encoder = build_encoder(vgg19, compact)
     files = find_paintings(stylizer.styles, paintings, only=choose_styles(stylizer.styles, only))
     chosen = choose_evenly(find_files("photos", [photos]), count)

@@ -74,14 +74,20 @@ def _open_all(folder: Path, strict: Path | None) -> list[_File]:
     files = []
     for path in sorted(folder.glob("*.onnx")):
         try:
-            stylizer = Stylizer(path)
+            files.append(_open(path))
         except ModelError as error:
             if path == strict:
                 raise
             print(f"nst-lightning: {error}", file=sys.stderr)
-            continue
-        files.append(_File(path, stylizer, _describe(path, stylizer), _describe_inputs(path)))
     return files
+
+
+def _open(path: Path) -> _File:
+    stylizer = Stylizer(path)
+    try:
+        return _File(path, stylizer, _describe(path, stylizer), _describe_inputs(path))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise ModelError(f"model: the metadata of {path} are damaged") from None
 
 
 def _describe(path: Path, stylizer: Stylizer) -> str:
@@ -104,7 +110,7 @@ def _describe(path: Path, stylizer: Stylizer) -> str:
 
 
 def _describe_inputs(path: Path) -> str:
-    inputs = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs()
+    inputs = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"]).get_inputs()
     return " ".join(f"{node.name}[{','.join(map(str, node.shape))}]" for node in inputs)
 
 

@@ -12,13 +12,13 @@ class FolderProgress:
     """Shows how many files are done, how many a second, and the remaining time, on standard error.
 
     Args:
-        total: number of files.
+        total: number of files; None as long as it is not known. It may be set later.
         unit: what they are, in the plural.
         seconds: the least time between two lines where there is no terminal.
     """
 
-    def __init__(self, total: int, *, unit: str = "photos", seconds: float = 30.0) -> None:
-        self._total, self._unit, self._done = total, unit, 0
+    def __init__(self, total: int | None, *, unit: str = "photos", seconds: float = 30.0) -> None:
+        self.total, self._unit, self._done = total, unit, 0
         self._terminal = sys.stderr.isatty()
         self._pause, self._open, self._lines = 0.0 if self._terminal else seconds, False, 0
         self._begun_at = self._shown_at = time.perf_counter()
@@ -27,7 +27,7 @@ class FolderProgress:
         """Count a file, and show the progress if it is due."""
         self._done += 1
         now = time.perf_counter()
-        last = self._done == self._total and (self._terminal or self._lines > 0)
+        last = self._done == self.total and (self._terminal or self._lines > 0)
         if not last and now - self._shown_at < self._pause:
             return
         self._shown_at, self._lines = now, self._lines + 1
@@ -47,7 +47,10 @@ class FolderProgress:
         self._open = False
 
     def _describe(self, seconds: float) -> str:
-        share, rate = self._done / self._total, self._done / seconds
+        rate = self._done / seconds
+        if self.total is None:
+            return f"{self._unit} {self._done}  {rate:.3g}/s"
+        share = self._done / self.total
         bar = f"[{'#' * int(BAR * share):.<{BAR}}]  " if self._terminal else ""
-        left = (self._total - self._done) / rate
-        return f"{self._unit} {self._done}/{self._total}  {share:4.0%}  {bar}{rate:.3g}/s  {left:.0f} s left"
+        left = (self.total - self._done) / rate
+        return f"{self._unit} {self._done}/{self.total}  {share:4.0%}  {bar}{rate:.3g}/s  {left:.0f} s left"

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from nst_lightning import __version__
 from nst_lightning.errors import UserError
 from nst_lightning.images import Picture, WritingOptions, atomic_path, write_picture
+from nst_lightning.images.paths import parent_folder
 from nst_lightning.optimization import Optimized
 from nst_lightning.optimization.plan import Level
 
@@ -125,17 +126,18 @@ def sole_maker(target: Path) -> Iterator[None]:
     Raises:
         UserError: another process makes it.
     """
-    lock = FileLock(target.with_name(f".nst-{target.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"output: {target} is being made by another process") from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # Windows removes it when it is released
-            Path(lock.lock_file).unlink()
-        lock.release()
+    with parent_folder(target) as folder:
+        lock = FileLock(folder / f".nst-{target.name}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"output: {target} is being made by another process") from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows removes it when it is released
+                Path(lock.lock_file).unlink()
+            lock.release()
 
 
 def beside(target: Path, ending: str) -> Path:

@@ -1,10 +1,13 @@
 """Arguments that are files or folders of pictures, with `~`, `$VARIABLES` and wildcards."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from nst_lightning.errors import UserError, naming
-from nst_lightning.images import expand_path, expand_wildcards, list_inputs, list_pictures
+from nst_lightning.images import WRITABLE, expand_path, expand_wildcards, list_inputs, list_pictures
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 def find_pictures(argument: str, given: Sequence[str], *, without: Path | None = None) -> list[Path]:
@@ -74,6 +77,17 @@ def plan_targets(
             if jobs.setdefault(target, source) != source:
                 raise UserError(f"{argument}: {jobs[target]} and {source} would both be written to {target}")
     return jobs
+
+
+def name_picture(photo: AnyPath, file_format: str, writable: Collection[str] = WRITABLE) -> AnyPath:
+    """The name of a photo's picture: its own if `file_format` is `keep`, and its ending is among the writable ones.
+
+    >>> [str(name_picture(Path(name), "keep")) for name in ("a.webp", "b.gif")]
+    ['a.webp', 'b.gif.png']
+    """
+    if file_format != "keep":
+        return photo.with_suffix(f".{file_format}")
+    return photo if photo.suffix.lower() in writable else photo.with_name(f"{photo.name}.png")
 
 
 def expand_argument(argument: str, path: str) -> Path:

@@ -1,12 +1,12 @@
 """The command `styles`: the styles of a network, as a list and as a sheet."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from nst_lightning.commands.pictures import expand_argument, find_files
+from nst_lightning.commands.provider import open_stylizer
 from nst_lightning.errors import UserError, naming
 from nst_lightning.images import (
     Picture,
@@ -19,12 +19,17 @@ from nst_lightning.images import (
     write_picture,
 )
 from nst_lightning.inference import DEFAULT_MODEL, ModelError, Stylizer, bundled_models, check_short_side
-from nst_lightning.system import normalize_keys
 
 COLUMNS = 5
 
 
-def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MODEL, height: int = 256) -> None:
+def styles(
+    photos: list[str],
+    output: str | None = None,
+    model: str = DEFAULT_MODEL,
+    height: int = 256,
+    provider: str | None = None,
+) -> None:
     """List the styles of a network, by default the bundled one, and draw photos in each of them.
 
     Args:
@@ -34,11 +39,13 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
         model: a network of several styles: an .onnx file, or the name of a bundled network.
         height: height of each picture on the sheet in pixels. Photos are stylized at this short side, or at the one
             that a style was trained for if that is larger; above this and 512 pixels, they are painted coarse to fine.
+        provider: what the network runs on, such as `cpu`, `cuda` or `openvino`; the guide to apps lists them. By
+            default CUDA where it is installed and works, or else the CPU.
     """
     check_short_side(height, "height")
     if output is not None and not photos:
         raise UserError(f"output needs a photo to draw, got {output} without one")
-    stylizer = Stylizer(model)
+    stylizer = open_stylizer(model, provider)
     if not stylizer.styles:
         raise ModelError(f"model: {model} has one style, {stylizer.metadata.get('style', 'without a name')}")
     sides = {name: max(height, stylizer.trained_short_side(name) or 0) for name in stylizer.styles}
@@ -53,8 +60,7 @@ def styles(photos: list[str], output: str | None = None, model: str = DEFAULT_MO
     refuse_overwriting_inputs([target] if photos and target else [], files)
     with naming("photos"):
         read = [_resize(read_picture(path), largest) for path in files]
-    credits = normalize_keys(json.loads(stylizer.metadata.get("credits", "{}")))
-    longest = max(map(len, stylizer.styles))
+    credits, longest = stylizer.credits, max(map(len, stylizer.styles))
     for name in stylizer.styles:
         print(f"{name:{longest}}  {credits.get(name, '')}".rstrip())
     if read and target is not None:

@@ -3,8 +3,9 @@
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +13,15 @@ from PIL import Image
 
 from nst_lightning.commands.command_line import command_line
 from nst_lightning.commands.folder_report import FolderReport
-from nst_lightning.commands.pictures import expand_argument, find_pictures, plan_targets
+from nst_lightning.commands.pictures import expand_argument, find_pictures, name_picture, plan_targets
 from nst_lightning.commands.stylize_photos import FORESEEN, PhotoPainter, describe, painting, plan_workers
 from nst_lightning.commands.stylize_video import plan_video, write_video
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
 from nst_lightning.commands.worker_pool import Job
 from nst_lightning.errors import Notice, UserError, WorkError, naming, require, require_above
+from nst_lightning.extras import require_extra
 from nst_lightning.images import (
+    ANIMATED,
     WRITABLE,
     Metadata,
     PictureError,
@@ -43,14 +46,17 @@ def stylize(
     preserve_color: UnitInterval = 0.0,
     short_side: int | None = None,
     strokes: float | str = 1.0,
-    format: Literal["keep", "jpg", "png", "webp", "tif"] = "keep",
+    format: Literal["keep", "jpg", "png", "webp", "tif", "gif"] = "keep",
     quality: int = 95,
     metadata: Metadata = "keep",
+    frames: Literal["first", "all"] = "first",
     steady: bool = False,
+    provider: str | None = None,
     threads: NonNegativeInt = 0,
     workers: NonNegativeInt = 0,
     max_memory: float | None = None,
     skip_existing: bool = False,
+    engine: Literal["local", "ray"] = "local",
 ) -> None:
     """Stylize photos, or a video, with an ONNX file.
 
@@ -71,12 +77,15 @@ def stylize(
             relative to the painting's: 0.5 is finer, 2 bolder. `native` paints in a single pass, with strokes of a
             fixed size in pixels.
         format: format of the pictures in the folder; `keep` writes the format of each photo, or PNG where that format
-            can't be written.
+            can't be written; `gif` is for all frames only.
         quality: quality of JPEG and WebP files, and of videos, from 1 to 100. From 90 on, JPEG files keep colors at
             full size; 100 makes WebP files lossless.
         metadata: `keep` copies each photo's EXIF data and resolution, `no-location` all but the place and the maker's
             notes; `none` leaves only transparency and sRGB's profile.
-        steady: lower the flicker of a video: strokes move with what they were painted on.
+        frames: paint the first frame or page of an animation (GIF, WebP, PNG) or TIFF, or `all`, with their times.
+        steady: lower the flicker of a video, or of all frames: strokes move with what they were painted on.
+        provider: what the network runs on, such as `cpu`, `cuda` or `openvino`; the guide to apps lists them. By
+            default CUDA where it is installed and works, or else the CPU.
         threads: number of processor threads to use; 0 for all that this process may use.
         workers: number of photos to paint at once, each in a process of its own, which share the threads. 0 for as many
             as pay off and fit the memory.
@@ -84,6 +93,8 @@ def stylize(
             same result. By default 1.1 GB beyond what a process uses, or more where strips need it.
         skip_existing: leave out photos whose pictures exist already, such as after an interruption. Pictures of other
             settings count, too.
+        engine: `ray` paints a folder on a cluster, with Ray Data: that of RAY_ADDRESS, or this machine's processors.
+            The folder and `--output` may be anywhere that Ray reads, such as `s3://bucket/photos`.
     """
     arguments = dict(locals())
     require_above(0, max_memory=max_memory)
@@ -91,16 +102,37 @@ def stylize(
     check_short_side(short_side)
     check_strokes(strokes)
     video = plan_video(photos, output, format)
-    require("steady", steady, not steady or video is not None, "false for photos")
-    jobs = [video] if video else _plan(photos, output, format)
+    require("frames", frames, frames == "first" or video is None, "first for a video, which is painted whole")
+    require("format", format, format != "gif" or frames == "all", "another one, or frames must be all")
+    require("steady", steady, not steady or video is not None or frames == "all", "false for photos")
+    require("engine", engine, engine == "local" or video is None, "local for a video")
+    if engine == "ray":
+        require_extra("ray")
+        require("photos", photos, len(photos) == 1, "a single folder for --engine ray")
+    animated = ANIMATED if frames == "all" else {}
+    jobs = [video] if video else _plan(photos, output, format, animated) if engine == "local" else []
     blend = ",".join(style) if isinstance(style, list) else style
     controls: dict[str, Any] = {"style": blend, "strength": strength, "preserve_color": preserve_color}
     scaling: dict[str, Any] = {"short_side": short_side, "strokes": strokes}
     limit = None if max_memory is None else max_memory * GB
-    painter = PhotoPainter(model, threads, scaling, controls, writing, limit)
+    painter = PhotoPainter(model, threads, scaling, controls, writing, limit, frames, steady, provider)
     stylizer = painter.stylizer
     stylizer.controls(**controls)  # refuses wrong values before any work
     _say_if_ignored(strokes, stylizer, blend)
+    again = command_line(stylize, arguments | {"skip_existing": True}, positional=photos, leave_out=("photos",))
+    if engine == "ray":
+        from nst_lightning.commands.stylize_ray import stylize_on_ray  # which needs an extra
+
+        naming_pictures = partial(name_picture, file_format=format, writable={*WRITABLE, *animated})
+        stylize_on_ray(
+            painter,
+            photos[0],
+            output,
+            name_picture=naming_pictures,
+            workers=workers,
+            skip_existing=skip_existing,
+            again=again,
+        )
     if skip_existing:
         jobs = _leave_out_existing(jobs)
     if video and jobs:
@@ -108,7 +140,6 @@ def stylize(
     elif len(jobs) == 1:
         _stylize_one(painter, jobs[0])
     elif jobs:
-        again = command_line(stylize, arguments | {"skip_existing": True}, positional=photos, leave_out=("photos",))
         plan = plan_workers(painter, jobs, workers=workers)
         with FolderReport(jobs, again) as report, painting(painter, jobs, plan) as outcomes:
             for number, outcome in outcomes:
@@ -144,28 +175,35 @@ def _say_if_ignored(strokes: float | str, stylizer: Stylizer, style: str | None)
     warnings.warn(f"{problem}: all photos are painted in a single pass", Notice, stacklevel=2)
 
 
-def _plan(given_photos: Sequence[str], given_output: str, file_format: str) -> list[tuple[Path, Path]]:
+def _plan(
+    given_photos: Sequence[str], given_output: str, file_format: str, animated: Collection[str]
+) -> list[tuple[Path, Path]]:
     """Photos and the pictures to write, which are checked before any work is done.
+
+    Endings that are `animated` can be written, too.
 
     Raises:
         UserError: a photo is missing, or a picture would overwrite a photo or another picture.
     """
     output = expand_argument("output", given_output)
     photos = find_pictures("photos", given_photos, without=output)
-    file = not given_output.endswith(("/", os.sep)) and _names_file(output, photos, file_format)
+    file = not given_output.endswith(("/", os.sep)) and _names_file(output, photos, file_format, animated)
     if not file:
         require_folder(output)
     for given in photos:
         if not given.exists():
             raise PictureError(f"photos: no such file or folder: {given}")
     jobs = plan_targets(
-        "photos", photos, output, name_target=lambda name: output if file else output / _rename(name, file_format)
+        "photos",
+        photos,
+        output,
+        name_target=lambda name: output if file else output / name_picture(name, file_format, {*WRITABLE, *animated}),
     )
     refuse_overwriting_inputs(jobs, jobs.values())
     return [(source, target) for target, source in jobs.items()]
 
 
-def _names_file(output: Path, photos: Sequence[Path], file_format: str) -> bool:
+def _names_file(output: Path, photos: Sequence[Path], file_format: str, animated: Collection[str]) -> bool:
     """Whether `output` is, by its ending, the picture of a single photo rather than a folder.
 
     Raises:
@@ -182,12 +220,7 @@ def _names_file(output: Path, photos: Sequence[Path], file_format: str) -> bool:
         raise PictureError(f"output: {output}: can't write this kind of file; {allowed}")
     if file_format != "keep":
         raise UserError(f"format must be keep, since the ending of {output} tells the format, got {file_format}")
-    with naming("output"):
-        writable_format(output)
+    if output.suffix.lower() not in animated:
+        with naming("output"):
+            writable_format(output)
     return True
-
-
-def _rename(name: Path, file_format: str) -> Path:
-    if file_format != "keep":
-        return name.with_suffix(f".{file_format}")
-    return name if name.suffix.lower() in WRITABLE else name.with_name(f"{name.name}.png")

@@ -5,15 +5,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-import onnxruntime
-
+from nst_lightning.commands.provider import open_stylizer
 from nst_lightning.commands.worker_pool import Job, Outcome, Saving, WorkerPool
 from nst_lightning.errors import UserError, WorkError, collecting_notices
-from nst_lightning.images import PictureError, WritingOptions, read_picture, read_size, write_picture
-from nst_lightning.images.paths import path_beside
-from nst_lightning.inference import Stylizer
+from nst_lightning.images import (
+    Frame,
+    PictureError,
+    WritingOptions,
+    list_frames,
+    open_animation,
+    read_picture,
+    read_size,
+    write_animation,
+    write_picture,
+)
+from nst_lightning.images.paths import try_to_write
+from nst_lightning.inference import Steadier, Stylizer
+from nst_lightning.inference.providers import CPU
 from nst_lightning.limits import available_memory, usable_processors
 from nst_lightning.system import is_disk_full, keep_freed_memory
 
@@ -32,6 +43,8 @@ _PROCESS = 150e6
 _READ = 12  # for a pixel of a photo that is read
 _PAINTED = {True: 400, False: 1500}  # the same for one that is painted by a network of several styles, or of one
 _STRIPS = 1.4e9  # the most for strips, and some more
+MOST_MEMORY = _PROCESS + _STRIPS
+"""The most bytes of memory that it takes to paint a photo, roughly, unless it is larger than most."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,9 @@ class PhotoPainter:
         controls: its other options.
         writing: how pictures are written.
         max_memory: bytes of memory for a process, as the stylizer takes it.
+        frames: whether to paint the first frame or page of a file, or all.
+        steady: whether to lower the flicker of several frames.
+        provider: what the network runs on, as the stylizer takes it.
     """
 
     model: str
@@ -53,12 +69,15 @@ class PhotoPainter:
     controls: dict[str, Any]
     writing: WritingOptions
     max_memory: float | None = None
+    frames: Literal["first", "all"] = "first"
+    steady: bool = False
+    provider: str | None = None
 
     @cached_property
     def stylizer(self) -> Stylizer:
         """The network, which is loaded once."""
         keep_freed_memory(below=STRIP_BLOCK)
-        return Stylizer(self.model, threads=self.threads, max_memory=self.max_memory)
+        return open_stylizer(self.model, self.provider, threads=self.threads, max_memory=self.max_memory)
 
     def paint(self, job: Job, saving: Saving) -> None:
         """Read a photo, and write its picture within the context `saving`.
@@ -69,12 +88,28 @@ class PhotoPainter:
             OSError: the picture can't be written.
         """
         source, target = job
+        if self.frames == "all" and (target.suffix.lower() == ".gif" or len(list_frames(source)) > 1):
+            self._paint_frames(source, target, saving)
+            return
         photo = read_picture(source)
-        with saving, path_beside(target):  # fails before the work is done rather than after
-            pass
+        with saving:
+            try_to_write(target)  # fails before the work is done rather than after
         picture = self.stylizer(photo.image, **self.scaling, **self.controls)
         with saving:
             write_picture(target, photo.with_pixels(picture), self.writing)
+
+    def _paint_frames(self, source: Path, target: Path, saving: Saving) -> None:
+        """Paint all frames or pages of a file, each as it is read, while the new file is written."""
+        steadier = Steadier()
+
+        def paint(frame: Frame) -> Frame:
+            photo = frame.picture.image
+            picture = self.stylizer(photo, **self.scaling, **self.controls)
+            picture = steadier(photo, picture) if self.steady else picture
+            return replace(frame, picture=frame.picture.with_pixels(picture))
+
+        with open_animation(source) as animation, saving:
+            write_animation(target, replace(animation, frames=map(paint, animation.frames)), self.writing)
 
     def __call__(self, job: Job, saving: Saving) -> Outcome:
         """The outcome of `paint`."""
@@ -122,12 +157,13 @@ def plan_workers(painter: PhotoPainter, jobs: Sequence[Job], *, workers: int) ->
     Args:
         painter: what paints the photos.
         jobs: the photos, and the pictures to write.
-        workers: number of processes; 0 for as many as pay off. GPUs get one, since each would take its own memory.
+        workers: number of processes; 0 for as many as pay off. Networks that don't run on the CPU get one, since each
+            would take its own memory of a GPU.
     """
     memory, processors = USABLE * available_memory(), painter.threads or usable_processors()
     if painter.max_memory is not None:
         memory = min(memory, painter.max_memory)
-    if not workers and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if not workers and painter.stylizer.providers[0] == CPU:
         workers = min(processors, len(jobs) // PHOTOS_A_WORKER)
         if workers > 1:
             largest = max(map(painter.estimate_memory, jobs[:: -(-len(jobs) // SAMPLE)]))

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from nst_lightning.errors import WorkError
 from nst_lightning.inference import InputShape
 
 
 def prepare_run(file: Path, size: tuple[int, int], threads: int) -> Callable[[], object]:
-    """A function that paints a random photo.
+    """A function that paints a random photo; it raises `WorkError` if the network fails.
 
     Args:
         file: the ONNX file.
@@ -20,13 +21,21 @@ def prepare_run(file: Path, size: tuple[int, int], threads: int) -> Callable[[],
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # errors are exceptions, too
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     photo, *controls = session.get_inputs()
-    pixels = np.random.default_rng(0).random((3, *size[::-1]), np.float32)
+    pixels = np.random.default_rng(0).random((1, 3, *size[::-1]), np.float32)
     shape = InputShape.of(photo, session.get_modelmeta().custom_metadata_map)
     feed = {photo.name: shape.fill(pixels)}
     feed |= {node.name: np.full(node.shape, 1 / node.shape[0], np.float32) for node in controls}
-    return lambda: session.run(None, feed)
+
+    def run() -> object:
+        try:
+            return session.run(None, feed)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
+            raise WorkError(f"{file}: {str(error)[:200]}") from None
+
+    return run
 
 
 def measure_seconds(run: Callable[[], object]) -> float:

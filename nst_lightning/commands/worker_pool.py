@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -145,6 +146,7 @@ def _serve(jobs: "Connection[Outcome, Job]", parent: "Connection[None, None]", w
     """Work on jobs, in a process of its own."""
     for number in STOP_SIGNALS:  # of Ctrl-C and of launchers, which signal to a whole group; the parent takes care
         signal.signal(number, signal.SIG_IGN)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as in the parent
     saving = threading.Lock()
     threading.Thread(target=_end_with_parent, args=(parent, saving), daemon=True).start()
     while True:

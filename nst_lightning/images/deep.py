@@ -3,6 +3,7 @@
 import struct
 import sys
 import zlib
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -70,7 +71,7 @@ def encode_png(
     if exif:
         chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
     chunks += [(b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, data) for kind, data in chunks)
 
 
 def encode_tiff(samples: np.ndarray, icc_profile: bytes | None = None, exif: bytes | None = None) -> bytes:
@@ -113,5 +114,15 @@ def _differences(pixels: np.ndarray) -> np.ndarray:
     return np.diff(pixels, axis=1, prepend=pixels.dtype.type(0))
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The kinds and contents of the chunks of a PNG file."""
+    place = 8
+    while place < len(data):
+        length, kind = struct.unpack_from(">L4s", data, place)
+        yield kind, data[place + 8 : place + 8 + length]
+        place += 12 + length
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG file."""
     return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))

@@ -6,7 +6,7 @@ import re
 import unicodedata
 import warnings
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nst_lightning.errors import Notice
@@ -48,7 +48,7 @@ def list_pictures(folder: str | Path, *, without: Path | None = None) -> list[Pa
     if not folder.is_dir():
         raise PictureError(f"{folder}: {'is a file, not a folder' if folder.exists() else 'no such folder'}")
     unopened: list[str] = []
-    found, left_out = _sort_out(_walk(folder, without, unopened), unopened)
+    found, left_out = _sort_out(walk_files(folder, without, unopened), unopened)
     if not found:
         inside = without is not None and without.exists() and without.resolve().is_relative_to(folder.resolve())
         where = f"except those in {without}" if inside else "in this folder or below it"
@@ -94,7 +94,7 @@ def expand_wildcards(pattern: str | Path, *, without: Path | None = None) -> lis
         matches = [
             match
             for match in _glob(known, str(rest))
-            if not _is_hidden(match.relative_to(known), rest)
+            if not is_hidden(match.relative_to(known), rest)
             and not _is_output(match, known, without)
             and (not match.is_dir() or _has_pictures(match, unopened))
         ]
@@ -127,16 +127,22 @@ def _has_pictures(folder: Path, unopened: list[str]) -> bool:
     if folder.resolve() in folder.parent.resolve().parents:
         return False
     reasons: list[str] = []
-    found, left_out = _sort_out(_walk(folder, None, reasons), reasons)
+    found, left_out = _sort_out(walk_files(folder, None, reasons), reasons)
     if not found and left_out:
         unopened.append(f"{folder}: {left_out}")
     return bool(found)
 
 
-def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[Path]:
+def walk_files(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[Path]:
     """The files below a folder, each folder once, and rather by its own path than through a link.
 
-    Links to folders around the folder are not followed, as they lead to files that nobody asked for.
+    The files of a folder come one after the other. Links to folders around the folder are not followed, as they lead to
+    files that nobody asked for.
+
+    Args:
+        folder: the folder.
+        without: a folder that is not searched.
+        unopened: gets a line for each folder that can't be opened.
     """
     seen, root = {without.resolve()} if without is not None else set(), folder.resolve()
     pending = deque([folder])
@@ -156,7 +162,7 @@ def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[P
             continue
         for entry in entries:
             path = current / entry.name
-            if _is_hidden(Path(entry.name)):
+            if is_hidden(Path(entry.name)):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 pending.appendleft(path)
@@ -166,7 +172,7 @@ def _walk(folder: Path, without: Path | None, unopened: list[str]) -> Iterator[P
                 yield path
 
 
-def _is_hidden(path: Path, pattern: Path = Path()) -> bool:
+def is_hidden(path: Path, pattern: Path = Path()) -> bool:
     """Whether a part of a path is hidden, or belongs to the system, and is not named in the pattern itself."""
     return any(
         (part.startswith(".") or part.lower() in _SYSTEM_FOLDERS) and part not in pattern.parts for part in path.parts
@@ -178,21 +184,26 @@ def _sort_out(paths: Iterable[Path], unopened: list[str]) -> tuple[list[Path], s
     found: list[Path] = []
     left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for path in paths:
-        advice = None if path.is_dir() else _reason(path)
+        advice = None if path.is_dir() else reason_to_leave_out(path)
         if advice:
             left_out[advice][path.suffix.lower() or "no ending"] += 1
         elif advice is None:
             found.append(path)
+    return sorted(found), describe_left_out(left_out, unopened)
+
+
+def describe_left_out(left_out: Mapping[str, Counter[str]], unopened: Sequence[str]) -> str:
+    """How many pictures are left out, by what would help and by their endings, and which folders; empty if none are."""
     groups = [
         f"{', '.join(f'{ending} ({count})' for ending, count in endings.items())}: {advice}"
         for advice, endings in left_out.items()
     ]
     total = sum(map(Counter.total, left_out.values()))
     files = f"{total} file{'s' if total > 1 else ''} left out: " if total else ""
-    return sorted(found), files + "; ".join([*groups, *unopened])
+    return files + "; ".join([*groups, *unopened])
 
 
-def _reason(path: Path) -> str | None:
+def reason_to_leave_out(path: Path) -> str | None:
     """Why a file is left out: None if it is not, an empty text if it isn't a picture."""
     if is_readable(path):
         return None if path.is_file() else "links that lead nowhere" if path.is_symlink() else ""

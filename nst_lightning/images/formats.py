@@ -2,7 +2,9 @@
 
 import contextlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
@@ -56,10 +58,12 @@ _DNG_VERSION = 50706
 _PREVIEW, _MASK = 1, 4  # flags in the tag NewSubfileType
 
 
-def open_picture(path: str | Path) -> ImageFile.ImageFile:
+def open_picture(path: str | Path, frames: Literal["first", "all"] = "first") -> ImageFile.ImageFile:
     """Open a picture file; its pixels are read later. HEIF is read if the package pillow-heif is installed.
 
-    Of several frames or pages, the first one is used, and a `Notice` says so.
+    Args:
+        path: the file.
+        frames: which of several frames or pages will be used; a `Notice` says so if it is the first one only.
 
     Raises:
         PictureError: the file is not a picture that can be read; the message says what would help.
@@ -74,6 +78,8 @@ def open_picture(path: str | Path) -> ImageFile.ImageFile:
         raise PictureError(f"{path}: {problem}") from None
     try:
         _prepare(image, path)
+        if frames == "first":
+            _say_if_several(image, path)
     except (PictureError, Notice):  # a notice is raised where warnings are errors
         image.close()
         raise
@@ -84,8 +90,11 @@ def identify_picture(path: str | Path) -> ImageFile.ImageFile:
     """Open a picture file, of whose kind and size nothing is checked.
 
     Raises:
+        PictureError: it is a folder, or a device or a pipe, for which this process could wait forever.
         OSError: the file is missing, or not a picture that can be read.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise PictureError(f"{path}: is a {'folder' if Path(path).is_dir() else 'device or a pipe'}, not a file")
     try:
         return Image.open(path)
     except UnidentifiedImageError:
@@ -128,15 +137,27 @@ def _is_installed(advice: str | None) -> bool:
 
 
 def _prepare(image: ImageFile.ImageFile, path: str | Path) -> None:
-    """Refuse what can't be read in full, make up for Pillow's faults, and say what is left out."""
+    """Refuse what can't be read in full, and make up for Pillow's faults."""
     if image.format == "TIFF":
         image.filename = ""  # or Pillow maps the file into memory, and takes the rows of a turned picture for columns
-        if not state_planes_depth(image):
-            raise PictureError(f"{path}: can't be read: {_TIFF}")
+        check_planes(image, path)
     if _is_raw(image, path):
         raise PictureError(f"{path}: can't be read, only its preview: {_RAW}")
-    kind = image.format or ""
-    count = _count_frames(path, kind) if kind in _FRAMES else 1
+
+
+def check_planes(image: ImageFile.ImageFile, path: str | Path) -> None:
+    """Refuse a page of a TIFF, at which the file is, that can't be read.
+
+    Raises:
+        PictureError: it is such a page.
+    """
+    if not state_planes_depth(image):
+        raise PictureError(f"{path}: can't be read: {_TIFF}")
+
+
+def _say_if_several(image: ImageFile.ImageFile, path: str | Path) -> None:
+    """Give a `Notice` of frames that are not used."""
+    count, kind = len(list_frames(path)), image.format or ""
     if count > 1:
         which = "main one" if kind == "HEIF" else "first"
         warnings.warn(f"{path}: only the {which} of {count} {_FRAMES[kind]} is used", Notice, stacklevel=3)
@@ -183,15 +204,17 @@ def _is_kind(page: Image.Image, flags: int) -> bool:
     return isinstance(value, int) and bool(value & flags)
 
 
-def _count_frames(path: str | Path, kind: str) -> int:
-    """The number of frames or pages in a file, without previews and masks. Seeking them must not disturb the reader."""
-    with contextlib.suppress(Exception), Image.open(path) as image:  # decoders raise exceptions of any kind
-        count = getattr(image, "n_frames", 1)
-        if kind != "TIFF" or count == 1:
-            return count
-        pages = 0
-        for number in range(count):
-            image.seek(number)
-            pages += not _is_kind(image, _PREVIEW | _MASK)
-        return pages
-    return 1
+def list_frames(path: str | Path) -> Sequence[int]:
+    """The numbers of the frames or pages in a file, without previews and masks; other pictures have one frame."""
+    with contextlib.suppress(Exception), identify_picture(path) as image:  # decoders raise exceptions of any kind
+        count = getattr(image, "n_frames", 1) if image.format in _FRAMES else 1
+        if image.format == "TIFF" and count > 1:
+            return [number for number in range(count) if not _is_preview(image, number)] or [0]
+        return range(int(image.info.get("default_image", False)), count)  # a PNG's may not belong to the others
+    return [0]
+
+
+def _is_preview(image: ImageFile.ImageFile, number: int) -> bool:
+    """Whether a page of a TIFF is a preview or a mask. This must not disturb a reader: the image is another one."""
+    image.seek(number)
+    return _is_kind(image, _PREVIEW | _MASK)

@@ -60,11 +60,24 @@ def _spelled_as_on_disk(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def parent_folder(path: Path) -> Iterator[Path]:
+    """The folder around `path`, which is created if it is missing, and removed again if the block fails."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path.parent
+    except BaseException:
+        with contextlib.suppress(OSError):  # something has been written there
+            for folder in missing:
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
 def path_beside(path: str | Path) -> Iterator[Path]:
-    """A temporary file of the same name in a hidden folder beside `path`; its parent folder is created if missing."""
+    """A temporary file of the same name in a hidden folder beside `path`; see `parent_folder`."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".nst-", dir=path.parent) as folder:
+    with parent_folder(path) as parent, tempfile.TemporaryDirectory(prefix=".nst-", dir=parent) as folder:
         yield Path(folder) / path.name
 
 
@@ -74,6 +87,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with path_beside(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+def try_to_write(path: Path) -> None:
+    """Try to write to the nearest folder around `path` that exists, and leave nothing there.
+
+    Raises:
+        OSError: it isn't a folder, or is not writable, or the file's name is too long.
+    """
+    folder = next(folder for folder in path.parents if os.path.lexists(folder))
+    with tempfile.TemporaryDirectory(prefix=".nst-", dir=folder) as temporary:
+        (Path(temporary) / path.name).touch()
 
 
 def require_folder(path: Path) -> None:

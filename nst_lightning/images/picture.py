@@ -1,5 +1,6 @@
-"""A picture with all that should survive reading and writing."""
+"""A picture with all that should survive reading and writing, and several of them in one file."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,3 +54,31 @@ class Picture:
     def __post_init__(self) -> None:
         if isinstance(self.rgb, np.ndarray) and (self.rgb.ndim != 3 or len(self.rgb) != 3):
             raise UserError(f"rgb must be an image or an array of shape (3, H, W), got shape {self.rgb.shape}")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of an animation, or a page.
+
+    Args:
+        picture: its pixels and transparency, and the metadata of the whole file.
+        milliseconds: how long it is shown.
+    """
+
+    picture: Picture
+    milliseconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Animation:
+    """Frames, which are read or painted as they are asked for.
+
+    Args:
+        frames: the frames. They have one size, except pages.
+        count: their number.
+        plays: how often they are shown; 0 for ever.
+    """
+
+    frames: Iterator[Frame]
+    count: int
+    plays: int = 0

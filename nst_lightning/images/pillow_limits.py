@@ -9,7 +9,7 @@ from PIL import Image, PngImagePlugin
 
 from nst_lightning.errors import UserError
 
-MAX_MEGAPIXELS = 1000
+MAX_MEGAPIXELS = 500
 """The most pixels that are read, in millions, unless the environment variable `NST_MAX_MEGAPIXELS` allows more."""
 _VARIABLE = "NST_MAX_MEGAPIXELS"
 _RAISED = {

@@ -1,7 +1,7 @@
 """Reading picture files of every format that Pillow reads, and of HEIF where pillow-heif is installed."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,10 @@ from PIL import ExifTags, Image, ImageChops, ImageFile
 from nst_lightning.errors import Notice, UserError, require
 from nst_lightning.images.deep import lower_bytes
 from nst_lightning.images.exif import tidy_exif
-from nst_lightning.images.formats import identify_picture, open_picture
+from nst_lightning.images.formats import check_planes, identify_picture, list_frames, open_picture
 from nst_lightning.images.gray import gray_values, is_deep_gray
 from nst_lightning.images.paths import PictureError
-from nst_lightning.images.picture import Picture
+from nst_lightning.images.picture import Animation, Frame, Picture
 from nst_lightning.images.pillow_limits import check_pixels, raised_limits
 from nst_lightning.images.pixels import array_to_samples, lay_on_white, samples_to_array
 from nst_lightning.images.srgb import convert_array, convert_image, find_profile
@@ -39,9 +39,47 @@ def read_picture(path: str | Path, *, bits: Literal[8, 16] = 8) -> Picture:
     """
     require("bits", bits, bits in (8, 16), "8 or 16")
     with _open(path) as image:
-        turn = getattr(image, "tag_v2", {}).get(ExifTags.Base.Orientation)  # which Pillow drops as it turns a TIFF
+        turn = _stored_turn(image)
         picture = replace(to_picture(image), exif=_exif(image, path), dpi=_dpi(image, turn))
     return picture if bits == 8 else _deepen(picture, path)
+
+
+@contextlib.contextmanager
+def open_animation(path: str | Path) -> Iterator[Animation]:
+    """Read the frames or pages of a file, within this context and one by one; there is one for other pictures.
+
+    Raises:
+        PictureError: as for `read_picture`, also while frames are read.
+    """
+    numbers = list_frames(path)
+    with _naming(path), raised_limits():
+        opened = open_picture(path, frames="all")
+    with opened as image:
+        yield Animation(_read_frames(image, numbers, path), len(numbers), _count_plays(image))
+
+
+def _read_frames(image: ImageFile.ImageFile, numbers: Sequence[int], path: str | Path) -> Iterator[Frame]:
+    for number in numbers:
+        with _naming(path), raised_limits():
+            image.seek(number)
+            check_pixels(image.size)
+            if image.format == "TIFF" and number != numbers[0]:
+                check_planes(image, path)
+            turn = _stored_turn(image)
+            image.load()
+            milliseconds = float(image.info.get("duration", 0))
+            picture = to_picture(image)
+        if number == numbers[0]:
+            exif, dpi = _exif(image, path), _dpi(image, turn)
+        yield Frame(replace(picture, exif=exif, dpi=dpi), milliseconds)
+
+
+def _count_plays(image: Image.Image) -> int:
+    """How often an animation is shown; 0 for ever."""
+    stated = image.info.get("loop")
+    if image.format == "GIF":  # which states repetitions, or nothing
+        return 1 if stated is None else stated and stated + 1
+    return stated or 0
 
 
 def read_rgb(path: str | Path, *, short_side: int | None = None) -> Image.Image:
@@ -114,18 +152,27 @@ def to_mask(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def _open(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+    with _naming(path), raised_limits(), open_picture(path) as image:
+        check_pixels(image.size)
+        yield image
+
+
+@contextlib.contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Let errors that come of reading a file name it, in one line."""
     try:
-        with raised_limits(), open_picture(path) as image:
-            check_pixels(image.size)
-            yield image
+        yield
     except (PictureError, Notice):  # a notice is raised where warnings are errors
         raise
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
     except UserError as error:
         raise PictureError(f"{path}: {error}") from None
+    except MemoryError as error:
+        raise PictureError(f"{path}: can't be read (there is not enough memory)") from error
     except Exception as error:  # decoders raise exceptions of any kind for damaged files
-        raise PictureError(f"{path}: can't be read ({error or type(error).__name__})") from error
+        problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise PictureError(f"{path}: can't be read ({problem})") from error
 
 
 _TURNS = {
@@ -174,6 +221,12 @@ def _decode(image: Image.Image) -> Image.Image:
     if image.mode in ("PA", "RGBa") or image.has_transparency_data:
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _stored_turn(image: Image.Image) -> int | None:
+    """The orientation that a TIFF states, which Pillow drops as it turns the picture."""
+    turn: int | None = getattr(image, "tag_v2", {}).get(ExifTags.Base.Orientation)
+    return turn
 
 
 def _exif(image: Image.Image, path: str | Path) -> bytes | None:

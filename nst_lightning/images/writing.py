@@ -10,7 +10,7 @@ from PIL import Image
 from nst_lightning.errors import require
 from nst_lightning.images.deep import encode_png, encode_tiff
 from nst_lightning.images.exif import remove_location, set_resolution
-from nst_lightning.images.paths import PictureError, atomic_path, path_beside
+from nst_lightning.images.paths import PictureError, atomic_path, try_to_write
 from nst_lightning.images.picture import Picture
 from nst_lightning.images.pixels import array_to_samples, lay_on_white
 from nst_lightning.images.profiles import SRGB
@@ -74,16 +74,16 @@ def write_picture(
         picture = to_picture(picture)
     elif isinstance(picture, np.ndarray):
         picture = Picture(picture)
-    picture = _limit(picture, options.metadata)
+    picture = limit_metadata(picture, options.metadata)
     file_format = writable_format(path, bits=options.bits, size=picture.size)
     with atomic_path(path) as temporary:
         # Pillow's PNG encoder has no 16-bit RGB, and its LZW and Deflate encoders of TIFF fail on EXIF data
         if options.bits == 16 or file_format == "TIFF":
-            samples = _samples(picture) if options.bits == 16 else np.asarray(_image(picture))
-            temporary.write_bytes(_encode(file_format, samples, picture))
+            samples = _samples(picture) if options.bits == 16 else np.asarray(to_image(picture))
+            temporary.write_bytes(encode(file_format, samples, picture))
         else:
-            image = _image(picture, opaque=file_format == "JPEG")
-            image.save(temporary, format=file_format, **_save_options(file_format, picture, options.quality))
+            image = to_image(picture, opaque=file_format == "JPEG")
+            image.save(temporary, format=file_format, **save_options(file_format, picture, options.quality))
 
 
 def writable_format(path: str | Path, *, bits: int = 8, size: tuple[int, int] = (1, 1)) -> str:
@@ -119,14 +119,13 @@ def check_writable(path: str | Path, *, bits: int = 8) -> Path:
     try:
         if Path(path).is_dir():
             raise PictureError(f"{path}: is a folder, not a file")
-        with path_beside(path) as temporary:
-            temporary.touch()
+        try_to_write(Path(path))
     except OSError as error:
         raise PictureError(f"{path}: can't be written: {error.strerror}") from error
     return Path(path)
 
 
-def _limit(picture: Picture, metadata: Metadata) -> Picture:
+def limit_metadata(picture: Picture, metadata: Metadata) -> Picture:
     """The picture with only the metadata to be written."""
     if metadata == "none":
         return replace(picture, exif=None, dpi=None)
@@ -135,14 +134,14 @@ def _limit(picture: Picture, metadata: Metadata) -> Picture:
     return picture
 
 
-def _encode(file_format: str, samples: np.ndarray, picture: Picture) -> bytes:
+def encode(file_format: str, samples: np.ndarray, picture: Picture) -> bytes:
     """The bytes of a PNG with 16 bits per channel, or of a TIFF."""
     if file_format == "PNG":
         return encode_png(samples, SRGB, picture.exif, picture.dpi)
     return encode_tiff(samples, SRGB, _exif_with_resolution(picture))
 
 
-def _save_options(file_format: str, picture: Picture, quality: int) -> dict[str, Any]:
+def save_options(file_format: str, picture: Picture, quality: int) -> dict[str, Any]:
     """The options of Pillow's `save`."""
     options: dict[str, Any] = {"icc_profile": SRGB, "exif": picture.exif or b""}
     if file_format == "WEBP":  # has no resolution of its own
@@ -166,7 +165,7 @@ def _samples(picture: Picture) -> np.ndarray:
     return array_to_samples(np.concatenate([picture.array, alpha[None]]))
 
 
-def _image(picture: Picture, *, opaque: bool = False) -> Image.Image:
+def to_image(picture: Picture, *, opaque: bool = False) -> Image.Image:
     """The picture as an 8-bit image of mode RGB, or RGBA if it has alpha and `opaque` is false."""
     rgb, alpha = picture.image, picture.alpha
     if alpha is None:

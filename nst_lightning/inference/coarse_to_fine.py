@@ -17,7 +17,7 @@ from nst_lightning.images.color import LUMA
 from nst_lightning.inference.rasters import Element, Raster, convert
 
 Paint = Callable[[np.ndarray, float], np.ndarray]
-"""Paints an array of shape (3, H, W) at a strength from 0 to 1, and returns a new one."""
+"""Paints an array of shape (C, H, W) at a strength from 0 to 1, and returns a new one."""
 PaintRaster = Callable[[Raster, float, Element], np.ndarray]
 """Paints a picture at a strength from 0 to 1, and returns an array with elements of some type."""
 
@@ -57,7 +57,7 @@ def paint_coarse_to_fine(photos: Sequence[np.ndarray], paint: Paint, strength: f
 
     Args:
         photos: the photo at the sizes to paint it at, from the smallest to its own: RGB in [0, 1], float32 of shape
-            (3, H, W).
+            (3, H, W). Or several photos at once, with the channels of all.
         paint: function that paints an array at a strength.
         strength: strength of the first pass. Those after it are weaker, and are given more of the photo's detail where
             the strength is lower, so that 0 gives the photo itself.

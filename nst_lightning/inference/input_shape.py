@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime
-from PIL import Image
 
 from nst_lightning.errors import UserError
 
@@ -73,48 +72,49 @@ class InputShape:
             problem = f"a photo of {size[0]}x{size[1]} does not fit into the network's file, which has a fixed {self}"
             raise UserError.about(argument, problem)
 
-    def fill(self, photo: np.ndarray) -> np.ndarray:
-        """A batch of the photo, shape (3, H, W), which its reflections enlarge to the right and the bottom.
+    def fit_whole(self, size: tuple[int, int]) -> tuple[int, int]:
+        """What `fit` returns.
 
-        Unlike an empty area, they leave the statistics in the network's normalizations as they are.
+        Raises:
+            UserError: a side would be smaller than 32 pixels.
+        """
+        width, height = self.fit(size)
+        if min(width, height) < MINIMUM_SIZE:
+            raise UserError(
+                f"a photo of {size[0]}x{size[1]} is too small: {width}x{height} after it is scaled down for "
+                f"the network's file, which has a fixed {self}; at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
+            )
+        return width, height
+
+    def fill(self, photos: np.ndarray) -> np.ndarray:
+        """A batch of photos, shape (N, 3, H, W), which their reflections enlarge to the right and the bottom.
+
+        Unlike an empty area, they leave the statistics in the network's normalizations as they are. The last photo is
+        repeated if the file takes more.
 
         Args:
-            photo: RGB in [0, 1], not larger than the file allows, and of at least 32x32 pixels.
+            photos: RGB in [0, 1], not larger or more than the file allows, and of at least 32x32 pixels.
 
         Returns:
             What the file takes, of its shape.
         """
-        lengths = zip((self.height, self.width), photo.shape[1:])
+        lengths = zip((self.height, self.width), photos.shape[2:])
         bottom, right = (-own % self.multiple if fixed is None else fixed - own for fixed, own in lengths)
-        filled = np.pad(photo, ((0, 0), (0, bottom), (0, right)), mode="reflect") if bottom or right else photo
-        if self.in_bytes:
-            filled = (255 * filled).round().astype(np.uint8).transpose(1, 2, 0)
-        return filled[None] if self.batch in (None, 1) else np.repeat(filled[None], self.batch, axis=0)
+        missing = (self.batch or len(photos)) - len(photos)
+        filled = np.pad(photos, ((0, 0), (0, 0), (0, bottom), (0, right)), "reflect") if bottom or right else photos
+        filled = np.pad(filled, ((0, missing), (0, 0), (0, 0), (0, 0)), "edge") if missing else filled
+        return (255 * filled).round().astype(np.uint8).transpose(0, 2, 3, 1) if self.in_bytes else filled
 
-    def cut(self, pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """The reverse of `fill`: the first picture of a batch that the file returned, without what was added.
+    def cut(self, pictures: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The reverse of `fill`: the pictures that the file returned, without what was added.
 
         Args:
             pictures: the file's output.
-            size: height and width of the picture.
+            shape: the shape of the photos.
 
         Returns:
-            RGB in [0, 1], float32 of shape (3, H, W).
+            RGB in [0, 1], float32 of this shape.
         """
-        picture = pictures[0].transpose(2, 0, 1) / np.float32(255) if self.in_bytes else pictures[0]
-        return picture[:, : size[0], : size[1]]
-
-
-def scale_into(image: Image.Image, shape: InputShape) -> Image.Image:
-    """Scale an image down (Lanczos) if it is too large for a file; see `InputShape.fit`.
-
-    Raises:
-        UserError: a side would be smaller than 32 pixels.
-    """
-    size = shape.fit(image.size)
-    if min(size) < MINIMUM_SIZE:
-        raise UserError(
-            f"a photo of {image.width}x{image.height} is too small: {size[0]}x{size[1]} after it is scaled down for "
-            f"the network's file, which has a fixed {shape}; at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels"
-        )
-    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+        count, _, height, width = shape
+        values = pictures.transpose(0, 3, 1, 2) / np.float32(255) if self.in_bytes else pictures
+        return values[:count, :, :height, :width]

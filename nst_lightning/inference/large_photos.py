@@ -85,11 +85,11 @@ class LargePhotos:
         self._multiple, self._max_memory = multiple, max_memory
         self._tried: dict[int, bool] = {}
 
-    def paint(self, photo: Image.Image, sizes: Sequence[tuple[int, int]], controls: Controls) -> Image.Image | None:
+    def paint(self, photo: Raster, sizes: Sequence[tuple[int, int]], controls: Controls) -> Image.Image | None:
         """Paint a photo at several sizes, one after the other; the first ones whole, if there is memory for it.
 
         Args:
-            photo: the photo, of mode RGB.
+            photo: the photo.
             sizes: widths and heights to paint it at, from the smallest to the photo's own.
             controls: the network's other inputs.
 
@@ -112,16 +112,15 @@ class LargePhotos:
             return store(raster.size, strips, element)
 
         strength, color = (controls[name].item() for name in ADJUSTED) if controls else (1.0, 0.0)
-        given = Raster.of_image(photo)
 
         def first() -> np.ndarray:
             if not whole:
-                return paint(given.resized(sizes[0]), strength, np.uint16 if len(sizes) > 1 else np.uint8)
-            photos = [given.resized(size).stored(np.float32) for size in sizes[:whole]]
+                return paint(photo.resized(sizes[0]), strength, np.uint16 if len(sizes) > 1 else np.uint8)
+            photos = [photo.resized(size).stored(np.float32) for size in sizes[:whole]]
             return self._paint_whole(photos, _adjusted(controls, strength))
 
         further = sizes[max(1, whole) :]
-        return _with_color(go_on_in_strips(first(), given, further, paint, strength), given, color)
+        return _with_color(go_on_in_strips(first(), photo, further, paint, strength), photo, color)
 
     def _plan(self, size: tuple[int, int], controls: Controls, *, passes: int) -> StripPlan | None:
         """How to paint a photo of a size, (width, height), in strips.

@@ -7,6 +7,8 @@ from nst_lightning.images import expand_path
 
 DEFAULT_MODEL = "styles"
 """The bundled network of many styles."""
+LARGEST = 2**31
+"""Bytes that an ONNX file has at most, as its format, protobuf, can't be larger."""
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "export")
 """The folders of bundled networks: that of an installed package, and that of a clone of the repository."""
@@ -32,6 +34,9 @@ def find_model(model: str | Path) -> Path:
     if path.suffix.lower() in (".ckpt", ".safetensors"):
         raise ModelError(f"model: {path} is a checkpoint; the command `export` makes an ONNX file of it")
     if path.is_file():
+        if path.stat().st_size > LARGEST:
+            gigabytes = f"{path.stat().st_size / 1e9:.3g} GB"
+            raise ModelError(f"model: {path} is no ONNX file: it has {gigabytes}, and at most 2 GB are possible")
         return path
     if str(model) in bundled:
         return bundled[str(model)]

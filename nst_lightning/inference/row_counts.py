@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from nst_lightning.inference.sessions import run_session
+
 PROBE_SIDE = 64
 """Height and width of the smallest photo that is tried, in pixels."""
 
@@ -77,6 +79,6 @@ class RowCounts:
                 for node in self._session.get_inputs()
             }
             names = [node.name for node in self._session.get_outputs()]
-            found = self._session.run(names, inputs)
+            found = run_session(self._session, inputs, names, endless=True)
             self._runs[height] = {name: _Tensor(each.shape, each.dtype) for name, each in zip(names, found)}
         return self._runs[height]

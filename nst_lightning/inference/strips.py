@@ -9,6 +9,7 @@ import numpy as np
 from nst_lightning.errors import WorkError
 from nst_lightning.inference.input_shape import MINIMUM_SIZE
 from nst_lightning.inference.rasters import Raster
+from nst_lightning.inference.sessions import first_line
 from nst_lightning.inference.stages import Stage, StagedNetwork
 
 
@@ -120,7 +121,7 @@ class StripPainter:
         try:
             return dict(zip(names, stage.session.run(names, inputs)))
         except Exception as error:  # ONNX Runtime's own exceptions share no base class but this
-            raise WorkError((str(error) or type(error).__name__).splitlines()[0][:120]) from None
+            raise WorkError(first_line(error)) from None
 
     def _collect(self, stage: Stage, strip: Strip, results: Mapping[str, np.ndarray]) -> None:
         for name in stage.keeps:

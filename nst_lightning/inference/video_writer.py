@@ -173,8 +173,8 @@ def _encoding() -> Iterator[None]:
     try:
         yield
     except av.FFmpegError as error:
-        if isinstance(error, OSError):  # such as a full disk
-            raise
+        if isinstance(error, OSError):  # such as a full disk; without the temporary name
+            raise OSError(error.errno, error.strerror) from None
         raise WorkError(f"the video can't be encoded: {error.strerror or error}") from None
 
 
