@@ -27,6 +27,7 @@ async function buildPage() {
   await build({ entryPoints: ["src/page.css"], outdir: "page", bundle: true, minify: true, logLevel: "warning" });
   for (const name of ["index.html", "icon.svg", "sample.jpg"]) await cp(`src/${name}`, `page/${name}`);
   await mkdir("page/runtime");
+  await cp("src/onnxruntime-license.txt", "page/runtime/LICENSE.txt");
   for (const kind of ["", ".asyncify"]) {
     for (const ending of ["mjs", "wasm"]) {
       const name = `ort-wasm-simd-threaded${kind}.${ending}`;

@@ -35,6 +35,7 @@ export type ToWorker =
 
 export type FromWorker =
   | { type: "network"; name: string; url: string; styles: StyleInfo[]; blends: boolean; backend: string }
+  | { type: "backend"; name: string }
   | { type: "photo"; name: string; bitmap: ImageBitmap; size: Size }
   | { type: "thumbnail"; index: number; bitmap: ImageBitmap }
   | { type: "preview"; look: Look; painted: ImageBitmap; recolored: ImageBitmap; final: boolean }

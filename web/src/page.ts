@@ -62,6 +62,9 @@ function receive(message: FromWorker): void {
       listStyles(styles, message.blends);
       document.documentElement.dataset.backend = message.backend;
       return paint();
+    case "backend":
+      document.documentElement.dataset.backend = message.name;
+      return;
     case "photo":
       hasPhoto = true;
       photoName = message.name.replace(/\.[^.]*$/, "");

@@ -1,7 +1,7 @@
 /** The worker in which the network runs, so that the page stays responsive. */
 
 import type { Format, FromWorker, Look, Mix, Size, ToWorker } from "./messages";
-import { Network } from "./painting/network";
+import { Network, RunError } from "./painting/network";
 import type { Pixels } from "./painting/pixels";
 import { Desk, type Job } from "./worker/desk";
 import { mixLayers, recolor } from "./worker/layers";
@@ -22,13 +22,14 @@ interface FullPicture {
 }
 
 let network: Network | null = null;
+let file: Uint8Array | null = null;
 let photo: ImageBitmap | null = null;
 let display: Size = { width: 0, height: 0 };
 let missing: number[] = [];
 let full: FullPicture | null = null;
 /** How often a photo or a network was asked for: only the last one counts. */
 const asked = { photo: 0, network: 0 };
-const backend = loadRuntime(new URL(self.location.href).searchParams.get("backend"));
+let backend = loadRuntime(new URL(self.location.href).searchParams.get("backend"));
 backend.catch(() => undefined); // reported by the task that needs it
 const desk = new Desk(nextThumbnail, (error) => fail("preview", error));
 
@@ -55,16 +56,16 @@ async function receive(message: ToWorker): Promise<void> {
 
 async function openNetwork(url: string, name: string): Promise<void> {
   const ticket = ++asked.network;
-  const file = await download(url, name);
+  const downloaded = await download(url, name);
   const { name: backendName, runtime, options } = await backend;
-  const opened = await Network.open(file, runtime, options).catch((error: Error) => {
+  const opened = await Network.open(downloaded, runtime, options).catch((error: Error) => {
     throw new Error(`${name}: ${error.message}`);
   });
   if (ticket !== asked.network) return opened.close();
   missing = [];
   await desk.clear();
   await network?.close();
-  network = opened;
+  [network, file] = [opened, downloaded];
   full = null;
   const styles = network.styles.map(({ name, credit }) => ({ name, credit }));
   post({ type: "network", name, url, styles, blends: styles.length > 1, backend: backendName });
@@ -104,16 +105,29 @@ function askForThumbnails(): void {
   desk.wake();
 }
 
-/** Do a job for which a network and a photo are needed. */
+/** Do a job that the page waits for. */
 function put(task: ToWorker["type"], job: Job): void {
   desk.put(async (signal) => {
     try {
-      await job(signal);
+      await job(signal).catch(async (error) => {
+        if (!(error instanceof RunError) || !(await leaveGraphicsProcessor())) throw error;
+        await job(signal);
+      });
     } catch (error) {
       if (signal.aborted) post({ type: "cancelled", task });
       else fail(task, error);
     }
   });
+}
+
+/** Open the network on the processor, if it was on the graphics processor, where it may lack memory or an operator. */
+async function leaveGraphicsProcessor(): Promise<boolean> {
+  if (!file || (await backend).name === "wasm") return false;
+  backend = loadRuntime("wasm");
+  const { name, runtime, options } = await backend;
+  network = await Network.open(file, runtime, options);
+  post({ type: "backend", name });
+  return true;
 }
 
 /** Paint a picture for the display: fast at first, in full detail then. */

@@ -13,3 +13,6 @@ export function firstLine(error: unknown): string {
   const text = error instanceof Error ? error.message || error.name : String(error);
   return (text.split("\n")[0] ?? "").slice(0, 120);
 }
+
+/** ONNX Runtime failed, for which a lack of memory is the usual reason. */
+export class RunError extends PaintingError {}

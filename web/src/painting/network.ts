@@ -15,7 +15,7 @@ import { fitShortSide, isSame, roundHalfToEven, shortSide, type Size } from "./s
 import type { StripPlan } from "./strips";
 import { readStyle, readStyles, trainedShortSide, type Style } from "./styles";
 
-export { NetworkError, PaintingError } from "./errors";
+export { NetworkError, PaintingError, RunError } from "./errors";
 export type { Pixels } from "./pixels";
 export type { Runtime } from "./runtime";
 export type { Style } from "./styles";

@@ -1,6 +1,6 @@
 /** What is used of ONNX Runtime. */
 import type { InferenceSession, InferenceSessionFactory, Tensor, TensorConstructor } from "onnxruntime-web";
-import { PaintingError, firstLine } from "./errors";
+import { RunError, firstLine } from "./errors";
 
 /** The module of `onnxruntime-web`, whichever of its entries has been loaded. */
 export interface Runtime {
@@ -23,13 +23,13 @@ export function sessionOpener(runtime: Runtime, options: InferenceSession.Sessio
 /**
  * Run a session.
  *
- * @throws PaintingError it failed, for which a lack of memory is the usual reason.
+ * @throws RunError it failed.
  */
 export async function run(session: InferenceSession, inputs: Tensors): Promise<Tensors> {
   try {
     return await session.run(inputs);
   } catch (error) {
-    throw new PaintingError(`The photo could not be painted (${firstLine(error)}).`);
+    throw new RunError(`The photo could not be painted (${firstLine(error)}).`);
   }
 }
 
