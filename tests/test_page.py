@@ -86,10 +86,10 @@ def open_page(browser, address):
         context.close()
 
 
-def choose_photo(page, folder, photo, name="photo.png", **options):
+def choose_photo(page, folder, photo, name="photo.png", *, timeout=30_000, **options):
     photo.save(folder / name, **options)
     page.set_input_files("#photo-file", folder / name)
-    page.wait_for_selector(f"{PAINTED} #photo[aria-label='The photo {name.split('.')[0]}']")
+    page.wait_for_selector(f"{PAINTED} #photo[aria-label='The photo {name.split('.')[0]}']", timeout=timeout)
 
 
 def choose_style(page, name):
@@ -183,7 +183,7 @@ def test_twelve_megapixels_leave_the_page_responsive(open_page, tmp_path):
     photo = draw(4000, 3000)
     choose_photo(page, tmp_path, photo)
     shares = []
-    page.expose_function("note", shares.append)
+    page.expose_function("note", lambda share: shares.append(share))
     page.evaluate(
         "new MutationObserver(() => note(document.querySelector('#progress').value))"
         ".observe(document.querySelector('#progress'), { attributes: true })"
@@ -191,7 +191,7 @@ def test_twelve_megapixels_leave_the_page_responsive(open_page, tmp_path):
     picture, _ = save(page, timeout=180_000)
     assert decibels(picture, Stylizer("styles")(photo)) > 40
     assert len(set(shares)) > 10
-    assert shares == sorted(shares)
+    assert shares[:-1] == sorted(shares[:-1])  # the last one hides it
     assert page.evaluate("window.long") == []
 
 
@@ -216,7 +216,7 @@ def test_wrong_files_are_named_and_change_nothing(open_page, tmp_path, name, con
     page.wait_for_selector("html[data-state=failed]")
     assert name in page.inner_text("#status")
     choose_style(page, "Starry night")
-    assert save(page)[0].size == (902, 600)
+    assert save(page)[0].size == (770, 512)
     assert not page.problems
 
 
@@ -300,6 +300,6 @@ def test_webgpu_paints_the_same(launch, address, tmp_path):
         page = browser.new_page()
         page.goto(f"{address}?backend=webgpu")
         page.wait_for_selector(".style")
-        choose_photo(page, tmp_path, photo)
+        choose_photo(page, tmp_path, photo, timeout=240_000)  # after the one that it begins with
         assert page.evaluate("document.documentElement.dataset.backend") == "webgpu"
         assert decibels(save(page)[0], Stylizer("styles")(photo)) > 40

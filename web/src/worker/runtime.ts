@@ -28,14 +28,16 @@ export async function loadRuntime(wanted?: string | null): Promise<Backend> {
 }
 
 interface Adapter {
+  readonly features: ReadonlySet<string>;
   readonly info?: { readonly isFallbackAdapter?: boolean };
 }
 
+/** Whether there is one that is no software, and computes in half precision, as large photos need. */
 async function hasGraphicsProcessor(): Promise<boolean> {
   try {
     const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } };
     const adapter = await gpu?.requestAdapter();
-    return adapter != null && !adapter.info?.isFallbackAdapter;
+    return adapter != null && adapter.features.has("shader-f16") && !adapter.info?.isFallbackAdapter;
   } catch {
     return false;
   }
