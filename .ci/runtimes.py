@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs/guide/runtimes.md"
+PAGE, WEB_PAGE = ROOT / "docs/guide/runtimes.md", ROOT / "docs/guide/web.md"
 STYLE, STRENGTH = "great_wave", 0.7
 ODD, EVEN = (250, 381), (256, 384)  # height and width of the photo; the latter for files that take multiples of 8
 BUNDLED = {"styles": ODD, "styles_fp16": ODD, "johnson_great_wave": ODD, "johnson_wheat_field": ODD}
@@ -40,6 +40,7 @@ ROUNDING = 0.5 / 255
 TAKEN = {"OpenCV 4": {"baked, fixed size", "all options"}, "classic engine": {"baked, fixed size"}}
 """What runtimes whose names have these words have to take; others take everything."""
 LEAST_PSNR = 25  # of the quantized file's picture, in dB
+SAME_PSNR = 40  # of pictures that look the same
 LEVELS = {"styles": 2, "styles_fp16": 6, "johnson_great_wave": 6}  # of 255 by which providers' pictures may differ
 
 
@@ -248,6 +249,31 @@ def snippets(folder: Path) -> None:
     Image.fromarray(data.coffee()).save(folder / "photo.jpg")
     for source, name in {"styles": "styles", "bytes": "bytes", "baked, fixed size": "baked"}.items():
         shutil.copy(folder / f"files/{source}.onnx", folder / f"{name}.onnx")
+
+
+def repository(folder: Path) -> None:
+    """Write a model repository as transformers.js finds it on the disk, and the guide's example, which loads it."""
+    from nst_lightning.hub import model_files, write_publication
+    from nst_lightning.serving import read_models
+
+    write_publication(folder / "repositories/OWNER", {"NAME": model_files(read_models(), title="")})
+    (example,) = re.findall(r"^```js\n(.*?)^```", WEB_PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    local = 'import { env } from "@huggingface/transformers";\nenv.localModelPath = "./repositories/";\n'
+    text = f"{local}env.allowRemoteModels = false;\n{example}"
+    (folder / "example_transformers.mjs").write_text(text, encoding="utf-8")
+
+
+def compare(folder: Path) -> None:
+    """Compare the picture of that example with the one by `Stylizer`; each decodes the JPEG by itself."""
+    from PIL import Image
+
+    from nst_lightning.inference import Stylizer
+
+    made = np.asarray(Image.open(folder / "picture.png").convert("RGB"), float)
+    expected = np.asarray(Stylizer("styles")(Image.open(folder / "photo.jpg"), style="udnie"), float)
+    psnr = -10 * np.log10(np.square((made - expected) / 255).mean())
+    print(f"transformers.js: PSNR {psnr:.1f} dB")
+    assert psnr >= SAME_PSNR
 
 
 def table(folder: Path) -> None:

@@ -129,6 +129,19 @@ COMMANDS = {
         "draw a sheet of what each layer keeps of content and style",
         {"photo": None},
     ),
+    "serve": Command(
+        f"{_HERE}.serve:serve",
+        "serve a page that stylizes pictures in the browser",
+        repeatable=("model",),
+        flags=("open",),
+    ),
+    "publish": Command(
+        f"{_HERE}.publish:publish",
+        "write the page and networks as repositories for the Hugging Face Hub",
+        {"folder": None},
+        repeatable=("model",),
+        flags=("private",),
+    ),
     "examples": Command(f"{_HERE}.examples:examples", "write example photos and style pictures to a folder"),
 }
 FAMILIES = {name.split()[0] for name in COMMANDS if " " in name}

@@ -19,6 +19,7 @@ EXTRAS = {
     "quickstart": ("skimage", "sklearn"),
     "heic": ("pillow_heif",),
     "video": ("av",),
+    "hub": ("huggingface_hub",),
     "ray": ("ray", "pyarrow", "fsspec"),
 }
 """Import names of packages, by extra."""

@@ -11,8 +11,10 @@ from nst_lightning.cli import COMMANDS
 from nst_lightning.extras import EXTRAS, advise_install, install_command, require_extra
 
 ROOT = Path(__file__).parent.parent
-BASE = ["stylize", "styles", "examples"]
-TRAIN = [name for name in COMMANDS if name not in (*BASE, "evaluate folders", "evaluate latency")]
+BASE = {"stylize": "--output OUTPUT", "styles": "--output OUTPUT", "examples": "--output OUTPUT"}
+BASE |= {"serve": "--port PORT", "publish": "--push PUSH"}
+BASE |= {"evaluate folders": "--workers WORKERS", "evaluate latency": "--runs RUNS"}
+TRAIN = [name for name in COMMANDS if name not in BASE]
 FOLDERS = ["encoders", "losses", "metrics", "networks", "export", "optimization", "training", "distillation"]
 WITHOUT = """
 import importlib, sys
@@ -49,11 +51,11 @@ def test_clusters_need_an_extra(tmp_path, photos):
     assert (done.returncode, done.stderr) == (2, f"nst-lightning: stylize needs {advice}\n")
 
 
-@pytest.mark.parametrize("name", BASE)
-def test_commands_that_need_no_extra_explain_themselves(name):
-    done = run_command(name, "--help")
+@pytest.mark.parametrize(("name", "option"), BASE.items())
+def test_commands_that_need_no_extra_explain_themselves(name, option):
+    done = run_command(*name.split(), "--help")
     assert done.returncode == 0
-    assert re.search(r"^options:\n  -h, --help .*\n.*--output OUTPUT", done.stdout, re.MULTILINE | re.DOTALL)
+    assert re.search(rf"^options:\n  -h, --help .*\n.*{option}", done.stdout, re.MULTILINE | re.DOTALL)
 
 
 def test_other_commands_say_which_extra_they_need():
@@ -67,6 +69,13 @@ def test_other_commands_say_which_extra_they_need():
         package = re.fullmatch(rf"nst-lightning: {name} needs (\w+): {re.escape(INSTALL_TRAIN)}", line)
         assert package, line
         assert package[1] in EXTRAS["train"]
+
+
+def test_uploads_say_which_extra_they_need(tmp_path):
+    done = run_command("publish", tmp_path / "folder", "--push", "me/styles")
+    assert done.returncode == 2
+    assert done.stderr == 'nst-lightning: publish needs huggingface_hub: pip install "nst-lightning[hub]"\n'
+    assert not (tmp_path / "folder").exists()
 
 
 def test_imports_say_which_extra_they_need():

@@ -37,16 +37,14 @@ def test_the_package_has_them_by_name_and_every_folder_of_its_own():
     tomllib = pytest.importorskip("tomllib")
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "nst_lightning").rglob("*.py")}
-    elsewhere = {"nst_lightning.zoo": "export", "nst_lightning.checkpoints": "checkpoints"}
+    elsewhere = {"zoo": "export", "checkpoints": "checkpoints", "page": "web/page"}
+    elsewhere = {f"nst_lightning.{name}": folder for name, folder in elsewhere.items()}
     assert set(setup["packages"]) == {".".join(folder.parts) for folder in folders} | set(elsewhere)
     assert setup["package-dir"] == {"nst_lightning": "nst_lightning", **elsewhere}
     for package, folder in {"nst_lightning.encoders": "nst_lightning/encoders", **elsewhere}.items():
         patterns = setup["package-data"][package]
-        carried = {path.name for pattern in patterns for path in (ROOT / folder).glob(pattern)}
-        files = [path for path in (ROOT / folder).iterdir() if path.suffix != ".py"]
-        pictures = [path.with_suffix(".jpg") for path in files if path.suffix == ".onnx"]  # `styles` names them
-        needed = {path.name for path in files if path.is_file() and (path.suffix != ".jpg" or path in pictures)}
-        assert carried == needed
+        files = {path for path in (ROOT / folder).rglob("[!.]*") if path.is_file() and ".py" not in path.suffix}
+        assert {path for pattern in patterns for path in (ROOT / folder).glob(pattern)} & files == files
     assert bundled_models() == {name: ROOT / f"export/{name}.onnx" for name in (*SINGLE, MANY, HALF)}
     assert Stylizer(MANY).metadata == Stylizer(ROOT / f"export/{MANY}.onnx").metadata
 

@@ -277,4 +277,4 @@ def test_commands_clean_up_when_they_are_stopped(tmp_path, model, picture, monke
     monkeypatch.setattr(Image.Image, "save", save)
     arguments = ["stylize", str(tmp_path / "photo.png"), "--model", model, "--output", str(tmp_path / "out")]
     assert main(arguments) == CODES[name]
-    assert not list((tmp_path / "out").iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]

@@ -31,7 +31,7 @@ def find_model(model: str | Path) -> Path:
     """
     with naming("model"):
         path, bundled = expand_path(model), bundled_models()
-    if path.suffix.lower() == ".ckpt":
+    if path.suffix.lower() in (".ckpt", ".safetensors"):
         raise ModelError(f"model: {path} is a checkpoint; the command `export` makes an ONNX file of it")
     if path.is_file():
         if path.stat().st_size > LARGEST:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -89,7 +90,8 @@ def load_network(
     """Rebuild the network of a checkpoint that `fit` wrote.
 
     Args:
-        path: the file, or the name of a checkpoint that comes with the package, such as `styles`.
+        path: the file, whose name ends in .ckpt, or in .safetensors if `hub.push_to_hub` made it, or the name of a
+            checkpoint that comes with the package, such as `styles`.
         network: the network's class, if it is not one of this package: no checkpoint makes code run by itself. Or a
             network of that class, into which the weights are loaded.
 
@@ -99,12 +101,7 @@ def load_network(
     Raises:
         UserError: the file is missing, damaged or not a checkpoint of a transfer network, or `network` doesn't fit.
     """
-    path, bundled = expand_path(path), _bundled()
-    if not path.is_file() and not path.suffix:
-        if str(path) not in bundled:
-            raise UserError(f"{path}: no such checkpoint; the package comes with {', '.join(bundled)}")
-        path = bundled[str(path)]
-    checkpoint = read_checkpoint(path)
+    path, checkpoint = open_checkpoint(path)
     try:
         record = checkpoint[RECORD]
         _check_class(path, record, network)
@@ -117,6 +114,16 @@ def load_network(
             f"{path}: not a checkpoint of a transfer network ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from None
     return built.cpu().eval(), record["metadata"]
+
+
+def open_checkpoint(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Find and read a checkpoint of a network, in either form; `load_network` has the arguments and errors."""
+    path, bundled = expand_path(path), _bundled()
+    if not path.is_file() and not path.suffix:
+        if str(path) not in bundled:
+            raise UserError(f"{path}: no such checkpoint; the package comes with {', '.join(bundled)}")
+        path = bundled[str(path)]
+    return path, read_safetensors(path) if path.suffix.lower() == ".safetensors" else read_checkpoint(path)
 
 
 def _check_class(path: Path, record: Mapping[str, Any], network: type[nn.Module] | nn.Module | None) -> None:
@@ -178,6 +185,30 @@ def check_arguments(init_args: Mapping[str, Any], network: nn.Module, argument: 
 def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of the network in a checkpoint, under the network's own names."""
     return {k.removeprefix(PREFIX): v for k, v in checkpoint["state_dict"].items() if k.startswith(PREFIX)}
+
+
+def to_safetensors(checkpoint: Mapping[str, Any]) -> bytes:
+    """The network of a checkpoint as a file in the format of safetensors, with its record as metadata in JSON."""
+    state = network_state(checkpoint).items()
+    separate = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state}
+    return safetensors.torch.save(separate, {"format": "pt", RECORD: json.dumps(checkpoint[RECORD])})
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """Read a file that `to_safetensors` wrote, as a checkpoint of the network alone.
+
+    Raises:
+        UserError: the file is missing, damaged or holds something else.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {})[RECORD])
+            state = {PREFIX + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: damaged, or not a network of this package ({type(error).__name__})") from None
+    return {RECORD: record, "state_dict": state}
 
 
 def read_checkpoint(path: Path, *, record: str = RECORD) -> dict[str, Any]:
