@@ -189,7 +189,7 @@ def test_a_process_that_has_to_end_gives_up_a_long_animation(tmp_path, model, mo
         if len(asked) == 3:
             raise SystemExit
 
-    save(tmp_path / "a.gif", drawn(5))
+    write_animation(tmp_path / "a.gif", animation(drawn()))
     saving = Saving()
     monkeypatch.setattr(saving, "go_on", end_at_the_third)
     painter = PhotoPainter(model, 1, {"short_side": None}, {}, WritingOptions(), frames="all")
