@@ -155,7 +155,7 @@ def test_wrong_folders_are_refused(tmp_path, command, photos, monkeypatch, capsy
     [
         (["clip.mp4"], "engine must be local for a video, got 'ray'"),
         (["a", "b"], "photos must be a single folder for --engine ray, got ['a', 'b']"),
-        (["a", "--steady"], "steady must be false for photos, got True"),
+        (["a", "--steady"], "steady must be false for photos unless frames is all, got True"),
     ],
 )
 def test_what_the_engine_can_not_do_is_refused(tmp_path, monkeypatch, capsys, given, message):

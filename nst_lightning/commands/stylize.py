@@ -101,14 +101,7 @@ def stylize(
     check_short_side(short_side)
     check_strokes(strokes)
     video = plan_video(photos, output, format)
-    require("frames", frames, frames == "first" or video is None, "first for a video, which is painted whole")
-    require("format", format, format != "gif" or frames == "all", "keep, jpg, png, webp or tif unless frames is all")
-    several = video is not None or frames == "all"
-    require("steady", steady, several or not steady, "false for photos unless frames is all")
-    require("engine", engine, engine == "local" or video is None, "local for a video")
-    if engine == "ray":
-        require_extra("ray")
-        require("photos", photos, len(photos) == 1, "a single folder for --engine ray")
+    _check_together(photos, video is not None, format=format, frames=frames, steady=steady, engine=engine)
     animated = ANIMATED if frames == "all" else {}
     jobs = [video] if video else _plan(photos, output, format, animated) if engine == "local" else []
     blend = ",".join(style) if isinstance(style, list) else style
@@ -133,6 +126,7 @@ def stylize(
             skip_existing=skip_existing,
             again=again,
         )
+        return
     if skip_existing:
         jobs = _leave_out_existing(jobs)
     if video and jobs:
@@ -140,10 +134,19 @@ def stylize(
     elif len(jobs) == 1:
         _stylize_one(painter, jobs[0])
     elif jobs:
-        plan = plan_workers(painter, jobs, workers=workers)
-        with FolderReport(jobs, again) as report, painting(painter, jobs, plan) as outcomes:
-            for number, outcome in outcomes:
-                report.add(number, outcome)
+        _stylize_several(painter, jobs, workers, again)
+
+
+def _check_together(photos: Sequence[str], video: bool, *, format: str, frames: str, steady: bool, engine: str) -> None:
+    """Refuse options that don't go together, or not with photos, or with a video."""
+    all_frames = frames == "all"
+    require("frames", frames, not (video and all_frames), "first for a video, which is painted whole")
+    require("format", format, format != "gif" or all_frames, "keep, jpg, png, webp or tif unless frames is all")
+    require("steady", steady, video or all_frames or not steady, "false for photos unless frames is all")
+    require("engine", engine, engine == "local" or not video, "local for a video")
+    if engine == "ray":
+        require_extra("ray")
+        require("photos", photos, len(photos) == 1, "a single folder for --engine ray")
 
 
 def _stylize_one(painter: PhotoPainter, job: Job) -> None:
@@ -152,6 +155,13 @@ def _stylize_one(painter: PhotoPainter, job: Job) -> None:
     except FORESEEN as error:
         raise WorkError(describe(job, error)) from error
     print(job[1])
+
+
+def _stylize_several(painter: PhotoPainter, jobs: Sequence[Job], workers: int, again: str) -> None:
+    plan = plan_workers(painter, jobs, workers=workers)
+    with FolderReport(jobs, again) as report, painting(painter, jobs, plan) as outcomes:
+        for number, outcome in outcomes:
+            report.add(number, outcome)
 
 
 def _leave_out_existing(jobs: list[Job]) -> list[Job]:

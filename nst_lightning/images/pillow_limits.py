@@ -67,6 +67,6 @@ def check_pixels(size: tuple[int, int]) -> None:
     megapixels = size[0] * size[1] / 1e6
     if not megapixels <= limit:
         raise UserError(
-            f"{size[0]}x{size[1]} are {megapixels:.4g} megapixels, and at most {limit:.4g} are allowed; "
+            f"{size[0]}x{size[1]} are {megapixels:.6g} megapixels, and at most {limit:.4g} are allowed; "
             f"to raise the limit, set the environment variable {_VARIABLE}"
         )
