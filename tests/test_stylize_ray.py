@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 import pytest
+from conftest import draw
 from notices import said
 from PIL import Image
 
@@ -164,6 +165,22 @@ def test_what_the_engine_can_not_do_is_refused(tmp_path, monkeypatch, capsys, gi
     (tmp_path / "clip.mp4").write_text("no")
     assert main(["stylize", *given, "--engine", "ray"]) == 2
     assert capsys.readouterr().err == f"nst-lightning: stylize: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "places"),
+    [
+        (["s3://bucket/photos"], "s3://bucket/photos"),
+        (["s3://bucket/clip.mp4", "--output", "s3://bucket/out"], "s3://bucket/clip.mp4, s3://bucket/out"),
+        (["a.png", "--output", "s3://bucket/out"], "s3://bucket/out"),
+    ],
+)
+def test_other_places_need_the_engine(tmp_path, monkeypatch, capsys, arguments, places):
+    monkeypatch.chdir(tmp_path)
+    draw(40, 40).save("a.png")
+    assert main(["stylize", *arguments]) == 2
+    assert capsys.readouterr().err == f"nst-lightning: stylize: engine must be ray for {places}, got 'local'\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 @pytest.fixture

@@ -100,6 +100,8 @@ def stylize(
     writing = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
     check_strokes(strokes)
+    remote = [place for place in (*photos, output) if "://" in place and not Path(place).exists()]
+    require("engine", engine, engine == "ray" or not remote, f"ray for {', '.join(remote)}")
     video = plan_video(photos, output, format)
     _check_together(photos, video is not None, format=format, frames=frames, steady=steady, engine=engine)
     animated = ANIMATED if frames == "all" else {}
