@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sys
 from functools import partial
 from pathlib import PurePosixPath
@@ -181,6 +182,18 @@ def test_other_places_need_the_engine(tmp_path, monkeypatch, capsys, arguments, 
     assert main(["stylize", *arguments]) == 2
     assert capsys.readouterr().err == f"nst-lightning: stylize: engine must be ray for {places}, got 'local'\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_cluster_that_does_not_answer(tmp_path, command, photos, monkeypatch, capsys):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    shutil.copytree(photos, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    assert command("ray", "photos", "out") == 1
+    assert capsys.readouterr().err == "nst-lightning: stylize: the Ray cluster can't be reached: Connection refused\n"
 
 
 @pytest.fixture
