@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, cast
 
 from nst_lightning import __version__
-from nst_lightning.errors import Notice, SignalExit, UserError, WorkError, suggest_names
+from nst_lightning.errors import Notice, SignalExit, UserError, WorkError, describe_error, suggest_names
 from nst_lightning.extras import advise_install
 from nst_lightning.limits import limit_threads
 from nst_lightning.system import StopSignals, exit_code
@@ -205,7 +205,7 @@ def _run(name: str, arguments: list[str]) -> int:
     except UserError as error:
         return _fail(f"{name}: {error}", 2, error)
     except (WorkError, OSError, MemoryError) as error:
-        return _fail(f"{name}: {error or type(error).__name__}", 1, error)
+        return _fail(f"{name}: {describe_error(error)}", 1, error)
     except ModuleNotFoundError as error:
         if not (advice := advise_install(error.name)):
             raise

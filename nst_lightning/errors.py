@@ -115,6 +115,21 @@ class WorkError(RuntimeError):
     """Work that failed although the request was right, such as photos that could not be stylized."""
 
 
+def describe_error(error: BaseException) -> str:
+    """What an error says, in words, also if it has no message.
+
+    >>> describe_error(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'a.png: No such file or directory'
+    >>> describe_error(MemoryError())
+    'there is not enough memory'
+    """
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
+    return str(error) or type(error).__name__
+
+
 class SignalExit(SystemExit):
     """The end of a process that a signal asked to end, after its work has been saved. The code is the exit code."""
 

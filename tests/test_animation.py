@@ -12,6 +12,8 @@ from notices import said
 from PIL import Image, ImageChops
 
 from nst_lightning.cli import main
+from nst_lightning.commands.stylize_photos import PhotoPainter
+from nst_lightning.commands.worker_pool import Saving
 from nst_lightning.images import (
     Animation,
     Frame,
@@ -178,6 +180,25 @@ def test_a_full_disk_leaves_nothing(tmp_path, ending):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("ending", ["gif", "webp", "png", "tif"])
+def test_a_process_that_has_to_end_gives_up_a_long_animation(tmp_path, model, monkeypatch, ending):
+    asked = []
+
+    def end_at_the_third() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise SystemExit
+
+    write_animation(tmp_path / "a.gif", animation(drawn()))
+    saving = Saving()
+    monkeypatch.setattr(saving, "go_on", end_at_the_third)
+    painter = PhotoPainter(model, 1, {"short_side": None}, {}, WritingOptions(), frames="all")
+    with pytest.raises(SystemExit):
+        painter((tmp_path / "a.gif", tmp_path / f"out/a.{ending}"), saving)
+    assert len(asked) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+
+
 def test_frames_of_one_file_need_a_format_that_holds_them(tmp_path):
     with pytest.raises(PictureError, match=r"a\.jpg: can't hold several frames; endings allowed: \.gif, "):
         write_animation(tmp_path / "a.jpg", animation(drawn()))
@@ -232,9 +253,9 @@ def test_steady_frames_flicker_less(tmp_path, model):
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
-        (["--format", "gif"], 2, "format must be another one, or frames must be all, got 'gif'"),
-        (["--output", "b.gif"], 2, "b.gif: can't write this kind of file; endings allowed: .jpg"),
-        (["--steady"], 2, "steady must be false for photos, got True"),
+        (["--format", "gif"], 2, "format must be keep, jpg, png, webp or tif unless frames is all, got 'gif'"),
+        (["--output", "b.gif"], 2, "b.gif: this kind of file is written only if frames is all"),
+        (["--steady"], 2, "steady must be false for photos unless frames is all, got True"),
         (["--frames", "all", "--format", "jpg"], 1, "out/a.jpg: can't hold several frames; endings allowed: .gif"),
         (["--frames", "some"], 2, "frames"),
     ],

@@ -129,6 +129,14 @@ def test_arrays_need_not_be_contiguous(model, picture):
     np.testing.assert_array_equal(Stylizer(model)(pixels), Stylizer(model)(pixels.copy()))
 
 
+def test_the_order_of_bytes_does_not_matter(model, picture):
+    photo = in_floats(picture(60, 40))
+    swapped = photo.astype(photo.dtype.newbyteorder("S"))
+    painted = Stylizer(model)(swapped)
+    assert painted.dtype == np.float32
+    np.testing.assert_array_equal(painted, Stylizer(model)(photo))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -5,7 +5,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from PIL import Image
 
 from nst_lightning.cli import main
 from nst_lightning.commands.stylize_photos import PhotoPainter
+from nst_lightning.commands.worker_pool import Saving
 from nst_lightning.images import PictureError, WritingOptions, check_writable, read_picture
 from nst_lightning.images.paths import parent_folder
 
@@ -60,7 +60,7 @@ KINDS = {
     "header of a PNG": (cut(0.004, "PNG"), "can't be read"),
     "30,000 x 30,000": (
         lambda path: claim(path, 30_000, 30_000),
-        "30000x30000 are 900 megapixels, and at most 500 are read; to raise the limit, set the environment variable "
+        "30000x30000 are 900 megapixels, and at most 500 are allowed; to raise the limit, set the environment variable "
         "NST_MAX_MEGAPIXELS",
     ),
     "no pixels": (lambda path: claim(path, 0, 0), "not a picture that can be read"),
@@ -213,7 +213,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, model, monkeypatch):
     save = Image.Image.save
     monkeypatch.setattr(Image.Image, "save", lambda image, path, **options: save(image, "/dev/full", **options))
     painter = PhotoPainter(model, 1, {"short_side": None}, {}, WritingOptions())
-    outcome = painter((tmp_path / "a.png", tmp_path / "new/out/a.png"), nullcontext())
+    outcome = painter((tmp_path / "a.png", tmp_path / "new/out/a.png"), Saving())
     assert outcome.disk_full
     assert entries(tmp_path) == ["a.png"]
 

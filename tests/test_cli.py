@@ -1,10 +1,11 @@
+import errno
 import subprocess
 import sys
 
 import pytest
 import yaml
 
-from nst_lightning import __version__
+from nst_lightning import __version__, cli
 from nst_lightning.cli import COMMANDS, load_function, main
 from nst_lightning.errors import UserError, WorkError, suggest_names
 
@@ -145,3 +146,21 @@ def test_printed_config_can_be_used_again(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main(["fit", "--config", "configs/cpu.yaml", "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_steps"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.png"), "a.png: Permission denied"),
+        (WorkError(), "WorkError"),
+    ],
+)
+def test_failures_are_said_in_words(monkeypatch, capsys, error, problem):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_call", fail)
+    assert main(["styles"]) == 1
+    assert capsys.readouterr().err == f"nst-lightning: styles: {problem}\n"

@@ -20,6 +20,7 @@ def test_times_of_each_size(many_model, capsys):
     [
         (["--image-size", "512"], "image_size must be WIDTHxHEIGHT, both >= 32, such as 1920x1080, got '512'"),
         (["--image-size", "64x20"], "image_size must be WIDTHxHEIGHT, both >= 32"),
+        (["--image-size", "99999x99999"], "image_size: 99999x99999 are 9999.8 megapixels, and at most 500 are allowed"),
         (["--provider", "npu"], "provider: there is no 'npu'"),
         (["--runs", "0"], '"runs"'),
     ],

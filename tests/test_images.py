@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nst_lightning.errors import UserError
 from nst_lightning.images import (
     Picture,
     PictureError,
@@ -106,6 +107,11 @@ def test_arrays_round_trip(picture):
 @pytest.mark.parametrize(("size", "expected"), [((100, 50), (64, 32)), ((50, 100), (32, 64)), ((32, 40), (32, 40))])
 def test_resize_short_side(picture, size, expected):
     assert resize_short_side(picture(*size), 32).size == expected
+
+
+def test_a_picture_is_not_scaled_to_more_pixels_than_allowed(picture):
+    with pytest.raises(UserError, match=r"40000x20000 are 800 megapixels, and at most 500 are allowed; .*NST_MAX_"):
+        resize_short_side(picture(80, 40), 20_000)
 
 
 def test_upright_once(tmp_path, picture):

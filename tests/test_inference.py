@@ -197,7 +197,11 @@ def test_size_scales_the_short_side(model, picture):
 
 @pytest.mark.parametrize(
     ("size", "option", "message"),
-    [((20, 64), None, "20x64 is too small"), ((64, 64), 31, "short_side must be >= 32, got 31")],
+    [
+        ((20, 64), None, "20x64 is too small"),
+        ((64, 64), 31, "short_side must be >= 32, got 31"),
+        ((64, 128), 20_000, "short_side: 20000x40000 are 800 megapixels, and at most 500 are allowed"),
+    ],
 )
 def test_too_small(model, picture, size, option, message):
     with pytest.raises(ValueError, match=message):

@@ -146,5 +146,5 @@ def test_warming_up_leaves_pictures_as_they_are(model, picture):
     _, notices = said(stylizer.warm_up, (60, 40))
     assert not notices
     assert stylizer(picture(60, 40)) == Stylizer(model)(picture(60, 40))
-    with pytest.raises(UserError, match="20x40 is too small"):
-        stylizer.warm_up((20, 40))
+    with pytest.raises(UserError, match=r"size must be a width and a height >= 32, got \(-20, 40\)"):
+        stylizer.warm_up((-20, 40))

@@ -164,6 +164,12 @@ def test_files_of_a_fixed_size_paint_photos_whole(model, tmp_path, picture, monk
     assert not painted_strips
 
 
+def test_too_little_memory_is_refused_for_the_largest_pass(many_model, picture, tmp_path):
+    trained = with_metadata(many_model, tmp_path / "trained.onnx", {"size": "32"})
+    with pytest.raises(UserError, match="GB for a photo of 120x100, got"):
+        Stylizer(trained, max_memory=1e7)(picture(120, 100), strokes=8)  # begins at a short side of 64
+
+
 def test_too_little_memory_is_refused_with_what_is_needed(many_model, picture, tmp_path, capsys):
     with pytest.raises(UserError, match=r"max_memory must be >= .* GB for a photo of 90x70, got 0\.01 GB"):
         Stylizer(many_model, max_memory=1e7)(picture(90, 70))

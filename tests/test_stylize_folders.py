@@ -172,7 +172,7 @@ def test_a_full_disk_stops(tmp_path, command, on_save, capsys):
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == len(contents(tmp_path / "out")) == 2
     problem, advice, end = err.splitlines()
-    assert problem.endswith("photo5.jpg: [Errno 28] No space left on device")
+    assert problem.endswith("photo5.jpg can't be written: No space left on device")
     assert advice.startswith("nst-lightning: 2 of 8 photos are done; to go on: python")
     assert end == "nst-lightning: stylize: the disk is full"
 

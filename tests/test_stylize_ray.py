@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import socket
 import sys
 from functools import partial
 from pathlib import PurePosixPath
 
 import pytest
+from conftest import draw
 from notices import said
 from PIL import Image
 
@@ -155,7 +157,7 @@ def test_wrong_folders_are_refused(tmp_path, command, photos, monkeypatch, capsy
     [
         (["clip.mp4"], "engine must be local for a video, got 'ray'"),
         (["a", "b"], "photos must be a single folder for --engine ray, got ['a', 'b']"),
-        (["a", "--steady"], "steady must be false for photos, got True"),
+        (["a", "--steady"], "steady must be false for photos unless frames is all, got True"),
     ],
 )
 def test_what_the_engine_can_not_do_is_refused(tmp_path, monkeypatch, capsys, given, message):
@@ -164,6 +166,34 @@ def test_what_the_engine_can_not_do_is_refused(tmp_path, monkeypatch, capsys, gi
     (tmp_path / "clip.mp4").write_text("no")
     assert main(["stylize", *given, "--engine", "ray"]) == 2
     assert capsys.readouterr().err == f"nst-lightning: stylize: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "places"),
+    [
+        (["s3://bucket/photos"], "s3://bucket/photos"),
+        (["s3://bucket/clip.mp4", "--output", "s3://bucket/out"], "s3://bucket/clip.mp4, s3://bucket/out"),
+        (["a.png", "--output", "s3://bucket/out"], "s3://bucket/out"),
+    ],
+)
+def test_other_places_need_the_engine(tmp_path, monkeypatch, capsys, arguments, places):
+    monkeypatch.chdir(tmp_path)
+    draw(40, 40).save("a.png")
+    assert main(["stylize", *arguments]) == 2
+    assert capsys.readouterr().err == f"nst-lightning: stylize: engine must be ray for {places}, got 'local'\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_cluster_that_does_not_answer(tmp_path, command, photos, monkeypatch, capsys):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    shutil.copytree(photos, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    assert command("ray", "photos", "out") == 1
+    assert capsys.readouterr().err == "nst-lightning: stylize: the Ray cluster can't be reached: Connection refused\n"
 
 
 @pytest.fixture

@@ -312,7 +312,7 @@ def test_bad_videos_are_refused_in_one_line(tmp_path, model, capsys, make, endin
         (["clip.mp4", "--output", "clip.mp4"], "output: clip.mp4 would overwrite the input clip.mp4"),
         (["clip.mp4", "--format", "png"], "format must be keep for a video"),
         (["missing.mp4"], "photos: no such file: missing.mp4"),
-        (["photo.png", "--steady"], "steady must be false for photos, got True"),
+        (["photo.png", "--steady"], "steady must be false for photos unless frames is all, got True"),
         (["photo.png", "--output", "out.mp4"], "output: out.mp4: can't write this kind of file"),
     ],
 )

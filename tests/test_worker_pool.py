@@ -30,6 +30,15 @@ def work(job, saving):
             time.sleep(0.5)
             target.write_text("whole")
         time.sleep(3600)
+    elif source.name == "long":
+        with saving:
+            target.write_text("half")
+            try:
+                while True:
+                    saving.go_on()
+                    time.sleep(0.01)
+            finally:
+                target.unlink()
     time.sleep(0.05)
     target.write_text(f"{begun} {time.monotonic()} {os.getpid()}")
     return Outcome()
@@ -85,7 +94,7 @@ def test_an_error_that_nobody_foresaw_is_raised(tmp_path, capfd):
     [
         ([0.6, 0.6, 0.6], [(0, 1), (0, 2), (1, 2)]),
         ([0.3, 7.0, 0.3], [(0, 1), (1, 2)]),
-        ([0.5, 0.4, 0.2], [(0, 2)]),
+        ([0.6, 0.3, 0.5], [(0, 2)]),
     ],
 )
 def test_what_does_not_fit_the_memory_waits(tmp_path, weights, apart):
@@ -113,5 +122,15 @@ def test_the_end_interrupts_computations_but_not_writing(tmp_path):
         while not jobs[1][1].exists():
             time.sleep(0.01)
     assert jobs[1][1].read_text() == "whole"
+    assert not jobs[0][1].exists()
+    assert not multiprocessing.active_children()
+
+
+def test_the_end_interrupts_writing_that_takes_long(tmp_path):
+    jobs = jobs_of(tmp_path, "long", "a")
+    with pool_of(2) as pool:
+        assert next(pool.run(jobs)) == (1, Outcome())
+        while not jobs[0][1].exists():
+            time.sleep(0.01)
     assert not jobs[0][1].exists()
     assert not multiprocessing.active_children()

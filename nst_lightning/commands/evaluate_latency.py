@@ -9,7 +9,8 @@ from PIL import Image
 from nst_lightning.commands.provider import open_stylizer
 from nst_lightning.commands.timing import measure_seconds
 from nst_lightning.commands.types import NonNegativeInt, PositiveInt
-from nst_lightning.errors import require
+from nst_lightning.errors import naming, require
+from nst_lightning.images.pillow_limits import check_pixels
 from nst_lightning.inference import MINIMUM_SIZE
 from nst_lightning.limits import usable_processors
 
@@ -53,4 +54,6 @@ def _parse_size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     size = (int(found[1]), int(found[2])) if found else (0, 0)
     require("image_size", text, min(size) >= MINIMUM_SIZE, f"WIDTHxHEIGHT, both >= {MINIMUM_SIZE}, such as 1920x1080")
+    with naming("image_size"):
+        check_pixels(size)
     return size

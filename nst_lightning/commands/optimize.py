@@ -18,7 +18,7 @@ from nst_lightning.commands.types import NonNegativeInt
 from nst_lightning.commands.warm_start import Painter, load_init
 from nst_lightning.encoders import Encoder, Pooling, build_encoder
 from nst_lightning.encoders.weights import BUNDLED
-from nst_lightning.errors import UserError, WorkError, naming, renaming, require, require_above
+from nst_lightning.errors import UserError, WorkError, describe_error, naming, renaming, require, require_above
 from nst_lightning.images import (
     WRITABLE,
     PictureError,
@@ -174,7 +174,7 @@ def _optimize_all(studio: "_Studio", jobs: Sequence[tuple[Path, Path]], *, resum
         try:
             studio.make(source, target, resume=resume and unfinished)
         except Exception as error:
-            print(f"nst-lightning: {source}: {error or type(error).__name__}", file=sys.stderr)
+            print(f"nst-lightning: {source}: {describe_error(error)}", file=sys.stderr)
             failed += 1
             foreseen = isinstance(error, UserError | WorkError | OSError) or is_out_of_memory(error)
             bug = bug or (None if foreseen else error)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -13,12 +14,15 @@ import ray
 import ray.data
 
 from nst_lightning.commands.stylize_photos import MOST_MEMORY, PhotoPainter, Plan
-from nst_lightning.errors import WorkError
+from nst_lightning.errors import WorkError, describe_error
 from nst_lightning.limits import usable_processors
 from nst_lightning.system import STOP_SIGNALS
 
 _OBJECTS = 2**27
 """Bytes of memory for what travels between the workers of a cluster of this machine: names, no pictures."""
+
+_PATIENCE = 10.0
+"""Seconds to wait for the machine of RAY_ADDRESS."""
 
 
 @contextlib.contextmanager
@@ -36,8 +40,8 @@ def cluster() -> Iterator[None]:
     try:
         with _quiet():
             _connect()
-    except (ConnectionError, RuntimeError) as error:
-        raise WorkError(f"the Ray cluster can't be reached: {error}") from error
+    except (OSError, RuntimeError) as error:
+        raise WorkError(f"the Ray cluster can't be reached: {describe_error(error)}") from error
     for number, handler in handlers.items() if main_thread else ():  # Ray's own would end the process at once
         signal.signal(number, handler)
     try:
@@ -74,6 +78,9 @@ def streaming_context() -> ray.data.DataContext:
 
 def _connect() -> None:
     logging_options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    host, _, port = os.environ.get("RAY_ADDRESS", "").rpartition(":")
+    if port.isdecimal():  # Ray itself would try for minutes
+        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=_PATIENCE).close()
     with contextlib.suppress(ValueError):  # a cluster is there, whose processors can't be chosen
         if "RAY_ADDRESS" not in os.environ:
             limits = {"num_cpus": usable_processors(), "object_store_memory": _OBJECTS}

@@ -15,7 +15,7 @@ from pyarrow import ArrowException
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, FSSpecHandler, LocalFileSystem, PyFileSystem
 
 from nst_lightning.commands.pictures import expand_argument
-from nst_lightning.errors import UserError, naming
+from nst_lightning.errors import UserError, describe_error, naming
 from nst_lightning.images import PictureError, require_folder
 from nst_lightning.images.folders import describe_left_out, is_hidden, reason_to_leave_out, walk_files
 from nst_lightning.images.formats import advice_for, is_readable
@@ -72,7 +72,7 @@ class Storage:
         try:
             return sorted(self.filesystem.get_file_info(selector), key=lambda info: info.base_name)
         except Exception as error:  # of any kind, in file systems that are not Arrow's own
-            raise PictureError(f"{self.name_of(folder)}: can't be listed ({error or type(error).__name__})") from error
+            raise PictureError(f"{self.name_of(folder)}: can't be listed ({describe_error(error)})") from error
 
     def list_names(self, folder: PurePosixPath) -> set[str]:
         """The names of files and folders in a folder below this one; none if there is no such folder.
@@ -105,7 +105,7 @@ class Storage:
         except FileNotFoundError:
             raise PictureError(f"{self.name_of(photo)}: no such file") from None
         except Exception as error:  # of any kind, in file systems that are not Arrow's own
-            raise PictureError(f"{self.name_of(photo)}: can't be read ({error or type(error).__name__})") from error
+            raise PictureError(f"{self.name_of(photo)}: can't be read ({describe_error(error)})") from error
         return copy
 
     def store(self, file: Path, target: PurePosixPath) -> None:
@@ -121,7 +121,7 @@ class Storage:
             else:
                 self._write_beside(path, file)
         except Exception as error:  # of any kind, as above
-            raise PictureError(f"{self.name_of(target)}: can't be written ({error or type(error).__name__})") from error
+            raise PictureError(f"{self.name_of(target)}: can't be written ({describe_error(error)})") from error
 
     def _path_of(self, path: PurePosixPath) -> str:
         return str(PurePosixPath(self.path) / path)
@@ -161,7 +161,7 @@ def open_storage(argument: str, given: str) -> Storage:
     try:
         filesystem, path = _find_filesystem(given)
     except _ERRORS as error:
-        raise UserError.about(argument, f"{given}: {error or type(error).__name__}") from None
+        raise UserError.about(argument, f"{given}: {describe_error(error)}") from None
     return Storage(filesystem, path.rstrip("/"), given.partition("?")[0])  # without options such as an endpoint
 
 
@@ -239,7 +239,7 @@ def check_folders(photos: Storage, output: Storage) -> None:
         try:
             found = photos.is_folder()
         except _ERRORS as error:
-            raise PictureError(f"{photos.name}: can't be opened ({error})") from None
+            raise PictureError(f"{photos.name}: can't be opened ({describe_error(error)})") from None
         if not found:
             raise PictureError(f"{photos.name}: no such folder; --engine ray takes a single folder")
     local_photos, local_output = photos.local, output.local

@@ -5,7 +5,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import ray
 
 from nst_lightning.commands.ray_storage import Listing, Photo, Storage
 from nst_lightning.commands.stylize_photos import PhotoPainter
-from nst_lightning.commands.worker_pool import Outcome
+from nst_lightning.commands.worker_pool import Outcome, Saving
+from nst_lightning.errors import describe_error
 from nst_lightning.images import PictureError
 from nst_lightning.system import is_disk_full
 
@@ -172,15 +172,17 @@ class Painter:
         else:
             try:
                 outcome = self._paint(photo, source.result(), place)
-            except (PictureError, OSError) as error:  # the latter, if the disk is full
-                outcome = Outcome(str(error), is_disk_full(error))
+            except PictureError as error:
+                outcome = Outcome(str(error))
+            except OSError as error:  # such as a full disk, for copies
+                outcome = Outcome(f"{self._task.photos.name_of(photo)}: {describe_error(error)}", is_disk_full(error))
         self._ledger.end.remote(str(photo))
         return outcome
 
     def _paint(self, photo: Photo, source: Path, place: Path) -> Outcome:
         output, name = self._task.output, self._task.name_picture(photo)
         target = output.local / name if output.local else place / "picture" / name.name
-        outcome = self._painter((source, target), nullcontext())
+        outcome = self._painter((source, target), Saving())
         if outcome.problem is None and not output.local:
             output.store(target, name)
         names = {str(source): self._task.photos.name_of(photo), str(target): output.name_of(name)}

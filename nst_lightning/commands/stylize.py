@@ -4,7 +4,6 @@ import os
 import re
 import warnings
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from nst_lightning.commands.pictures import expand_argument, find_pictures, name
 from nst_lightning.commands.stylize_photos import FORESEEN, PhotoPainter, describe, painting, plan_workers
 from nst_lightning.commands.stylize_video import plan_video, write_video
 from nst_lightning.commands.types import NonNegativeInt, UnitInterval
-from nst_lightning.commands.worker_pool import Job
+from nst_lightning.commands.worker_pool import Job, Saving
 from nst_lightning.errors import Notice, UserError, WorkError, naming, require, require_above
 from nst_lightning.extras import require_extra
 from nst_lightning.images import (
@@ -66,8 +65,8 @@ def stylize(
         photos: picture files, and folders that are searched recursively. Wildcards may be in quotes. Or a single video.
         model: an .onnx file, or the name of a bundled network, such as `styles`, which has many styles.
         output: folder to write to; it gets the sub-folders of searched folders, too. For a single photo, it may also be
-            the file to write: .jpg, .png, .webp or .tif. A slash at the end makes any name a folder's. For a video, the
-            file to write, .mp4, .mov, .mkv or .webm, or a folder.
+            the file to write: .jpg, .png, .webp or .tif, or .gif for all frames. A slash at the end makes any name a
+            folder's. For a video, the file to write, .mp4, .mov, .mkv or .webm, or a folder.
         style: one of the network's styles, by default the first, or a blend: `great_wave:2,starry_night:1`, or several
             `--style`. The command `styles` lists the styles.
         strength: strength of the style, from 0, the photo itself, to 1.
@@ -101,14 +100,10 @@ def stylize(
     writing = WritingOptions(quality=quality, metadata=metadata)
     check_short_side(short_side)
     check_strokes(strokes)
+    remote = [place for place in (*photos, output) if "://" in place and not Path(place).exists()]
+    require("engine", engine, engine == "ray" or not remote, f"ray for {', '.join(remote)}")
     video = plan_video(photos, output, format)
-    require("frames", frames, frames == "first" or video is None, "first for a video, which is painted whole")
-    require("format", format, format != "gif" or frames == "all", "another one, or frames must be all")
-    require("steady", steady, not steady or video is not None or frames == "all", "false for photos")
-    require("engine", engine, engine == "local" or video is None, "local for a video")
-    if engine == "ray":
-        require_extra("ray")
-        require("photos", photos, len(photos) == 1, "a single folder for --engine ray")
+    _check_together(photos, video is not None, format=format, frames=frames, steady=steady, engine=engine)
     animated = ANIMATED if frames == "all" else {}
     jobs = [video] if video else _plan(photos, output, format, animated) if engine == "local" else []
     blend = ",".join(style) if isinstance(style, list) else style
@@ -133,6 +128,7 @@ def stylize(
             skip_existing=skip_existing,
             again=again,
         )
+        return
     if skip_existing:
         jobs = _leave_out_existing(jobs)
     if video and jobs:
@@ -140,18 +136,34 @@ def stylize(
     elif len(jobs) == 1:
         _stylize_one(painter, jobs[0])
     elif jobs:
-        plan = plan_workers(painter, jobs, workers=workers)
-        with FolderReport(jobs, again) as report, painting(painter, jobs, plan) as outcomes:
-            for number, outcome in outcomes:
-                report.add(number, outcome)
+        _stylize_several(painter, jobs, workers, again)
+
+
+def _check_together(photos: Sequence[str], video: bool, *, format: str, frames: str, steady: bool, engine: str) -> None:
+    """Refuse options that don't go together, or not with photos, or with a video."""
+    all_frames = frames == "all"
+    require("frames", frames, not (video and all_frames), "first for a video, which is painted whole")
+    require("format", format, format != "gif" or all_frames, "keep, jpg, png, webp or tif unless frames is all")
+    require("steady", steady, video or all_frames or not steady, "false for photos unless frames is all")
+    require("engine", engine, engine == "local" or not video, "local for a video")
+    if engine == "ray":
+        require_extra("ray")
+        require("photos", photos, len(photos) == 1, "a single folder for --engine ray")
 
 
 def _stylize_one(painter: PhotoPainter, job: Job) -> None:
     try:
-        painter.paint(job, nullcontext())
+        painter.paint(job, Saving())
     except FORESEEN as error:
         raise WorkError(describe(job, error)) from error
     print(job[1])
+
+
+def _stylize_several(painter: PhotoPainter, jobs: Sequence[Job], workers: int, again: str) -> None:
+    plan = plan_workers(painter, jobs, workers=workers)
+    with FolderReport(jobs, again) as report, painting(painter, jobs, plan) as outcomes:
+        for number, outcome in outcomes:
+            report.add(number, outcome)
 
 
 def _leave_out_existing(jobs: list[Job]) -> list[Job]:
@@ -221,6 +233,8 @@ def _names_file(output: Path, photos: Sequence[Path], file_format: str, animated
     if file_format != "keep":
         raise UserError(f"format must be keep, since the ending of {output} tells the format, got {file_format}")
     if output.suffix.lower() not in animated:
+        if output.suffix.lower() in ANIMATED.keys() - WRITABLE:
+            raise PictureError(f"output: {output}: this kind of file is written only if frames is all")
         with naming("output"):
             writable_format(output)
     return True

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 from nst_lightning.commands.provider import open_stylizer
 from nst_lightning.commands.worker_pool import Job, Outcome, Saving, WorkerPool
-from nst_lightning.errors import UserError, WorkError, collecting_notices
+from nst_lightning.errors import UserError, WorkError, collecting_notices, describe_error
 from nst_lightning.images import (
     Frame,
     PictureError,
@@ -103,6 +102,7 @@ class PhotoPainter:
         steadier = Steadier()
 
         def paint(frame: Frame) -> Frame:
+            saving.go_on()
             photo = frame.picture.image
             picture = self.stylizer(photo, **self.scaling, **self.controls)
             picture = steadier(photo, picture) if self.steady else picture
@@ -132,8 +132,12 @@ class PhotoPainter:
 
 def describe(job: Job, error: Exception) -> str:
     """What went wrong with a photo, in one line that begins with its name."""
-    problem = str(error) or type(error).__name__
-    return problem if isinstance(error, PictureError) else f"{job[0]}: {problem}"
+    if isinstance(error, PictureError):
+        return str(error)
+    source, target = job
+    if isinstance(error, OSError):  # which may name a temporary file
+        return f"{source}: {target} can't be written: {error.strerror or error}"
+    return f"{source}: {describe_error(error)}"
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def painting(painter: PhotoPainter, jobs: Sequence[Job], plan: Plan) -> Iterator
     nothing goes on, and no picture is half written.
     """
     if plan.workers == 1:
-        yield ((number, painter(job, nullcontext())) for number, job in enumerate(jobs))
+        yield ((number, painter(job, Saving())) for number, job in enumerate(jobs))
     else:
         shared = None if painter.max_memory is None else painter.max_memory / plan.workers
         work = replace(painter, threads=plan.threads, max_memory=shared)

@@ -18,6 +18,7 @@ import ray
 import ray.data
 
 from nst_lightning.commands.folder_progress import FolderProgress
+from nst_lightning.commands.folder_report import AT_A_GLANCE
 from nst_lightning.commands.ray_cluster import cluster, plan_for_cluster, streaming_context
 from nst_lightning.commands.ray_storage import Photo, check_folders, open_storage
 from nst_lightning.commands.ray_workers import COLUMN, Found, Ledger, Painter, Task, find_photos
@@ -27,8 +28,6 @@ from nst_lightning.errors import Notice, WorkError
 from nst_lightning.images import PictureError
 from nst_lightning.inference.models import find_model
 
-AT_A_GLANCE = 20
-"""The most problems whose lines are seen at a glance; those of more photos are listed again at the end."""
 MOST = 100
 """The most problems that are listed again, and the most notices that are shown."""
 

@@ -21,8 +21,34 @@ from nst_lightning.system import STOP_SIGNALS
 
 Job = tuple[Path, Path]
 """A file to read, and the one to write."""
-Saving = contextlib.AbstractContextManager[object]
-"""The context in which files are written: a worker that has to end leaves it first."""
+
+
+class Saving:
+    """The context in which files are written: a process that has to end leaves it first."""
+
+    def __init__(self) -> None:
+        self._lock, self._ending = threading.Lock(), False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def go_on(self) -> None:
+        """Give up a file whose writing takes long, if the process has to end.
+
+        Raises:
+            SystemExit: it has to.
+        """
+        if self._ending:
+            raise SystemExit
+
+    def end_process(self) -> None:
+        """End this process from another thread, amid a computation but not while it writes a file."""
+        self._ending = True
+        with self._lock:
+            os._exit(0)
 
 
 @dataclass(frozen=True)
@@ -147,18 +173,17 @@ def _serve(jobs: "Connection[Outcome, Job]", parent: "Connection[None, None]", w
     for number in STOP_SIGNALS:  # of Ctrl-C and of launchers, which signal to a whole group; the parent takes care
         signal.signal(number, signal.SIG_IGN)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # as in the parent
-    saving = threading.Lock()
+    saving = Saving()
     threading.Thread(target=_end_with_parent, args=(parent, saving), daemon=True).start()
     while True:
         jobs.send(work(jobs.recv(), saving))
 
 
-def _end_with_parent(parent: "Connection[None, None]", saving: threading.Lock) -> None:
-    """End this process, amid a computation but not while it writes a file, when the other end of a pipe is closed."""
+def _end_with_parent(parent: "Connection[None, None]", saving: Saving) -> None:
+    """End this process when the other end of a pipe is closed."""
     with contextlib.suppress(EOFError, OSError):
         parent.recv()
-    with saving:
-        os._exit(0)
+    saving.end_process()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 from nst_lightning.errors import UserError
 
 MAX_MEGAPIXELS = 500
-"""The most pixels that are read, in millions, unless the environment variable `NST_MAX_MEGAPIXELS` allows more."""
+"""The most pixels of a photo, in millions, unless the environment variable `NST_MAX_MEGAPIXELS` allows more."""
 _VARIABLE = "NST_MAX_MEGAPIXELS"
 _RAISED = {
     (Image, "MAX_IMAGE_PIXELS"): None,  # `check_pixels` has a limit of its own, which can be raised
@@ -51,7 +51,7 @@ def raised_limits() -> Iterator[None]:
 
 
 def check_pixels(size: tuple[int, int]) -> None:
-    """Refuse a picture that is too large to be real, before its pixels are decoded: a small file may claim any size.
+    """Refuse a picture that is too large to be meant, before there are pixels: a small file may claim any size.
 
     Args:
         size: width and height in pixels.
@@ -67,6 +67,6 @@ def check_pixels(size: tuple[int, int]) -> None:
     megapixels = size[0] * size[1] / 1e6
     if not megapixels <= limit:
         raise UserError(
-            f"{size[0]}x{size[1]} are {megapixels:.4g} megapixels, and at most {limit:.4g} are read; "
+            f"{size[0]}x{size[1]} are {megapixels:.6g} megapixels, and at most {limit:.4g} are allowed; "
             f"to raise the limit, set the environment variable {_VARIABLE}"
         )

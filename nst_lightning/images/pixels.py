@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from nst_lightning.images.pillow_limits import check_pixels
+
 
 def image_to_array(image: Image.Image) -> np.ndarray:
     """An RGB image as a float32 array of shape (3, H, W) in [0, 1]."""
@@ -39,9 +41,16 @@ def fit_short_side(size: tuple[int, int], short_side: int) -> tuple[int, int]:
 
 
 def resize_short_side(image: Image.Image, short_side: int) -> Image.Image:
-    """Scale an image, up or down, to a short side of `short_side` pixels, keeping its proportions (Lanczos)."""
+    """Scale an image, up or down, to a short side of `short_side` pixels, keeping its proportions (Lanczos).
+
+    Raises:
+        UserError: it would have more than 500 megapixels, see `check_pixels`.
+    """
     target = fit_short_side(image.size, short_side)
-    return image if target == image.size else image.resize(target, Image.Resampling.LANCZOS)
+    if target == image.size:
+        return image
+    check_pixels(target)
+    return image.resize(target, Image.Resampling.LANCZOS)
 
 
 def lay_on_white(rgb: Image.Image, alpha: Image.Image) -> Image.Image:

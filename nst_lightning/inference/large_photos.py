@@ -100,7 +100,8 @@ class LargePhotos:
         Raises:
             UserError: even the narrowest strips need more memory than allowed.
         """
-        plans = {size: self._plan(size, controls, passes=len(sizes)) for size in sizes}
+        # the photo's own size needs most memory, and says how much if there is too little
+        plans = {size: self._plan(size, controls, passes=len(sizes)) for size in reversed(sizes)}
         whole = sum(plan is None for plan in plans.values())  # the smallest sizes
         if whole == len(sizes):
             return None

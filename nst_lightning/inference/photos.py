@@ -26,7 +26,8 @@ def split_photos(given: Image.Image | np.ndarray) -> list[Photo]:
     if isinstance(given, Image.Image):
         return [to_rgb(given)]
     require("image", type(given), isinstance(given, np.ndarray), "an image or an array")
-    require("image", given.dtype.name, given.dtype in (np.uint8, np.float32), "an array of uint8 or float32")
+    kind = given.dtype.name  # whatever the order of bytes
+    require("image", kind, kind in ("uint8", "float32"), "an array of uint8 or float32")
     if given.ndim not in (3, 4) or given.shape[-1] != 3 or not given.size:
         raise UserError.about("image", f"the shape must be (H, W, 3) or (N, H, W, 3) and not empty, got {given.shape}")
     photos = given.reshape(-1, *given.shape[-3:])
@@ -34,7 +35,7 @@ def split_photos(given: Image.Image | np.ndarray) -> list[Photo]:
         return [Image.fromarray(photo) for photo in photos]
     least, most = given.min(), given.max()
     require("image", f"{least} to {most}", bool(least >= 0 and most <= 1), "in [0, 1] if it is float32")
-    return [np.ascontiguousarray(photo.transpose(2, 0, 1)) for photo in photos]
+    return [np.ascontiguousarray(photo.transpose(2, 0, 1), np.float32) for photo in photos]
 
 
 def join_pictures(pictures: Sequence[Photo], given: Given) -> Given:

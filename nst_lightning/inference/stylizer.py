@@ -11,8 +11,9 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from nst_lightning.errors import UserError, WorkError, require, require_above, require_at_least
+from nst_lightning.errors import UserError, WorkError, naming, require, require_above, require_at_least
 from nst_lightning.images import fit_short_side, resize_array
+from nst_lightning.images.pillow_limits import check_pixels
 from nst_lightning.inference.coarse_to_fine import mix_color, paint_coarse_to_fine, plan_short_sides
 from nst_lightning.inference.input_shape import BYTES, MINIMUM_SIZE, InputShape
 from nst_lightning.inference.large_photos import MIDDLING, LargePhotos
@@ -136,8 +137,9 @@ class Stylizer:
 
         Raises:
             UserError: the photo, also after it is scaled down for a file of a fixed size, or `short_side` is smaller
-                than 32 pixels, the array is of another type or shape or out of range, the style is unknown, a number is
-                out of range, `strokes` is another word, or the network has one style and nothing to adjust.
+                than 32 pixels, or the scaled photo has more than 500 megapixels, the array is of another type or shape
+                or out of range, the style is unknown, a number is out of range, `strokes` is another word, or the
+                network has one style and nothing to adjust.
             WorkError: ONNX Runtime failed, or the photo is too large for the memory.
         """
         check_short_side(short_side)
@@ -147,6 +149,8 @@ class Stylizer:
         width, height = size = size_of(photos[0])
         if short_side is not None:
             size = fit_short_side(size, short_side)
+            with naming("short_side"):
+                check_pixels(size)
         elif min(size) < MINIMUM_SIZE:
             raise UserError(f"a photo of {width}x{height} is too small: at least {MINIMUM_SIZE}x{MINIMUM_SIZE} pixels")
         fitting = self.input_shape.fit_whole(size)
@@ -167,7 +171,12 @@ class Stylizer:
         """Paint a black photo of a width and height in pixels, so that the first real one takes no longer than others.
 
         Networks are loaded and prepared when they first see a size, above all by GPUs and OpenVINO.
+
+        Raises:
+            UserError: a side is smaller than 32 pixels.
+            WorkError: as above.
         """
+        require("size", size, min(size) >= MINIMUM_SIZE, f"a width and a height >= {MINIMUM_SIZE}")
         self(Image.new("RGB", size))
 
     def _first_short_side(
