@@ -67,7 +67,8 @@ async function openNetwork(url: string, name: string): Promise<void> {
   if (!isLast()) return opened.close();
   const former = network;
   [network, file, full] = [opened, downloaded, null];
-  const styles = network.styles.map((style) => ({ name: style.name || name, credit: style.credit }));
+  const withoutEnding = name.replace(/\.onnx$/i, "");
+  const styles = network.styles.map((style) => ({ name: style.name || withoutEnding, credit: style.credit }));
   post({ type: "network", name, url, styles, blends: styles.length > 1, backend: backendName });
   askForThumbnails();
   await former?.close();
