@@ -207,6 +207,123 @@ def test_a_picture_in_full_size_can_be_cancelled(open_page, tmp_path):
     assert not page.problems
 
 
+def test_a_picture_in_full_size_can_be_cancelled_before_it_begins(open_page, tmp_path):
+    page = open_page()
+    choose_photo(page, tmp_path, draw(1500, 1000))
+    saved = []
+    page.on("download", lambda download: saved.append(download))
+    page.evaluate(
+        """() => {
+            document.querySelectorAll("#styles input")[3].click(); // whose preview is still being painted
+            for (const id of ["save", "cancel"]) document.getElementById(id).click();
+        }"""
+    )
+    page.wait_for_selector("#cancel", state="hidden", timeout=5000)
+    page.wait_for_selector(PAINTED)  # the preview goes on
+    assert page.locator("#choices").is_enabled()
+    page.wait_for_timeout(500)
+    assert not saved
+
+
+def test_the_last_of_several_photos_counts(open_page, tmp_path):
+    page = open_page()
+    for name, size in (("first", (3000, 2000)), ("second", (64, 48)), ("last", (300, 200))):
+        draw(*size).save(tmp_path / f"{name}.png")
+        page.set_input_files("#photo-file", tmp_path / f"{name}.png")
+    page.wait_for_selector(f"{PAINTED} #photo[aria-label='The photo last']")
+    page.wait_for_timeout(1000)
+    assert page.get_by_label("The photo last", exact=True).is_visible()
+    assert save(page)[0].size == (300, 200)
+    assert not page.problems
+
+
+def test_the_last_of_several_styles_counts(open_page, tmp_path):
+    page = open_page()
+    photo = draw(300, 200)
+    choose_photo(page, tmp_path, photo)
+    page.evaluate("for (const style of document.querySelectorAll('#styles input')) style.click()")
+    page.wait_for_selector(f"{PAINTED} #painted[aria-label$=' Ink wash']")
+    assert decibels(save(page)[0], Stylizer("styles")(photo, style="ink_wash")) > 40
+
+
+def test_what_is_wrong_stays_readable_while_a_picture_is_painted(open_page, tmp_path):
+    page = open_page()
+    (tmp_path / "wrong.onnx").write_bytes(b"no network")
+    page.get_by_role("radio", name="Udnie").check(force=True)
+    page.set_input_files("#network-file", tmp_path / "wrong.onnx")
+    page.wait_for_selector("html[data-state=failed]")
+    page.wait_for_selector("#painted[aria-label$=' Udnie']")
+    page.wait_for_timeout(500)
+    assert "wrong.onnx" in page.inner_text("#status")
+
+
+def test_the_network_in_use_is_shown_if_another_one_fails(open_page):
+    page = open_page()
+    page.route("**/johnson_wheat_field.onnx", lambda route: route.fulfill(status=404))
+    page.select_option("#network", "models/johnson_wheat_field.onnx")
+    page.wait_for_selector("html[data-state=failed]")
+    assert "404" in page.inner_text("#status")
+    assert page.locator("#network").input_value() == "models/styles.onnx"
+
+
+def test_nothing_else_is_opened_while_a_picture_is_saved(open_page, tmp_path):
+    page = open_page()
+    choose_photo(page, tmp_path, draw(3000, 2000))
+    draw(300, 200).save(tmp_path / "other.png")
+    page.locator("#save").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#cancel")
+    assert page.locator("#open").is_disabled()
+    page.set_input_files("#photo-file", tmp_path / "other.png")
+    page.get_by_text("Cancel the download").wait_for(timeout=5000)
+    page.keyboard.press("Enter")  # on Cancel
+    page.get_by_text("Cancelled.").wait_for(timeout=5000)
+    assert page.locator("#open").is_enabled()
+    assert page.evaluate("document.activeElement.id") == "save"
+
+
+def test_what_is_transparent_is_shown_on_white(open_page, tmp_path):
+    page = open_page(color_scheme="dark")
+    clear = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
+    choose_photo(page, tmp_path, clear)
+    page.evaluate("document.querySelector('#divider').value = 100")
+    page.locator("#divider").dispatch_event("input")
+    shown = Image.open(io.BytesIO(page.locator("#photo").screenshot())).convert("RGB")
+    assert shown.getpixel((shown.width // 4, shown.height // 4)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (844, 390), (667, 375), (390, 844), (320, 256)])
+def test_controls_have_room(open_page, size):
+    page = open_page(viewport=dict(zip(("width", "height"), size)), wait=False)
+    page.wait_for_selector(".style")
+    for control in ("#strength", "#network", "#open-network"):
+        page.locator(control).focus()
+        covered = page.locator(control).evaluate(
+            """(control) => {
+                const { left, top, width, height } = control.getBoundingClientRect();
+                return document.elementFromPoint(left + width / 2, top + height / 2) !== control;
+            }"""
+        )
+        assert not covered, control
+    assert page.locator("#network").bounding_box()["width"] > 90
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_camera_takes_photos(launch, address):
+    with launch("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as browser:
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector(PAINTED)
+        page.evaluate("for (let i = 0; i < 2; i++) document.querySelector('#use-camera').click()")
+        page.wait_for_selector("#camera[open]")
+        page.wait_for_timeout(1000)  # until there is a picture
+        page.click("#shoot")
+        page.wait_for_selector(f"{PAINTED} #photo[aria-label='The photo camera']")
+        assert page.locator("#camera").is_hidden()
+        assert page.evaluate("document.querySelector('#view').srcObject") is None
+        assert save(page)[1].startswith("camera_")
+
+
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.gif", "network.onnx", "network.ONNX"])
 @pytest.mark.parametrize("content", [b"", b"no picture, no network", b"\x89PNG\r\n\x1a\n" + bytes(99)])
 def test_wrong_files_are_named_and_change_nothing(open_page, tmp_path, name, content):

@@ -1,5 +1,7 @@
 /** What the page and its worker tell each other. Pictures travel as bitmaps, which are moved, not copied. */
 
+import type { Size } from "./painting/sizes";
+
 /** How a photo is to be painted. */
 export interface Look {
   /** A weight of 0 or more for each of the network's styles. */
@@ -19,11 +21,6 @@ export type Format = "image/jpeg" | "image/png";
 export interface StyleInfo {
   readonly name: string;
   readonly credit?: string;
-}
-
-export interface Size {
-  readonly width: number;
-  readonly height: number;
 }
 
 export type ToWorker =

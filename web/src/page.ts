@@ -1,6 +1,6 @@
 /** The page: what its controls say goes to the worker, and what the worker paints is shown. */
 
-import type { FromWorker, Look, Mix, StyleInfo, ToWorker } from "./messages";
+import type { Format, FromWorker, Look, Mix, StyleInfo, ToWorker } from "./messages";
 import { offerCamera } from "./page/camera";
 import { button, element, input, readable, select } from "./page/elements";
 import { takeFiles } from "./page/files";
@@ -15,6 +15,7 @@ interface Model {
 
 const worker = new Worker(`worker.js${location.search}`, { type: "module" });
 let styles: StyleInfo[] = [];
+let network = "";
 let hasPhoto = false;
 let photoName = "";
 let saving = false;
@@ -57,6 +58,7 @@ async function begin(): Promise<void> {
 function receive(message: FromWorker): void {
   switch (message.type) {
     case "network":
+      network = message.url;
       chooseNetwork(message.url, message.name);
       styles = message.styles;
       listStyles(styles, message.blends);
@@ -74,9 +76,10 @@ function receive(message: FromWorker): void {
     case "thumbnail":
       return showThumbnail(message.index, message.bitmap);
     case "preview":
-      if (JSON.stringify(message.look) !== JSON.stringify(look())) return;
+      if (JSON.stringify(message.look) !== JSON.stringify(look())) return discard(message.painted, message.recolored);
       showPainting(message.painted, message.recolored, styleText());
-      button("save").disabled = false;
+      button("save").disabled = saving;
+      if (state() !== "painting") return; // what is said of something else stays
       return message.final ? say("", "painted") : say("Adding finer strokes…", "painting");
     case "progress":
       element("progress", HTMLProgressElement).value = message.share;
@@ -84,19 +87,23 @@ function receive(message: FromWorker): void {
     case "saved":
       setSaving(false);
       download(message.picture);
-      return say(`Saved after ${message.seconds.toFixed(1)} s.`);
+      say(`Saved after ${message.seconds.toFixed(1)} s.`);
+      return finishPreview();
     case "cancelled":
       if (message.task !== "save") return;
       setSaving(false);
-      return say("Cancelled.");
+      say("Cancelled.");
+      return finishPreview();
     case "failed":
       if (message.task === "save") setSaving(false);
+      if (message.task === "network") select("network").value = network;
       return say(message.problem, "failed");
   }
 }
 
 /** Photos are painted, networks paint: both may be chosen, dropped or pasted anywhere. */
 function takeFile(file: File): void {
+  if (saving) return say("Cancel the download to open something else.");
   if (file.name.toLowerCase().endsWith(".onnx")) {
     openNetwork(URL.createObjectURL(file), file.name);
   } else {
@@ -105,7 +112,6 @@ function takeFile(file: File): void {
 }
 
 function openNetwork(url: string, name: string): void {
-  if (saving) return;
   say("Loading the network…", "loading");
   send({ type: "network", url, name });
 }
@@ -118,7 +124,6 @@ function chooseNetwork(url: string, name: string): void {
 }
 
 function openPhoto(source: Blob | ImageBitmap, name: string, moved: Transferable[] = []): void {
-  if (saving) return;
   say("Opening the photo…", "loading");
   send({ type: "photo", source, name, display: displaySize() }, moved);
 }
@@ -130,10 +135,15 @@ function paint(): void {
   send({ type: "preview", look: look() });
 }
 
+/** Go on with a picture for the screen that was left for one in full size. */
+function finishPreview(): void {
+  if (state() === "painting") send({ type: "preview", look: look() });
+}
+
 function save(): void {
   setSaving(true);
   say("Painting in full size…");
-  send({ type: "save", look: look(), mix: currentMix(), format: select("format").value as "image/jpeg" | "image/png" });
+  send({ type: "save", look: look(), mix: currentMix(), format: select("format").value as Format });
 }
 
 function download(picture: Blob): void {
@@ -182,8 +192,8 @@ function showValue(id: string, text: string): void {
 
 function styleText(): string {
   const second = select("second").value;
-  const names = [chosenStyle(), ...(second === "" ? [] : [Number(second)])].map((index) => readable(styles[index]?.name ?? ""));
-  return names.join(" and ");
+  const chosen = new Set([chosenStyle(), second === "" ? chosenStyle() : Number(second)]);
+  return [...chosen].map((index) => readable(styles[index]?.name ?? "")).join(" and ");
 }
 
 function chosenText(id: string): string {
@@ -191,18 +201,29 @@ function chosenText(id: string): string {
 }
 
 function setSaving(now: boolean): void {
+  const [from, to] = now ? ["save", "cancel"] : ["cancel", "save"];
+  const focused = document.activeElement === button(from);
   saving = now;
   element("choices", HTMLFieldSetElement).disabled = now;
-  button("save").disabled = now;
+  for (const id of ["save", "open", "use-camera"]) button(id).disabled = now;
   button("cancel").hidden = !now;
   element("progress", HTMLProgressElement).hidden = !now;
   element("progress", HTMLProgressElement).value = 0;
+  if (focused) button(to).focus({ preventScroll: true });
 }
 
 /** Say what goes on, and note for style sheets and tests what the page is at. */
 function say(text: string, state?: "loading" | "painting" | "painted" | "failed"): void {
   element("status", HTMLParagraphElement).textContent = text;
   if (state) document.documentElement.dataset.state = state;
+}
+
+function state(): string | undefined {
+  return document.documentElement.dataset.state;
+}
+
+function discard(...bitmaps: ImageBitmap[]): void {
+  for (const bitmap of bitmaps) bitmap.close();
 }
 
 function send(message: ToWorker, moved: Transferable[] = []): void {

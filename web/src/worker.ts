@@ -1,15 +1,16 @@
 /** The worker in which the network runs, so that the page stays responsive. */
 
-import type { Format, FromWorker, Look, Mix, Size, ToWorker } from "./messages";
+import type { Format, FromWorker, Look, Mix, ToWorker } from "./messages";
 import { Network, RunError } from "./painting/network";
 import type { Pixels } from "./painting/pixels";
+import { fitShortSide, shortSide, type Size } from "./painting/sizes";
 import { Desk, type Job } from "./worker/desk";
 import { mixLayers, recolor } from "./worker/layers";
-import { decode, readPixels, toBitmap, toCanvas, withShortSide } from "./worker/photo";
+import { decode, readPixels, toBitmap, toCanvas } from "./worker/photo";
 import { loadRuntime } from "./worker/runtime";
 
 const FIRST_SHORT_SIDE = 512;
-/** Short side of thumbnails, in pixels: at less, strokes are larger than what they paint. */
+/** Side of thumbnails, in pixels: at less, strokes are larger than what they paint. */
 const THUMBNAIL = 192;
 const JPEG_QUALITY = 0.95;
 
@@ -56,20 +57,21 @@ async function receive(message: ToWorker): Promise<void> {
 
 async function openNetwork(url: string, name: string): Promise<void> {
   const ticket = ++asked.network;
+  const isLast = () => ticket === asked.network;
   const downloaded = await download(url, name);
   const { name: backendName, runtime, options } = await backend;
   const opened = await Network.open(downloaded, runtime, options).catch((error: Error) => {
     throw new Error(`${name}: ${error.message}`);
   });
-  if (ticket !== asked.network) return opened.close();
-  missing = [];
-  await desk.clear();
-  await network?.close();
-  [network, file] = [opened, downloaded];
-  full = null;
-  const styles = network.styles.map(({ name, credit }) => ({ name, credit }));
+  if (isLast()) await clearDesk();
+  if (!isLast()) return opened.close();
+  const former = network;
+  [network, file, full] = [opened, downloaded, null];
+  const withoutEnding = name.replace(/\.onnx$/i, "");
+  const styles = network.styles.map((style) => ({ name: style.name || withoutEnding, credit: style.credit }));
   post({ type: "network", name, url, styles, blends: styles.length > 1, backend: backendName });
   askForThumbnails();
+  await former?.close();
 }
 
 async function download(url: string, name: string): Promise<Uint8Array> {
@@ -80,24 +82,29 @@ async function download(url: string, name: string): Promise<Uint8Array> {
 
 async function openPhoto(source: Blob | ImageBitmap, name: string, wanted: Size): Promise<void> {
   const ticket = ++asked.photo;
+  const isLast = () => ticket === asked.photo;
   const opened = await decode(source, name);
-  if (ticket !== asked.photo) return;
-  missing = [];
-  await desk.clear();
-  photo = opened;
-  display = wanted;
-  full = null;
   const size = { width: opened.width, height: opened.height };
-  const shown = withShortSide(size, displayedShortSide(size));
+  const shown = fitShortSide(size, displayedShortSide(size, wanted));
   const bitmap = await createImageBitmap(opened, { resizeWidth: shown.width, resizeHeight: shown.height, resizeQuality: "high" });
+  if (isLast()) await clearDesk();
+  if (!isLast()) return [opened, bitmap].forEach((unused) => unused.close());
+  photo?.close();
+  [photo, display, full] = [opened, wanted, null];
   post({ type: "photo", name, bitmap, size }, [bitmap]);
   askForThumbnails();
 }
 
+/** Stop all work, before another network or photo takes the place of the one that it is done with. */
+async function clearDesk(): Promise<void> {
+  missing = [];
+  await desk.clear();
+}
+
 /** The short side at which a photo fills the display, or its own. */
-function displayedShortSide({ width, height }: Size): number {
-  const scale = Math.min(1, display.width / width, display.height / height);
-  return Math.round(scale * Math.min(width, height));
+function displayedShortSide(photo: Size, display: Size): number {
+  const scale = Math.min(1, display.width / photo.width, display.height / photo.height);
+  return Math.max(1, Math.round(scale * shortSide(photo)));
 }
 
 function askForThumbnails(): void {
@@ -109,6 +116,7 @@ function askForThumbnails(): void {
 function put(task: ToWorker["type"], job: Job): void {
   desk.put(async (signal) => {
     try {
+      signal.throwIfAborted();
       await job(signal).catch(async (error) => {
         if (!(error instanceof RunError) || !(await leaveGraphicsProcessor())) throw error;
         await job(signal);
@@ -125,7 +133,9 @@ async function leaveGraphicsProcessor(): Promise<boolean> {
   if (!file || (await backend).name === "wasm") return false;
   backend = loadRuntime("wasm");
   const { name, runtime, options } = await backend;
+  const former = network;
   network = await Network.open(file, runtime, options);
+  await former?.close().catch(() => undefined); // its processor may be gone
   post({ type: "backend", name });
   return true;
 }
@@ -135,11 +145,10 @@ function preview(look: Look): Job {
   return async (signal) => {
     if (!network || !photo) return;
     const [painter, given] = [network, photo];
-    const own = Math.min(given.width, given.height);
-    const first = Math.min(own, Math.round(FIRST_SHORT_SIDE / look.strokes));
-    const shortSides = [...new Set([first, Math.max(first, displayedShortSide(given))])];
-    for (const [i, shortSide] of shortSides.entries()) {
-      const pixels = readPixels(given, withShortSide(given, shortSide));
+    const first = Math.min(shortSide(given), Math.round(FIRST_SHORT_SIDE / look.strokes));
+    const shortSides = [...new Set([first, Math.max(first, displayedShortSide(given, display))])];
+    for (const [i, side] of shortSides.entries()) {
+      const pixels = readPixels(given, fitShortSide(given, side));
       const painted = await painter.paint(pixels, { ...look, signal });
       if (painter !== network || given !== photo) return;
       const [bitmap, recolored] = [toBitmap(painted), toBitmap(recolor(painted, pixels))];
@@ -154,7 +163,8 @@ function save(look: Look, mix: Mix, format: Format): Job {
   return async (signal) => {
     if (!network || !photo) return;
     const start = performance.now();
-    full = isPainted(full, look) ? full : await paintFull(network, photo, look, signal);
+    full = isPainted(full, look) ? full : null; // for it and another, there may not be enough memory
+    full ??= await paintFull(network, photo, look, signal);
     const canvas = toCanvas(mixLayers(full.pixels, full.painted, mix));
     const picture = await canvas.convertToBlob({ type: format, quality: JPEG_QUALITY });
     signal.throwIfAborted();
@@ -177,9 +187,11 @@ function nextThumbnail(): Job | null {
   const index = missing.shift();
   if (index === undefined || !network || !photo) return null;
   const [painter, painted] = [network, photo];
+  const side = shortSide(painted);
+  const square = { x: (painted.width - side) / 2, y: (painted.height - side) / 2, width: side, height: side };
   return async (signal) => {
     try {
-      const pixels = readPixels(painted, withShortSide(painted, THUMBNAIL));
+      const pixels = readPixels(painted, { width: THUMBNAIL, height: THUMBNAIL }, square);
       const style = painter.styles.map((_, i) => Number(i === index));
       const bitmap = toBitmap(await painter.paint(pixels, { style, strokes: 1, signal }));
       if (painter === network && painted === photo) post({ type: "thumbnail", index, bitmap }, [bitmap]);

@@ -12,6 +12,12 @@ const noise = (width: number, height: number): Pixels => {
   return { width, height, data };
 };
 const inputs = [...model.inputs, makeValue("style", FLOAT)];
+/** The model with another operator at its end. */
+const followedBy = (op: string, inputs: string[], attributes = {}) => {
+  const node = makeNode(op, inputs, "last", attributes);
+  return writeModel({ ...model, nodes: [...model.nodes, node], outputs: [makeValue("last", FLOAT)] });
+};
+const picture = model.outputs[0]!.name;
 const without = (name: string, key: number) => {
   const many = parseModel(readNetwork(name));
   return { ...many, others: many.others.filter((field) => field.number !== key) };
@@ -23,6 +29,7 @@ for (const [what, file, message] of [
   ["cut off", one.subarray(0, one.length / 2), /damaged or not an ONNX file/],
   ["cut off at its end", one.subarray(0, -7), /damaged or not an ONNX file/],
   ["a picture", Uint8Array.of(0xff, 0xd8, 0xff, 0xe0, 0, 16, 0x4a, 0x46, 0x49, 0x46), /damaged or not an ONNX file/],
+  ["of an unknown operator", followedBy("Sharpen", [picture]), /^[^/]+ONNX file \([^/]*Sharpen[^/]*\)\.$/],
   [
     "of another network",
     writeModel({ ...model, inputs }),
@@ -44,6 +51,15 @@ test("a network of other shapes is refused", async () => {
   const gray = { ...model, outputs: [makeValue("gray")], nodes: [...model.nodes] };
   gray.nodes.push(makeNode("ReduceMean", [model.outputs[0]!.name], "gray", { keepdims: 1 }));
   await assert.rejects(Network.open(writeModel(gray), ort), /isn't a transfer network for photos/);
+});
+
+test("a network whose pictures have another size than the photo is refused", async () => {
+  const network = await Network.open(followedBy("Concat", [picture, picture], { axis: 3 }), ort);
+  await assert.rejects(network.paint(noise(64, 48)), (error: Error) => {
+    assert.ok(error instanceof PaintingError, error.stack);
+    assert.match(error.message, /don't have the size of the photo/);
+    return true;
+  });
 });
 
 test("a runtime that can't be loaded is not taken for a damaged file", async () => {

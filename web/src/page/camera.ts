@@ -14,6 +14,7 @@ export function offerCamera(take: (photo: ImageBitmap) => void, report: (problem
 }
 
 async function open(report: (problem: string) => void): Promise<void> {
+  button("use-camera").disabled = true; // a second click would open another dialog
   try {
     view.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1920 } } });
     dialog.showModal();
@@ -21,6 +22,7 @@ async function open(report: (problem: string) => void): Promise<void> {
     const refused = error instanceof DOMException && error.name === "NotAllowedError";
     report(refused ? "The browser may not use the camera." : "There is no camera that this page can use.");
   }
+  button("use-camera").disabled = false;
 }
 
 async function shoot(take: (photo: ImageBitmap) => void): Promise<void> {

@@ -1,4 +1,5 @@
-import type { Mix, Size } from "../messages";
+import type { Mix } from "../messages";
+import type { Size } from "../painting/sizes";
 import { canvas, element, input, show } from "./elements";
 
 const MOST_PIXELS = 2_000_000;

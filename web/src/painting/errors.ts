@@ -8,11 +8,13 @@ export class PaintingError extends Error {
   override readonly name = "PaintingError";
 }
 
-/** The first line of what an error says. */
+/** The first line of what an error says, without the codes and the places in its source that ONNX Runtime begins with. */
 export function firstLine(error: unknown): string {
   const text = error instanceof Error ? error.message || error.name : String(error);
-  return (text.split("\n")[0] ?? "").slice(0, 120);
+  return text.split("\n")[0]!.split(BEFORE_REASON).at(-1)!.slice(0, 120);
 }
+
+const BEFORE_REASON = /ERROR_MESSAGE: |\[ONNXRuntimeError\] : \d+ : \w+ : /;
 
 /** ONNX Runtime failed, for which a lack of memory is the usual reason. */
 export class RunError extends PaintingError {}

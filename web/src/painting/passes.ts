@@ -1,5 +1,6 @@
 /** A network's passes over photos: whole, or strip by strip where a photo would take too much memory. */
 import type { InferenceSession } from "onnxruntime-web";
+import { PaintingError } from "./errors";
 import { filledSize, fromBatch, isFixed, toBatch, type InputShape } from "./input-shape";
 import { makePace, type Pace } from "./pace";
 import type { Planes } from "./pixels";
@@ -84,7 +85,9 @@ export class Passes {
     const photos = toBatch(this.shape, await storedInFloats(photo, pace), this.runtime);
     const results = await run(this.session, { [this.session.inputNames[0]!]: photos, ...controls });
     const pictures = results[this.session.outputNames[0]!]!;
-    if (pictures.dims.join() !== photos.dims.join()) throw new RangeError(`the picture has the shape ${pictures.dims}`);
+    if (pictures.dims.join() !== photos.dims.join()) {
+      throw new PaintingError("The network's pictures don't have the size of the photo.");
+    }
     await pace(TYPICAL_WORK * photo.width * photo.height);
     return fromBatch(this.shape, pictures, size);
   }

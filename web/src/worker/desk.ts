@@ -16,21 +16,23 @@ export class Desk {
     private readonly report: (error: unknown) => void,
   ) {}
 
-  /** Do a job as soon as the one on the desk has stopped. One that was waiting is forgotten. */
+  /** Do a job as soon as the one on the desk has stopped. */
   put(job: Job): void {
-    this.wanted = job;
     this.stop();
+    this.wanted = job;
     this.wake();
   }
 
-  /** Stop the job on the desk. */
+  /** Stop the job on the desk, and the one that waits, which is called all the same: whoever wanted it has to know. */
   stop(): void {
+    const waiting = this.wanted;
+    this.wanted = null;
     this.controller.abort();
+    void waiting?.(AbortSignal.abort());
   }
 
-  /** Stop the job on the desk, forget the one that was waiting, and wait until the desk is free. */
+  /** Stop all jobs, and wait until the desk is free. */
   async clear(): Promise<void> {
-    this.wanted = null;
     this.stop();
     await this.working;
   }

@@ -1,8 +1,14 @@
-import type { Size } from "../messages";
 import type { Pixels } from "../painting/pixels";
+import type { Size } from "../painting/sizes";
 
 /** Rows that are read at once: some phones limit the area of a canvas. */
 const ROWS = 512;
+
+/** A part of a photo, in its pixels. */
+interface Part extends Size {
+  readonly x: number;
+  readonly y: number;
+}
 
 /** A photo that can't be read. */
 export class PhotoError extends Error {}
@@ -17,14 +23,8 @@ export async function decode(source: Blob | ImageBitmap, name: string): Promise<
   }
 }
 
-/** The size of a photo after it is scaled, up or down, to a short side. */
-export function withShortSide({ width, height }: Size, shortSide: number): Size {
-  const scale = shortSide / Math.min(width, height);
-  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
-}
-
-/** A photo's pixels at a size; what is transparent lies on white. */
-export function readPixels(photo: ImageBitmap, { width, height }: Size): Pixels {
+/** A photo's pixels at a size, or those of a part of it; what is transparent lies on white. */
+export function readPixels(photo: ImageBitmap, { width, height }: Size, part: Part = whole(photo)): Pixels {
   const data = new Uint8ClampedArray(4 * width * height);
   for (let top = 0; top < height; top += ROWS) {
     const rows = Math.min(ROWS, height - top);
@@ -32,7 +32,7 @@ export function readPixels(photo: ImageBitmap, { width, height }: Size): Pixels 
     context.fillStyle = "white";
     context.fillRect(0, 0, width, rows);
     context.imageSmoothingQuality = "high";
-    context.drawImage(photo, 0, -top, width, height);
+    context.drawImage(photo, part.x, part.y, part.width, part.height, 0, -top, width, height);
     data.set(context.getImageData(0, 0, width, rows).data, 4 * width * top);
   }
   return { width, height, data };
@@ -48,6 +48,10 @@ export function toCanvas({ width, height, data }: Pixels): OffscreenCanvas {
   const context = newContext({ width, height });
   context.putImageData(new ImageData(data as Uint8ClampedArray<ArrayBuffer>, width, height), 0, 0);
   return context.canvas;
+}
+
+function whole({ width, height }: Size): Part {
+  return { x: 0, y: 0, width, height };
 }
 
 function newContext({ width, height }: Size): OffscreenCanvasRenderingContext2D {
