@@ -126,7 +126,8 @@ def test_names_that_a_terminal_cannot_show(tmp_path, model, picture, monkeypatch
             2,
             "output must be a folder for several photos, got the file c.png",
         ),
-        (["a.png", "--output", "c.gif"], 2, "c.gif: can't write this kind of file; endings allowed: .jpg"),
+        (["a.png", "--output", "c.bmp"], 2, "c.bmp: can't write this kind of file; endings allowed: .jpg"),
+        (["a.png", "--output", "c.gif"], 2, "c.gif: this kind of file is written only if frames is all"),
         (["b", "--output", "c.png"], 2, "output must be a folder for several photos, got the file"),
         (
             ["a.png", "--output", "c.png", "--format", "jpg"],
