@@ -6,7 +6,7 @@
 # make test-lowest   tries the lowest versions of all dependencies that pyproject.toml allows
 # make test-install   tries the wheel in an empty environment, without extras
 # make test-runtimes   runs the ONNX file and its variants in other runtimes, which it installs
-# make test-server   installs the server as its Dockerfile does, without torch, and loads it
+# make test-server   installs the server as its Dockerfile does, without torch, loads it, and runs its tests
 # make lint   checks the code's style and types
 # make docs   builds the documentation in site/, and fails on warnings
 # Each makes .venv and installs into it first, if that hasn't been done.
@@ -35,7 +35,7 @@ examples/photos/CREDITS.txt: .venv/installed
 	$(BIN)/python -m nst_lightning examples
 
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights and not cluster and not browser"
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m "not weights and not cluster and not server and not browser"
 
 test-weights: .venv/installed
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m weights
@@ -58,6 +58,7 @@ test-runtimes: .venv/installed
 
 test-server: .venv/installed
 	.ci/server
+	$(BIN)/python -m pytest -m server
 
 lint: .venv/installed
 	$(BIN)/ruff check .

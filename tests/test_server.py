@@ -25,6 +25,7 @@ import server
 from nst_lightning.errors import WorkError
 from nst_lightning.inference import Stylizer
 
+pytestmark = pytest.mark.server
 FOLDER = Path(server.__file__).parent
 TURNED = 6  # EXIF orientation: a quarter clockwise
 

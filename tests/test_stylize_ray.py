@@ -26,6 +26,7 @@ from nst_lightning.commands.worker_pool import Outcome  # noqa: E402
 from nst_lightning.errors import WorkError  # noqa: E402
 from nst_lightning.images import PictureError, WritingOptions  # noqa: E402
 
+pytestmark = pytest.mark.cluster
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers don't find tests
 
 
@@ -69,7 +70,6 @@ def command(tmp_path, model):
     return command
 
 
-@pytest.mark.cluster
 def test_pictures_and_problems_are_those_of_the_local_engine(tmp_path, workers, command, album, capsys):
     """URIs with `local:` are of fsspec, and files are fetched and stored as those of object stores."""
     options = ["--short-side", "100", "--quality", "90"]
@@ -107,7 +107,6 @@ class DeadlyPainter(PhotoPainter):
         return super().__call__(job, saving)
 
 
-@pytest.mark.cluster
 def test_a_photo_that_kills_its_workers_does_not_stop_the_others(tmp_path, workers, model, picture, capsys):
     (tmp_path / "photos").mkdir()
     for name in ("a.png", "deadly.png", *(f"{number}.png" for number in range(8))):
@@ -122,7 +121,6 @@ def test_a_photo_that_kills_its_workers_does_not_stop_the_others(tmp_path, worke
     assert f"nst-lightning: {problem}\n" in capsys.readouterr().err
 
 
-@pytest.mark.cluster
 def test_its_speed_is_measured_beside_that_of_one_process(tmp_path, workers, model, picture, capsys):
     picture(40, 36).save(tmp_path / "photo.png")
     options = ["--long-side", "40", "--workers", "1", "--count", "3", "--rounds", "1", "--ray"]
